@@ -1,0 +1,69 @@
+#include "ctx.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FREEZE_TIMEOUT_MS 2000
+
+struct snap_ctx *
+snap_ctx_new(const struct snap_options *opt)
+{
+	struct snap_ctx *cx = calloc(1, sizeof(*cx));
+
+	if (cx == NULL)
+		return NULL;
+	if (opt != NULL)
+		cx->opt = *opt;
+	if (cx->opt.freeze_timeout_ms == 0)
+		cx->opt.freeze_timeout_ms = FREEZE_TIMEOUT_MS;
+	return cx;
+}
+
+void
+snap_ctx_free(struct snap_ctx *cx)
+{
+	free(cx);
+}
+
+const char *
+snap_error(const struct snap_ctx *cx)
+{
+	return cx->text;
+}
+
+void
+snap_clear(struct snap_ctx *cx)
+{
+	cx->error = 0;
+	cx->text[0] = '\0';
+}
+
+int
+snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (cx->error != 0)
+		return err;
+	cx->error = err;
+	va_start(ap, fmt);
+	vsnprintf(cx->text, sizeof(cx->text), fmt, ap);
+	va_end(ap);
+	snap_logf(cx, SNAP_ERROR, "%s", cx->text);
+	return err;
+}
+
+void
+snap_logf(struct snap_ctx *cx, enum snap_level level, const char *fmt, ...)
+{
+	char line[1200];
+	va_list ap;
+
+	if (cx->opt.log == NULL)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	cx->opt.log(cx->opt.log_arg, level, line);
+}

@@ -1,0 +1,67 @@
+/*
+ * image.h - a checkpoint as files: struct process to text and back.
+ *
+ * Writing goes to memory (image_file), since a checkpoint's files are served
+ * before they are copied anywhere.  Reading is strict: an image is untrusted
+ * input, and every refusal says FILE:LINE.
+ */
+#ifndef IMAGE_H
+#define IMAGE_H
+
+#include "process.h"
+#include "snap.h"
+
+/* ---- writing ---- */
+
+/*
+ * One file of the tree, in the order of snap_checkpoint_node().  Where `text`
+ * is not NULL it is the contents (or a link's target); else the contents come
+ * from `content_fd`, or, with neither, they are `pages` or the sums.
+ */
+struct image_node {
+	struct snap_node node;
+	char *name;	/* owned; node.name points to it */
+	char *text;	/* owned */
+	int content_fd; /* borrowed from the process, -1: none */
+	enum { IMAGE_TEXT, IMAGE_CONTENT, IMAGE_PAGES, IMAGE_SUMS } source;
+};
+
+struct image_tree {
+	struct image_node *v;
+	size_t n;
+};
+
+int image_write(
+    struct snap_ctx *cx, const struct process *p, struct image_tree *out);
+void image_tree_free(struct image_tree *t);
+
+/*
+ * The text of xxh128sums, to be freed; every file is read once through
+ * `read`, which is snap_checkpoint_read() with `arg`.  Its length does not
+ * depend on the contents, and is node.size of the sums' node beforehand.
+ */
+int image_sums(const struct image_tree *t,
+    ssize_t (*read)(void *arg, uint32_t n, void *buf, size_t len, uint64_t off),
+    void *arg, char **text);
+
+/* ---- reading ---- */
+
+/*
+ * Read and check the image in the open directory `dir`: every text file whole
+ * and once, its checksum, its syntax, its limits, and what the files say of
+ * each other.  Opens `pages` and files/ID (O_NOFOLLOW) without reading them.
+ * On success *out is the caller's, to be released by process_free().
+ *
+ * ENOENT no checkpoint there; EBADMSG damaged or cut short; EPROTO another
+ * version or architecture.
+ */
+struct image_sums; /* the checksums that are still to be verified */
+int image_read(struct snap_ctx *cx, int dir, struct process **out,
+    struct image_sums **sums);
+
+/* Verify `pages` and files/ID against their sums: reads them whole. */
+int image_verify(struct snap_ctx *cx, const struct process *p,
+    const struct image_sums *sums);
+void image_sums_free(struct image_sums *s);
+
+#endif

@@ -1,0 +1,185 @@
+/*
+ * snap.h - all that a front end sees of the checkpoint and restore library.
+ *
+ * Errors: every call that can fail returns 0 (or a count) or -errno, and
+ * leaves one sentence in the context, snap_error().  The first error stands
+ * until snap_clear().  The errno means:
+ *
+ *	ESRCH      the process is gone
+ *	EPERM      the kernel does not allow it
+ *	ENOTSUP    a kind of object, or a kernel, that is not handled
+ *	EBUSY      another tracer has it
+ *	EEXIST     a pid is taken
+ *	EBADMSG    the image is damaged (the sentence says FILE:LINE)
+ *	EPROTO     the image's version or architecture is not known here
+ *	ETIMEDOUT  it would not freeze in time
+ *
+ * Threads: a context belongs to one thread at a time.  A checkpoint is taken
+ * and dropped on the same thread, and that thread must live as long as the
+ * checkpoint does, since it is the tracer of the twin (ptrace(2): a tracee
+ * belongs to the thread that attached it).  If that thread ends, or the
+ * program is killed, the original runs on and the twin dies.
+ * snap_checkpoint_read() and the node calls may be made on any thread.
+ */
+#ifndef SNAP_H
+#define SNAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+/* ---- context ---- */
+
+struct snap_ctx;
+
+enum snap_level {
+	SNAP_ERROR,
+	SNAP_NOTICE,
+	SNAP_STEP, /* one step of a checkpoint or restore, with its time */
+	SNAP_DEBUG,
+};
+
+struct snap_options {
+	/* How long a process may take to freeze, in ms; 0 means 2000. */
+	unsigned freeze_timeout_ms;
+	/* Where log lines go; may be NULL.  `line` has no newline. */
+	void (*log)(void *arg, enum snap_level level, const char *line);
+	void *log_arg;
+};
+
+/* NULL if there is no memory.  `opt` is copied and may be NULL. */
+struct snap_ctx *snap_ctx_new(const struct snap_options *opt);
+void snap_ctx_free(struct snap_ctx *cx);
+
+/* The sentence of the first error, "" if there was none; owned by `cx`. */
+const char *snap_error(const struct snap_ctx *cx);
+void snap_clear(struct snap_ctx *cx);
+
+/* ---- what this kernel can do ---- */
+
+struct snap_feature {
+	const char *name; /* e.g. "pagemap-scan" */
+	bool present;
+	const char *without; /* what is done instead, a sentence */
+};
+
+/* Probe once; the array ends with a NULL name and is static. */
+const struct snap_feature *snap_features(void);
+
+/* ---- taking a checkpoint ---- */
+
+struct snap_checkpoint;
+
+struct snap_take_options {
+	/*
+	 * Processes that are not part of the checkpoint although they are
+	 * below `pid` (the reader itself, and whoever waits for it).
+	 */
+	const pid_t *exclude;
+	size_t nexclude;
+};
+
+/*
+ * Freeze `pid`, make its twin, let it go on.  On success *out is owned by the
+ * caller, to be dropped with snap_checkpoint_drop() on this very thread.
+ * The original is thawed when this returns, whatever it returns.
+ */
+int snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
+    const struct snap_take_options *opt, struct snap_checkpoint **out);
+
+/* Accepts NULL. */
+void snap_checkpoint_drop(struct snap_checkpoint *cp);
+
+struct snap_checkpoint_info {
+	pid_t pid;
+	pid_t twin;	      /* 0 if it was copied while frozen */
+	uint64_t frozen_us;   /* how long the original was held */
+	struct timespec time; /* CLOCK_REALTIME of the freeze */
+	uint64_t pages_bytes; /* the size of `pages` */
+	char id[33];	      /* 32 hex digits */
+};
+
+void snap_checkpoint_info(
+    const struct snap_checkpoint *cp, struct snap_checkpoint_info *info);
+
+/*
+ * A checkpoint as a tree of files.  Nodes are numbered from 0, the root
+ * directory, in the order in which they should be read: `checkpoint` is the
+ * first file, `xxh128sums` the last.  Children of a directory have higher
+ * numbers than the directory.  Nothing of a tree ever changes.
+ */
+enum snap_node_type { SNAP_DIR, SNAP_FILE, SNAP_LINK };
+
+struct snap_node {
+	const char *name; /* "" for the root; owned by the checkpoint */
+	enum snap_node_type type;
+	uint32_t parent;
+	uint32_t first_child; /* 0: none */
+	uint32_t next;	      /* the next child of the same parent; 0: none */
+	uint64_t size;	      /* bytes; of a link, the length of its target */
+	uid_t uid;	      /* the owner of the process */
+	gid_t gid;
+};
+
+uint32_t snap_checkpoint_nodes(const struct snap_checkpoint *cp);
+const struct snap_node *snap_checkpoint_node(
+    const struct snap_checkpoint *cp, uint32_t n);
+
+/* The number of `name` in directory `dir`, or 0: there is none. */
+uint32_t snap_checkpoint_lookup(
+    const struct snap_checkpoint *cp, uint32_t dir, const char *name);
+
+/*
+ * Bytes of a file, or of a link's target: the number read, 0 at the end,
+ * -errno.  Thread-safe.  EIO if the twin is gone.
+ */
+ssize_t snap_checkpoint_read(struct snap_checkpoint *cp, uint32_t n, void *buf,
+    size_t len, uint64_t off);
+
+/*
+ * The names at the top of every checkpoint, in reading order, for listing a
+ * directory whose checkpoint has not been taken; ends with a NULL name.
+ */
+struct snap_name {
+	const char *name;
+	enum snap_node_type type;
+};
+
+const struct snap_name *snap_top_names(void);
+
+/* ---- restoring ---- */
+
+struct snap_restore_options {
+	int dir;      /* the image's directory, open; not consumed */
+	bool new_pid; /* let the kernel choose the pids */
+	bool stopped; /* leave it in SIGSTOP */
+	bool replace; /* kill what runs under these pids first */
+	int tty;      /* a terminal, open, or -1; not consumed */
+	/*
+	 * Capabilities that the caller holds only so that it can do its work
+	 * (a bit mask as in capabilities(7)): the restored process may not
+	 * have them whatever the image says.
+	 */
+	uint64_t lent_caps;
+};
+
+struct snap_restore_result {
+	pid_t pid;
+	char note[512]; /* what came back differently; "" if nothing */
+};
+
+/*
+ * Recreate the process whose image is open at opt->dir.
+ *
+ * To be called in a process of its own (fork one), single-threaded, that has
+ * already become whoever asked for it: namespaces, cgroup, root, working
+ * directory, credentials, limits.  The restored process is created as a child
+ * of the caller; when the caller exits it is adopted.  On failure nothing is
+ * left behind.
+ */
+int snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
+    struct snap_restore_result *res);
+
+#endif

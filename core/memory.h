@@ -1,0 +1,38 @@
+/*
+ * memory.h - what a checkpoint keeps of an address space.
+ *
+ * Three moments: the VMAs are read from the frozen original before anything
+ * is run in it; what its twin does not have is copied while it is still
+ * frozen; the rest is read from the twin at leisure.
+ */
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#include "process.h"
+
+struct snap_ctx;
+
+/* Frozen, before any call was run in it: p->vmas (no smaps is read here,
+ * since that walks every page; except where VmLck is not 0). */
+int memory_collect_vmas(struct snap_ctx *cx, pid_t pid, struct process *p);
+
+/*
+ * Frozen, the twin made (0: there is none, copy everything).  Copies shared
+ * anonymous memory, DONTFORK and WIPEONFORK ranges, deleted shared files.
+ */
+int memory_collect_frozen(
+    struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p);
+
+/*
+ * Thawed: VMA flags, page runs, identities of files, from the twin (or, where
+ * there is none, already done by memory_collect_frozen()).  Opens the twin's
+ * mem as p->pages_fd.
+ */
+int memory_collect_late(
+    struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p);
+
+/* Bytes of `pages`; thread-safe. */
+ssize_t memory_read(
+    const struct process *p, void *buf, size_t len, uint64_t off);
+
+#endif

@@ -1,0 +1,183 @@
+#include "process.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct process *
+process_new(void)
+{
+	struct process *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return NULL;
+	p->pages_fd = -1;
+	p->exe_file = -1;
+	return p;
+}
+
+static void
+thread_fini(struct thread *t)
+{
+	free(t->xsave);
+	free(t->pending.v);
+	free(t->affinity);
+	free(t->creds.groups);
+}
+
+static void
+openfile_fini(struct openfile *f)
+{
+	for (size_t i = 0; i < f->nkv; i++) {
+		free(f->kv[i].key);
+		free(f->kv[i].value);
+	}
+	free(f->kv);
+	free(f->target);
+}
+
+static void
+memory_fini(struct process *p)
+{
+	for (size_t i = 0; i < p->nvmas; i++)
+		free(p->vmas[i].path);
+	for (size_t i = 0; i < p->nmapfiles; i++)
+		free(p->mapfiles[i].path);
+	free(p->vmas);
+	free(p->mapfiles);
+	free(p->runs);
+	if (p->pages_fd >= 0)
+		close(p->pages_fd);
+}
+
+void
+process_free(struct process *p)
+{
+	if (p == NULL)
+		return;
+	for (size_t i = 0; i < p->nthreads; i++)
+		thread_fini(&p->threads[i]);
+	for (size_t i = 0; i < p->nfiles; i++)
+		openfile_fini(&p->files[i]);
+	for (size_t i = 0; i < p->ncontents; i++)
+		if (p->contents[i].fd >= 0)
+			close(p->contents[i].fd);
+	for (size_t i = 0; i < p->nunsupported; i++) {
+		free(p->unsupported[i].what);
+		free(p->unsupported[i].why);
+	}
+	memory_fini(p);
+	free(p->threads);
+	free(p->files);
+	free(p->fds);
+	free(p->contents);
+	free(p->unsupported);
+	free(p->pending.v);
+	free(p->timers);
+	free(p->kernel);
+	free(p->cwd);
+	free(p->root);
+	free(p->exe);
+	free(p->auxv);
+	free(p->cmdline);
+	free(p->environ);
+	free(p);
+}
+
+/* Capacity is the next power of two, so no array carries one of its own. */
+void *
+process_grow(void *array, size_t *n, size_t size)
+{
+	void **v = array;
+	void *w;
+
+	if ((*n & (*n - 1)) == 0) {
+		w = reallocarray(*v, *n == 0 ? 1 : *n * 2, size);
+		if (w == NULL)
+			return NULL;
+		*v = w;
+	}
+	w = (char *)*v + *n * size;
+	memset(w, 0, size);
+	(*n)++;
+	return w;
+}
+
+int
+process_unsupported(struct process *p, const char *what, const char *fmt, ...)
+{
+	struct unsupported *u;
+	va_list ap;
+	char *why;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&why, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return -ENOMEM;
+	u = process_grow(&p->unsupported, &p->nunsupported, sizeof(*u));
+	if (u == NULL) {
+		free(why);
+		return -ENOMEM;
+	}
+	u->why = why;
+	u->what = strdup(what);
+	return u->what == NULL ? -ENOMEM : 0;
+}
+
+int
+process_add_content(struct process *p, int fd, uint64_t size)
+{
+	struct content *c;
+
+	c = process_grow(&p->contents, &p->ncontents, sizeof(*c));
+	if (c == NULL) {
+		close(fd);
+		return -ENOMEM;
+	}
+	c->id = p->ncontents;
+	c->fd = fd;
+	c->size = size;
+	return (int)c->id;
+}
+
+const struct content *
+process_content(const struct process *p, uint32_t id)
+{
+	for (size_t i = 0; i < p->ncontents; i++)
+		if (p->contents[i].id == id)
+			return &p->contents[i];
+	return NULL;
+}
+
+const char *
+openfile_get(const struct openfile *f, const char *key)
+{
+	for (size_t i = 0; i < f->nkv; i++)
+		if (strcmp(f->kv[i].key, key) == 0)
+			return f->kv[i].value;
+	return NULL;
+}
+
+int
+openfile_put(struct openfile *f, const char *key, const char *fmt, ...)
+{
+	struct kv *kv;
+	va_list ap;
+	int n;
+
+	kv = process_grow(&f->kv, &f->nkv, sizeof(*kv));
+	if (kv == NULL)
+		return -ENOMEM;
+	va_start(ap, fmt);
+	n = vasprintf(&kv->value, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		kv->value = NULL;
+	kv->key = strdup(key);
+	return n < 0 || kv->key == NULL ? -ENOMEM : 0;
+}

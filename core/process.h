@@ -1,0 +1,341 @@
+/*
+ * process.h - what a process is made of, as plain data.
+ *
+ * This is the middle of the library.  A checkpoint fills a `struct process`
+ * from a frozen process; image_write() turns it into the text files of an
+ * image; image_read() turns those, checked, into the same structure; the plan
+ * of a restore is computed from it.  Everything is owned by the structure and
+ * released by process_free(), which accepts a half-filled one.
+ *
+ * Addresses and sizes are bytes of the process's own address space; times are
+ * ns unless a name says otherwise.
+ */
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+#include <time.h>
+
+#define PROCESS_NSIG 64	    /* signals 1..64, at [signo - 1] */
+#define PROCESS_NRLIMITS 16 /* RLIM_NLIMITS of Linux 6.x */
+
+/* ---- identity ---- */
+
+struct creds {
+	uid_t ruid, euid, suid, fsuid;
+	gid_t rgid, egid, sgid, fsgid;
+	gid_t *groups;
+	size_t ngroups;
+	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
+	uint32_t securebits;
+	bool no_new_privs;
+};
+
+/* ---- signals ---- */
+
+/* The kernel's struct sigaction (x86-64), not libc's. */
+struct ksigaction {
+	uint64_t handler;
+	uint64_t flags;
+	uint64_t restorer;
+	uint64_t mask;
+};
+
+struct siginfos {
+	siginfo_t *v; /* 128 bytes each, as PTRACE_PEEKSIGINFO has them */
+	size_t n;
+};
+
+/* ---- threads ---- */
+
+/*
+ * A call that was interrupted with -ERESTART_RESTARTBLOCK: to be issued again
+ * with `left_ns` in place of its time-out, so that the kernel makes its restart
+ * block anew.  nr < 0: there was none.
+ */
+struct restart {
+	int nr;
+	uint64_t args[6];
+	bool has_timeout;
+	uint64_t left_ns;
+};
+
+struct thread {
+	pid_t tid;
+
+	/*
+	 * As it is to be resumed: an interrupted call that starts anew has rip
+	 * on its syscall instruction and its number in rax; orig_rax is -1.
+	 * With `restart` in force, rip and rax are those of the return from
+	 * the call.
+	 */
+	struct user_regs_struct regs;
+	uint8_t *xsave; /* NT_X86_XSTATE, as the kernel gives it */
+	size_t xsave_len;
+	struct restart restart;
+
+	char comm[16];
+	uint64_t sigmask;
+	struct siginfos pending; /* directed at this thread */
+	uint64_t altstack_sp, altstack_size;
+	uint32_t altstack_flags;
+	uint64_t robust_list, robust_len;
+	uint64_t rseq,
+	    rseq_cs; /* address of struct rseq, 0: none; its rseq_cs */
+	uint32_t rseq_len, rseq_sig;
+	uint64_t clear_child_tid;
+	uint32_t pdeath_signal;
+	uint64_t timerslack;
+
+	uint32_t sched_policy, sched_priority, sched_flags;
+	int32_t nice;
+	uint64_t sched_runtime, sched_deadline, sched_period;
+	uint32_t ioprio;
+	uint8_t *affinity; /* bit mask of CPUs, sched_getaffinity(2) */
+	size_t affinity_len;
+
+	struct creds creds;
+};
+
+/* ---- timers ---- */
+
+struct itimer {
+	uint64_t value, interval; /* what is left, 0: not armed */
+};
+
+struct posix_timer {
+	int32_t id;
+	int32_t clockid;
+	int32_t notify; /* SIGEV_*, with SIGEV_THREAD_ID's 4 */
+	int32_t signo;
+	uint64_t sigval;
+	pid_t tid; /* of SIGEV_THREAD_ID */
+	uint64_t value, interval;
+	int32_t overrun;
+};
+
+/* ---- memory ---- */
+
+enum vma_kind {
+	VMA_ANON,	 /* private anonymous, [heap] and [stack] too */
+	VMA_FILE,	 /* of a file, private or shared */
+	VMA_SHARED_ANON, /* /dev/zero (deleted), SysV, memfd */
+	VMA_VDSO,
+	VMA_VVAR,
+	VMA_VVAR_VCLOCK,
+	VMA_VSYSCALL,
+	VMA_OTHER, /* devices and the like: not restorable */
+};
+
+struct vma {
+	uint64_t start, end; /* page-aligned, start < end */
+	unsigned prot;	     /* PROT_* */
+	bool shared;	     /* MAP_SHARED */
+	uint64_t offset;
+	uint32_t major, minor;
+	uint64_t ino;
+	char *path; /* as in maps, "" if none, still escaped */
+	enum vma_kind kind;
+	uint64_t flags; /* VMA_F_*, from VmFlags */
+	uint32_t pkey;
+	int file; /* index into mapfiles, -1: none */
+};
+
+/* VmFlags of /proc/PID/smaps that a restore brings back (proc(5)). */
+#define VMA_F_GROWSDOWN (1u << 0)    /* gd */
+#define VMA_F_LOCKED (1u << 1)	     /* lo */
+#define VMA_F_LOCKONFAULT (1u << 2)  /* lf */
+#define VMA_F_SEQ (1u << 3)	     /* sr */
+#define VMA_F_RAND (1u << 4)	     /* rr */
+#define VMA_F_DONTCOPY (1u << 5)     /* dc */
+#define VMA_F_NORESERVE (1u << 6)    /* nr */
+#define VMA_F_HUGETLB (1u << 7)	     /* ht */
+#define VMA_F_WIPEONFORK (1u << 8)   /* wf */
+#define VMA_F_DONTDUMP (1u << 9)     /* dd */
+#define VMA_F_HUGEPAGE (1u << 10)    /* hg */
+#define VMA_F_NOHUGEPAGE (1u << 11)  /* nh */
+#define VMA_F_MERGEABLE (1u << 12)   /* mg */
+#define VMA_F_UFFD (1u << 13)	     /* um, uw, ui */
+#define VMA_F_SEALED (1u << 14)	     /* sl */
+#define VMA_F_DROPPABLE (1u << 15)   /* dp */
+#define VMA_F_SHADOWSTACK (1u << 16) /* ss */
+#define VMA_F_ACCOUNT (1u << 17)     /* ac */
+#define VMA_F_IO (1u << 18)	     /* io, pf */
+#define VMA_F_SYNC (1u << 19)	     /* sf */
+
+/*
+ * A file that some VMA maps (or that is the executable): how to know it again.
+ * Where `content` is not 0 the file on disk was no longer it (deleted or
+ * replaced), and its bytes are in files/<content>.
+ */
+struct mapfile {
+	char *path; /* unescaped, without " (deleted)" */
+	uint64_t size;
+	struct timespec mtime;
+	char build_id[65]; /* hex, "" if it has none */
+	uint32_t content;
+};
+
+enum run_kind {
+	RUN_HELD,  /* its bytes are in `pages` at `offset` */
+	RUN_GUARD, /* MADV_GUARD_INSTALL */
+};
+
+/* Sorted by start, disjoint, each inside one VMA; HELD ones by offset too. */
+struct run {
+	uint64_t start, end;
+	enum run_kind kind;
+	uint64_t offset; /* in `pages`, page-aligned */
+	/*
+	 * Where a checkpoint's bytes come from: the twin's /proc/PID/mem
+	 * (src_off is then start) or a copy made while frozen.  In an image
+	 * that was read: the `pages` file.  Borrowed.
+	 */
+	int src_fd;
+	uint64_t src_off;
+};
+
+struct mm_layout { /* struct prctl_mm_map, without auxv and exe */
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk;
+	uint64_t start_stack, arg_start, arg_end, env_start, env_end;
+};
+
+/* ---- descriptors ---- */
+
+/* One `key: value` line of a fdinfo file.  Order is kept. */
+struct kv {
+	char *key, *value;
+};
+
+/* An open file description: what dup(2)ed descriptors share. */
+struct openfile {
+	uint32_t id;   /* the first descriptor that refers to it */
+	char kind[24]; /* the name of its row in the resource table */
+	char *target;  /* readlink of /proc/PID/fd/N */
+	uint64_t pos;
+	uint32_t flags; /* O_*, without O_CLOEXEC */
+	struct kv *kv;	/* what its kind wants to know */
+	size_t nkv;
+};
+
+struct fdent {
+	int fd;
+	bool cloexec;
+	uint32_t file; /* index into openfiles */
+};
+
+/* Contents that exist nowhere else: files/ID. */
+struct content {
+	uint32_t id; /* from 1 up */
+	int fd;	     /* owned; read with pread */
+	uint64_t size;
+};
+
+/* ---- what a restore would not bring back ---- */
+
+struct unsupported {
+	char *what; /* "fd 7", "vma 7f...-7f...", "child 123": no ':' */
+	char *why;  /* a sentence: the reason and the remedy */
+};
+
+/* ---- the process ---- */
+
+struct process {
+	/* of the checkpoint itself */
+	char id[33];
+	struct timespec time;
+	uint64_t frozen_us;
+	char *kernel;	    /* uname -r */
+	char arch[16];	    /* "x86_64" */
+	uint64_t xfeatures; /* XCR0 bits whose state is not initial in some
+				   thread: needed at restore */
+	char vdso[65];	    /* build-id of the vDSO, hex; "" if none */
+
+	pid_t pid, ppid, pgid, sid;
+	uid_t owner_uid; /* owner of /proc/PID */
+	gid_t owner_gid;
+	uint32_t tty; /* controlling terminal's device, 0: none */
+
+	struct thread *threads; /* the leader first, then by tid */
+	size_t nthreads;
+
+	uint32_t umask;
+	uint32_t personality;
+	uint32_t dumpable;
+	int32_t oom_score_adj;
+	uint32_t coredump_filter;
+	bool child_subreaper;
+	bool thp_disable;
+	bool group_stopped; /* SIGSTOPped */
+	struct {
+		uint64_t cur, max;
+	} rlimits[PROCESS_NRLIMITS];
+
+	struct ksigaction actions[PROCESS_NSIG];
+	struct siginfos pending; /* directed at the process */
+
+	struct itimer itimers[3];
+	struct posix_timer *timers;
+	size_t ntimers;
+
+	char *cwd, *root, *exe; /* as readlink gives them */
+	int exe_file;		/* index into mapfiles, -1: none */
+	struct mm_layout mm;
+	uint8_t *auxv, *cmdline, *environ;
+	size_t auxv_len, cmdline_len, environ_len;
+
+	struct vma *vmas; /* sorted by start, disjoint */
+	size_t nvmas;
+	struct mapfile *mapfiles;
+	size_t nmapfiles;
+	struct run *runs;
+	size_t nruns;
+	uint64_t pages_size; /* bytes of `pages` */
+	int pages_fd;	     /* owned, -1: none.  The twin's mem or the file */
+
+	struct openfile *files; /* by id */
+	size_t nfiles;
+	struct fdent *fds; /* by fd */
+	size_t nfds;
+
+	struct content *contents; /* by id */
+	size_t ncontents;
+
+	struct unsupported *unsupported;
+	size_t nunsupported;
+};
+
+struct snap_ctx;
+
+/* NULL if there is no memory. */
+struct process *process_new(void);
+void process_free(struct process *p);
+
+/*
+ * Grow an array by one zeroed element and return it, NULL if there is no
+ * memory:	t = process_grow(&p->threads, &p->nthreads, sizeof(*t));
+ */
+void *process_grow(void *array, size_t *n, size_t size);
+
+/* 0 or -ENOMEM. */
+int process_unsupported(struct process *p, const char *what, const char *fmt,
+    ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * Add contents, taking over `fd` (closed at failure too).  Returns the new id
+ * or -ENOMEM.
+ */
+int process_add_content(struct process *p, int fd, uint64_t size);
+const struct content *process_content(const struct process *p, uint32_t id);
+
+/* NULL if there is no such key. */
+const char *openfile_get(const struct openfile *f, const char *key);
+int openfile_put(struct openfile *f, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif
