@@ -15,6 +15,7 @@ process_new(void)
 	if (p == NULL)
 		return NULL;
 	p->pages_fd = -1;
+	p->frozen_fd = -1;
 	p->exe_file = -1;
 	return p;
 }
@@ -51,6 +52,8 @@ memory_fini(struct process *p)
 	free(p->runs);
 	if (p->pages_fd >= 0)
 		close(p->pages_fd);
+	if (p->frozen_fd >= 0)
+		close(p->frozen_fd);
 }
 
 void

@@ -234,6 +234,8 @@ struct content {
 	uint32_t id; /* from 1 up */
 	int fd;	     /* owned; read with pread */
 	uint64_t size;
+	dev_t dev; /* of the object it was copied from, see shared.h */
+	ino_t ino; /* 0: of none */
 };
 
 /* ---- what a restore would not bring back ---- */
@@ -297,6 +299,7 @@ struct process {
 	size_t nruns;
 	uint64_t pages_size; /* bytes of `pages` */
 	int pages_fd;	     /* owned, -1: none.  The twin's mem or the file */
+	int frozen_fd; /* owned, -1: none.  Pages copied while it was frozen */
 
 	struct openfile *files; /* by id */
 	size_t nfiles;

@@ -1,0 +1,31 @@
+/*
+ * shared.h - objects that both descriptors and VMAs of a process may refer to
+ * (memfds, deleted files, shared memory), copied once into files/ID and found
+ * again by their device and inode.
+ */
+#ifndef SHARED_H
+#define SHARED_H
+
+#include <sys/stat.h>
+
+#include "process.h"
+
+struct snap_ctx;
+
+/* The id of the contents that came from this object, 0: none so far. */
+uint32_t shared_find(const struct process *p, const struct stat *st);
+
+/*
+ * The contents of the regular file open at `fd` (not consumed), copied with
+ * its holes unless shared_find() knows it already.  The process is frozen.
+ * Returns the id or -errno, with a sentence.
+ */
+int shared_collect(struct snap_ctx *cx, struct process *p, int fd);
+
+/*
+ * Not a copy: the file itself stays open as the contents, `fd` is taken over
+ * at failure too.  For files that nobody writes, such as deleted programs.
+ */
+int shared_keep(struct snap_ctx *cx, struct process *p, int fd);
+
+#endif
