@@ -1,15 +1,11 @@
 #include "shared.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
+#include "contents.h"
 #include "ctx.h"
-
-#define CHUNK (256u << 10) /* stays in the cache between read and write */
 
 uint32_t
 shared_find(const struct process *p, const struct stat *st)
@@ -21,73 +17,6 @@ shared_find(const struct process *p, const struct stat *st)
 			return c->id;
 	}
 	return 0;
-}
-
-static int
-copy_extent(int from, int to, off_t at, off_t end, char *buf)
-{
-	while (at < end) {
-		size_t want = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
-		ssize_t n = pread(from, buf, want, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0) /* cut by another process meanwhile */
-			return 0;
-		for (ssize_t done = 0, w; done < n; done += w) {
-			w = pwrite(
-			    to, buf + done, (size_t)(n - done), at + done);
-			if (w < 0)
-				return -errno;
-		}
-		at += n;
-	}
-	return 0;
-}
-
-/* Where there is no SEEK_DATA the whole file is one extent. */
-static int
-copy_sparse(int from, int to, off_t size)
-{
-	off_t at = 0, end;
-	char *buf;
-	int err = 0;
-
-	buf = malloc(CHUNK);
-	if (buf == NULL)
-		return -ENOMEM;
-	while (err == 0 && at < size) {
-		at = lseek(from, at, SEEK_DATA);
-		if (at < 0 || at >= size) {
-			err = at < 0 && errno != ENXIO ? -errno : 0;
-			break;
-		}
-		end = lseek(from, at, SEEK_HOLE);
-		if (end <= at || end > size)
-			end = size;
-		err = copy_extent(from, to, at, end, buf);
-		at = end;
-	}
-	free(buf);
-	return err;
-}
-
-static int
-copy_to_memfd(int from, off_t size)
-{
-	int to, err;
-
-	to = memfd_create("snapfs-content", MFD_CLOEXEC);
-	if (to < 0)
-		return -errno;
-	err = ftruncate(to, size) < 0 ? -errno : copy_sparse(from, to, size);
-	if (err < 0) {
-		close(to);
-		return err;
-	}
-	return to;
 }
 
 static int
@@ -108,7 +37,7 @@ shared_collect(struct snap_ctx *cx, struct process *p, int fd)
 {
 	struct stat st;
 	uint32_t id;
-	int copy;
+	int copy, err;
 
 	if (fstat(fd, &st) < 0)
 		return snap_fail(cx, -errno,
@@ -116,10 +45,14 @@ shared_collect(struct snap_ctx *cx, struct process *p, int fd)
 	id = shared_find(p, &st);
 	if (id != 0)
 		return (int)id;
-	copy = copy_to_memfd(fd, st.st_size);
-	if (copy < 0)
-		return snap_fail(cx, copy, "copying %lld bytes of contents: %s",
-		    (long long)st.st_size, strerror(-copy));
+	copy = contents_open(p, (uint64_t)st.st_size);
+	err = copy < 0 ? copy : contents_copy(copy, fd, (uint64_t)st.st_size);
+	if (err < 0) {
+		if (copy >= 0)
+			close(copy);
+		return snap_fail(cx, err, "copying %lld bytes of contents: %s",
+		    (long long)st.st_size, strerror(-err));
+	}
 	return add(p, copy, &st);
 }
 

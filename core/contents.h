@@ -1,0 +1,20 @@
+/*
+ * contents.h - copies of files: into what a checkpoint keeps, and out of it.
+ * Holes stay holes.
+ */
+#ifndef CONTENTS_H
+#define CONTENTS_H
+
+#include "process.h"
+
+/*
+ * An empty file without a name to put `size` bytes into: memory for little,
+ * the disk (/var/tmp) once the checkpoint `p` holds much.  -errno.
+ */
+int contents_open(const struct process *p, uint64_t size);
+
+/* Copy `size` bytes from the start of one file to another; 0 or -errno.
+ * Where `src` ends early the rest is a hole. */
+int contents_copy(int dst, int src, uint64_t size);
+
+#endif
