@@ -179,6 +179,8 @@ struct mapfile {
 	struct timespec mtime;
 	char build_id[65]; /* hex, "" if it has none */
 	uint32_t content;
+	dev_t dev; /* at the checkpoint; not in an image */
+	ino_t ino;
 };
 
 enum run_kind {

@@ -18,7 +18,8 @@ uint32_t shared_find(const struct process *p, const struct stat *st);
 /*
  * The contents of the regular file open at `fd` (not consumed), copied with
  * its holes unless shared_find() knows it already.  The process is frozen.
- * Returns the id or -errno, with a sentence.
+ * `fd` must be an open file of our own (through /proc/PID/fd or map_files, not
+ * pidfd_getfd(2)): its offset moves.  Returns the id or -errno, with a sentence.
  */
 int shared_collect(struct snap_ctx *cx, struct process *p, int fd);
 
