@@ -1,0 +1,496 @@
+#include "memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "contents.h"
+#include "ctx.h"
+#include "mapped.h"
+#include "pagemap.h"
+#include "proc.h"
+#include "sharers.h"
+#include "vma.h"
+
+#define COPY_CHUNK (256u << 10)
+
+/* Fork clears these: only the original can tell. */
+#define FLAGS_OF_ORIGINAL (VMA_F_LOCKED | VMA_F_LOCKONFAULT | VMA_F_UFFD)
+
+static bool
+is_private(const struct vma *v)
+{
+	return !v->shared && (v->kind == VMA_ANON || v->kind == VMA_FILE);
+}
+
+/* ---- VMAs ---- */
+
+static int
+apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask)
+{
+	struct lines l;
+	char *text;
+	size_t len;
+	int err;
+
+	err = proc_read(cx, pid, "smaps", &text, &len);
+	if (err < 0)
+		return err;
+	lines_init(&l, cx, "smaps", text, len);
+	err = vma_apply_smaps(&l, p, mask, NULL);
+	free(text);
+	return err;
+}
+
+static int
+read_maps(struct snap_ctx *cx, pid_t pid, struct process *p)
+{
+	struct lines l;
+	char *text;
+	size_t len;
+	int err;
+
+	err = proc_read(cx, pid, "maps", &text, &len);
+	if (err < 0)
+		return err;
+	lines_init(&l, cx, "maps", text, len);
+	err = vma_parse_maps(&l, p);
+	free(text);
+	return err;
+}
+
+int
+memory_collect_vmas(struct snap_ctx *cx, pid_t pid, struct process *p)
+{
+	uint64_t locked = 0;
+	char *status;
+	int err;
+
+	err = read_maps(cx, pid, p);
+	if (err < 0)
+		return err;
+	err = proc_read(cx, pid, "status", &status, NULL);
+	if (err < 0)
+		return err;
+	if (!proc_field_u64(status, "VmLck", 10, &locked) || locked != 0)
+		err = apply_smaps(cx, pid, p, FLAGS_OF_ORIGINAL);
+	free(status);
+	return err;
+}
+
+/* ---- copying while frozen ---- */
+
+struct copier {
+	struct snap_ctx *cx;
+	struct process *p;
+	int mem;
+	struct pagemap pm;
+	uint64_t at; /* end of p->frozen_fd */
+	char *buf;
+};
+
+static int
+copier_init(struct copier *c, struct snap_ctx *cx, pid_t pid, struct process *p)
+{
+	*c = (struct copier){ .cx = cx, .p = p, .mem = -1, .pm.fd = -1 };
+	c->mem = proc_open(cx, pid, "mem", O_RDONLY);
+	return c->mem < 0 ? c->mem : pagemap_open(cx, pid, &c->pm);
+}
+
+static void
+copier_fini(struct copier *c)
+{
+	if (c->mem >= 0)
+		close(c->mem);
+	pagemap_close(&c->pm);
+	free(c->buf);
+}
+
+static int
+write_whole(int fd, const char *buf, size_t n, uint64_t off)
+{
+	while (n > 0) {
+		ssize_t w = pwrite(fd, buf, n, (off_t)off);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w < 0 ? -errno : -ENOSPC;
+		buf += w;
+		n -= (size_t)w;
+		off += (uint64_t)w;
+	}
+	return 0;
+}
+
+static int
+copy_run(struct copier *c, struct run *r)
+{
+	ssize_t n;
+	int err;
+
+	r->src_fd = c->p->frozen_fd;
+	r->src_off = c->at;
+	for (uint64_t a = r->start; a < r->end; a += (uint64_t)n) {
+		size_t want = r->end - a < COPY_CHUNK ? r->end - a : COPY_CHUNK;
+
+		n = pread(c->mem, c->buf, want, (off_t)a);
+		if (n <= 0)
+			return snap_fail(c->cx, n < 0 ? -errno : -ESRCH,
+			    "reading memory at %lx: %s", (unsigned long)a,
+			    n < 0 ? strerror(errno) : "the process is gone");
+		err = write_whole(c->p->frozen_fd, c->buf, (size_t)n, c->at);
+		if (err < 0)
+			return snap_fail(c->cx, err,
+			    "copying memory at %lx: %s", (unsigned long)a,
+			    strerror(-err));
+		c->at += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* `expect`: how much may come, for choosing where the copy is put. */
+static int
+copier_open(struct copier *c, uint64_t expect)
+{
+	if (c->buf == NULL)
+		c->buf = malloc(COPY_CHUNK);
+	if (c->buf == NULL)
+		return -ENOMEM;
+	if (c->p->frozen_fd < 0)
+		c->p->frozen_fd = contents_open(c->p, expect);
+	if (c->p->frozen_fd < 0)
+		return snap_fail(c->cx, c->p->frozen_fd,
+		    "no room for a copy of memory: %s",
+		    strerror(-c->p->frozen_fd));
+	return 0;
+}
+
+static int
+copy_vma(struct copier *c, const struct vma *v, uint64_t expect)
+{
+	size_t first = c->p->nruns;
+	int err;
+
+	err = pagemap_runs(c->cx, &c->pm, v->start, v->end, c->p);
+	if (err == 0 && c->p->nruns > first)
+		err = copier_open(c, expect);
+	for (size_t i = first; err == 0 && i < c->p->nruns; i++)
+		if (c->p->runs[i].kind == RUN_HELD)
+			err = copy_run(c, &c->p->runs[i]);
+	return err;
+}
+
+/* ---- what the twin has not ---- */
+
+static int
+total_pages(struct snap_ctx *cx, pid_t pid, uint64_t *pages)
+{
+	char *text;
+	int err;
+
+	err = proc_read(cx, pid, "statm", &text, NULL);
+	if (err < 0)
+		return err;
+	*pages = strtoull(text, NULL, 10);
+	free(text);
+	return 0;
+}
+
+/*
+ * MADV_DONTFORK: *missing[i] where p->vmas[i] is not in the twin, NULL where
+ * all are.  As many pages in both means that none is missing, which saves
+ * reading the twin's maps.
+ */
+static int
+find_missing(struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p,
+    bool **missing)
+{
+	struct process *q;
+	uint64_t here, there;
+	int err;
+
+	err = total_pages(cx, pid, &here);
+	if (err == 0)
+		err = total_pages(cx, twin, &there);
+	if (err < 0 || here == there)
+		return err;
+	q = process_new();
+	*missing = calloc(p->nvmas + 1, sizeof(**missing));
+	err = q == NULL || *missing == NULL ? -ENOMEM : read_maps(cx, twin, q);
+	for (size_t i = 0; err == 0 && i < p->nvmas; i++)
+		(*missing)[i] = p->vmas[i].kind != VMA_VSYSCALL &&
+				vma_find(q, p->vmas[i].start) == NULL;
+	process_free(q);
+	return err;
+}
+
+static int
+copy_missing(struct copier *c, const bool *missing)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < c->p->nvmas; i++) {
+		const struct vma *v = &c->p->vmas[i];
+
+		if (missing[i] && is_private(v))
+			err = copy_vma(c, v, v->end - v->start);
+	}
+	return err;
+}
+
+/*
+ * MADV_WIPEONFORK: anonymous memory of which the original has pages and the
+ * twin has none.  One look at each is enough, since a fork copies the page
+ * table of such memory or does not.
+ */
+static int
+copy_wiped(struct copier *c, pid_t twin, const bool *missing)
+{
+	struct pagemap twins;
+	int err;
+
+	err = pagemap_open(c->cx, twin, &twins);
+	for (size_t i = 0; err == 0 && i < c->p->nvmas; i++) {
+		const struct vma *v = &c->p->vmas[i];
+
+		if (!is_private(v) || v->kind != VMA_ANON ||
+		    (missing != NULL && missing[i]))
+			continue;
+		err = pagemap_any(c->cx, &twins, v->start, v->end);
+		if (err == 0)
+			err = pagemap_any(c->cx, &c->pm, v->start, v->end);
+		else if (err > 0)
+			err = 0, v = NULL;
+		if (err > 0)
+			err = copy_vma(c, v, v->end - v->start);
+	}
+	pagemap_close(&twins);
+	return err;
+}
+
+static int
+copy_all(struct copier *c)
+{
+	uint64_t expect = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < c->p->nvmas; i++)
+		if (is_private(&c->p->vmas[i]))
+			expect += c->p->vmas[i].end - c->p->vmas[i].start;
+	for (size_t i = 0; err == 0 && i < c->p->nvmas; i++)
+		if (is_private(&c->p->vmas[i]))
+			err = copy_vma(c, &c->p->vmas[i], expect);
+	return err;
+}
+
+int
+memory_collect_frozen(
+    struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p)
+{
+	bool *missing = NULL;
+	struct copier c;
+	int err;
+
+	err = copier_init(&c, cx, pid, p);
+	if (err < 0)
+		goto out;
+	if (twin == 0) {
+		err = apply_smaps(cx, pid, p, UINT64_MAX);
+		if (err == 0)
+			err = mapped_collect_frozen(cx, pid, NULL, p);
+		if (err == 0)
+			err = mapped_collect_late(cx, pid, p);
+		if (err == 0)
+			err = copy_all(&c);
+		goto out;
+	}
+	err = find_missing(cx, pid, twin, p, &missing);
+	if (err == 0 && missing != NULL)
+		err = apply_smaps(cx, pid, p, UINT64_MAX);
+	if (err == 0)
+		err = mapped_collect_frozen(cx, pid, missing, p);
+	if (err == 0 && missing != NULL)
+		err = copy_missing(&c, missing);
+	if (err == 0)
+		err = copy_wiped(&c, twin, missing);
+out:
+	copier_fini(&c);
+	free(missing);
+	return err;
+}
+
+/* ---- at leisure ---- */
+
+static int
+scan_twin(struct snap_ctx *cx, pid_t twin, struct process *p)
+{
+	struct pagemap pm;
+	size_t first;
+	int err;
+
+	p->pages_fd = proc_open(cx, twin, "mem", O_RDONLY);
+	if (p->pages_fd < 0)
+		return p->pages_fd;
+	err = pagemap_open(cx, twin, &pm);
+	for (size_t i = 0; err == 0 && i < p->nvmas; i++) {
+		if (!is_private(&p->vmas[i]))
+			continue;
+		first = p->nruns;
+		err =
+		    pagemap_runs(cx, &pm, p->vmas[i].start, p->vmas[i].end, p);
+		for (; first < p->nruns; first++) {
+			p->runs[first].src_fd = p->pages_fd;
+			p->runs[first].src_off = p->runs[first].start;
+		}
+	}
+	pagemap_close(&pm);
+	return err;
+}
+
+static int
+run_order(const void *a, const void *b)
+{
+	const struct run *r = a, *s = b;
+
+	return r->start < s->start ? -1 : r->start > s->start;
+}
+
+/* In order; without those of VMAs whose contents are not to be kept. */
+static void
+settle_runs(struct process *p)
+{
+	size_t n = 0;
+
+	if (p->nruns > 0)
+		qsort(p->runs, p->nruns, sizeof(*p->runs), run_order);
+	p->pages_size = 0;
+	for (size_t i = 0; i < p->nruns; i++) {
+		struct run *r = &p->runs[i];
+		const struct vma *v = vma_find(p, r->start);
+
+		if (v == NULL || !is_private(v) ||
+		    (v->flags & VMA_F_DROPPABLE) != 0)
+			continue;
+		r->offset = p->pages_size;
+		if (r->kind == RUN_HELD)
+			p->pages_size += r->end - r->start;
+		p->runs[n++] = *r;
+	}
+	p->nruns = n;
+}
+
+/* Why a VMA would not come back as it is; NULL if it would. */
+static const char *
+reservation(const struct vma *v)
+{
+	if ((v->flags & VMA_F_UFFD) != 0)
+		return "registered with a userfaultfd: it comes back "
+		       "without; close the userfaultfd first";
+	if (v->kind == VMA_OTHER && strncmp(v->path, "/[aio]", 6) == 0)
+		return "a ring of io_setup(2): it does not come back; "
+		       "io_destroy(2) it first";
+	if (v->kind == VMA_OTHER)
+		return "no memory and no regular file that can be opened: it "
+		       "does not come back; unmap it first";
+	if ((v->flags & VMA_F_IO) != 0 && v->kind != VMA_VVAR &&
+	    v->kind != VMA_VVAR_VCLOCK && v->kind != VMA_VDSO)
+		return "memory of a device: it does not come back; unmap it "
+		       "first";
+	if ((v->flags & VMA_F_SHADOWSTACK) != 0)
+		return "a shadow stack: the process comes back without it";
+	if ((v->flags & VMA_F_HUGETLB) != 0)
+		return "huge pages of hugetlbfs: they come back as ordinary "
+		       "pages";
+	if (strncmp(v->path, "/SYSV", 5) == 0)
+		return "a System V shared memory segment: it comes back as "
+		       "memory of this process alone, without its id";
+	return NULL;
+}
+
+static int
+list_reservations(struct process *p)
+{
+	char what[64];
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+		const char *why = reservation(v);
+
+		if (why == NULL)
+			continue;
+		snprintf(what, sizeof(what), "vma %lx-%lx",
+		    (unsigned long)v->start, (unsigned long)v->end);
+		err = process_unsupported(p, what, "%s%s%s", why,
+		    v->path[0] != '\0' ? "; " : "", v->path);
+	}
+	return err;
+}
+
+int
+memory_collect_late(
+    struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p)
+{
+	int err = 0;
+
+	if (twin != 0) {
+		err = apply_smaps(cx, twin, p, ~(uint64_t)FLAGS_OF_ORIGINAL);
+		if (err == 0)
+			err = mapped_collect_late(cx, twin, p);
+		if (err == 0)
+			err = scan_twin(cx, twin, p);
+	}
+	settle_runs(p);
+	if (err == 0)
+		err = list_reservations(p);
+	return err < 0 ? err : sharers_list(cx, pid, twin, p);
+}
+
+/* ---- reading `pages` ---- */
+
+/* The HELD run that has the byte at `off`; a run of guards has no bytes. */
+static const struct run *
+run_at(const struct process *p, uint64_t off)
+{
+	size_t lo = 0, hi = p->nruns;
+
+	while (hi - lo > 1) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (p->runs[mid].offset <= off)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &p->runs[lo];
+}
+
+ssize_t
+memory_read(const struct process *p, void *buf, size_t len, uint64_t off)
+{
+	size_t done = 0;
+
+	if (off >= p->pages_size)
+		return 0;
+	if (len > p->pages_size - off)
+		len = p->pages_size - off;
+	while (done < len) {
+		const struct run *r = run_at(p, off + done);
+		uint64_t in = off + done - r->offset;
+		uint64_t left = r->end - r->start - in;
+		size_t want = len - done < left ? len - done : left;
+		ssize_t n;
+
+		n = pread(r->src_fd, (char *)buf + done, want,
+		    (off_t)(r->src_off + in));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) /* 0: the twin's memory is gone */
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}

@@ -1,0 +1,169 @@
+#include "sharers.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "proc.h"
+#include "vma.h"
+
+/* The first VMA of each object, and the first other process that has it. */
+struct object {
+	const struct vma *v;
+	pid_t other;
+};
+
+struct objects {
+	struct object *v;
+	size_t n;
+};
+
+static bool
+same(const struct vma *a, const struct vma *b)
+{
+	return a->ino == b->ino && a->minor == b->minor && a->major == b->major;
+}
+
+static int
+find_objects(const struct process *p, struct objects *o)
+{
+	struct object *new;
+	size_t k;
+
+	for (size_t i = 0; i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+
+		if (v->kind != VMA_SHARED_ANON)
+			continue;
+		for (k = 0; k < o->n && !same(o->v[k].v, v); k++)
+			;
+		if (k < o->n)
+			continue;
+		new = process_grow(&o->v, &o->n, sizeof(*new));
+		if (new == NULL)
+			return -ENOMEM;
+		new->v = v;
+	}
+	return 0;
+}
+
+/*
+ * A twin is traced by a thread of ours from birth to death and has closed all
+ * its descriptors, which no process that is being frozen has.
+ */
+static bool
+is_twin(pid_t pid)
+{
+	struct snap_ctx quiet = { 0 };
+	char path[64], *status;
+	uint64_t tracer = 0;
+	struct dirent *d;
+	bool open = false;
+	DIR *dir;
+
+	if (proc_read(&quiet, pid, "status", &status, NULL) < 0)
+		return true; /* gone: it shares nothing */
+	proc_field_u64(status, "TracerPid", 10, &tracer);
+	free(status);
+	snprintf(
+	    path, sizeof(path), "/proc/self/task/%lu", (unsigned long)tracer);
+	if (tracer == 0 || access(path, F_OK) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (dir == NULL)
+		return false;
+	while ((d = readdir(dir)) != NULL)
+		open |= d->d_name[0] != '.';
+	closedir(dir);
+	return !open;
+}
+
+/* What cannot be read (EACCES) or is gone is passed over. */
+static int
+look_into(pid_t pid, struct objects *o)
+{
+	struct snap_ctx quiet = { 0 };
+	struct process *q = process_new();
+	int twin = -1, err;
+	struct lines l;
+	char *text;
+	size_t len;
+
+	if (q == NULL)
+		return -ENOMEM;
+	if (proc_read(&quiet, pid, "maps", &text, &len) < 0) {
+		process_free(q);
+		return 0;
+	}
+	lines_init(&l, &quiet, "maps", text, len);
+	err = vma_parse_maps(&l, q);
+	for (size_t i = 0; err == 0 && i < q->nvmas; i++) {
+		if (!q->vmas[i].shared)
+			continue;
+		for (size_t k = 0; k < o->n; k++) {
+			if (o->v[k].other != 0 || !same(o->v[k].v, &q->vmas[i]))
+				continue;
+			if (twin < 0)
+				twin = is_twin(pid);
+			if (!twin)
+				o->v[k].other = pid;
+		}
+	}
+	free(text);
+	process_free(q);
+	return err == -ENOMEM ? err : 0;
+}
+
+static int
+look_around(pid_t pid, pid_t twin, struct objects *o)
+{
+	struct dirent *d;
+	DIR *dir;
+	int err = 0;
+
+	dir = opendir("/proc");
+	if (dir == NULL)
+		return -errno;
+	while (err == 0 && (d = readdir(dir)) != NULL) {
+		pid_t other = (pid_t)atoi(d->d_name);
+
+		if (other > 0 && other != pid && other != twin &&
+		    other != getpid())
+			err = look_into(other, o);
+	}
+	closedir(dir);
+	return err;
+}
+
+int
+sharers_list(struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p)
+{
+	struct objects o = { 0 };
+	char what[64];
+	int err;
+
+	err = find_objects(p, &o);
+	if (err == 0 && o.n > 0)
+		err = look_around(pid, twin, &o);
+	if (err < 0)
+		snap_fail(cx, err, "looking for who shares memory: %s",
+		    strerror(-err));
+	for (size_t i = 0; err == 0 && i < o.n; i++) {
+		if (o.v[i].other == 0)
+			continue;
+		snprintf(what, sizeof(what), "vma %lx-%lx",
+		    (unsigned long)o.v[i].v->start,
+		    (unsigned long)o.v[i].v->end);
+		err = process_unsupported(p, what,
+		    "memory shared with process %d: it comes back as this "
+		    "process's own",
+		    (int)o.v[i].other);
+	}
+	free(o.v);
+	return err;
+}
