@@ -1,0 +1,60 @@
+/*
+ * fd_tty - a session of its own on a terminal: settings, size, controlling
+ * terminal, foreground group; a restore puts another terminal in its place.
+ *
+ * needs: tty
+ */
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+#include "subject.h"
+
+int
+main(int argc, char **argv)
+{
+	struct winsize ws = { 33, 111, 0, 0 }, now;
+	struct termios raw, is;
+	int fd, twin, ctty;
+
+	subject_init(argc, argv);
+	subject_allow(SUBJECT_FDS | SUBJECT_TTY | SUBJECT_SIGNALS);
+	if (argc < 3)
+		subject_die("no terminal given");
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
+	must(setsid() == getpid());
+	must((fd = open(argv[2], O_RDWR)) >= 0);
+	must(ioctl(fd, TIOCSCTTY, 0) == 0);
+	must((twin = dup(fd)) >= 0);
+	must(tcsetpgrp(fd, getpid()) == 0);
+	must(tcgetattr(fd, &raw) == 0);
+	cfmakeraw(&raw);
+	raw.c_cc[VMIN] = 3;
+	must(tcsetattr(fd, TCSANOW, &raw) == 0);
+	must(ioctl(fd, TIOCSWINSZ, &ws) == 0);
+
+	subject_wait();
+
+	expect(isatty(fd) == 1, "no terminal: %s", strerror(errno));
+	memset(&is, 0, sizeof(is));
+	must(tcgetattr(twin, &is) == 0);
+	expect(is.c_lflag == raw.c_lflag && is.c_iflag == raw.c_iflag &&
+		   is.c_oflag == raw.c_oflag && is.c_cc[VMIN] == 3,
+	    "the settings are others: lflag %x, not %x", is.c_lflag,
+	    raw.c_lflag);
+	memset(&now, 0, sizeof(now));
+	ioctl(fd, TIOCGWINSZ, &now);
+	expect(now.ws_row == 33 && now.ws_col == 111, "the size is %dx%d",
+	    now.ws_row, now.ws_col);
+	expect(tcgetsid(fd) == getpid(), "it is not the session's terminal");
+	expect(
+	    tcgetpgrp(fd) == getpid(), "foreground group is %d", tcgetpgrp(fd));
+	ctty = open("/dev/tty", O_RDWR | O_CLOEXEC);
+	expect(ctty >= 0, "no controlling terminal: %s", strerror(errno));
+	if (ctty >= 0)
+		close(ctty);
+	expect(write(fd, "hello\n", 6) == 6, "cannot write to it: %s",
+	    strerror(errno));
+	return subject_done();
+}

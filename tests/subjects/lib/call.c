@@ -1,0 +1,79 @@
+/*
+ * call.c - a thread inside a system call.
+ */
+#include "../call.h"
+
+#include <sys/syscall.h>
+
+static void *
+run(void *cookie)
+{
+	struct call *c = subject_thread_begin(cookie);
+
+	c->began = subject_alive();
+	c->result = c->make(c->arg);
+	c->ended = subject_alive();
+	__atomic_store_n(&c->finished, 1, __ATOMIC_SEQ_CST);
+	/* Stay, so that the process is made of the same threads. */
+	for (;;)
+		pause();
+	return NULL;
+}
+
+void
+call_begin(struct call *c)
+{
+	c->finished = 0;
+	c->thread = subject_thread(run, c, &c->tid);
+	subject_blocked(c->tid, c->nr);
+}
+
+bool
+call_finished(struct call *c)
+{
+	return __atomic_load_n(&c->finished, __ATOMIC_SEQ_CST) != 0;
+}
+
+static void
+wait_finished(const char *what, struct call *c, int ms)
+{
+	int64_t until = subject_alive() + ms * 1000000ll;
+
+	while (!call_finished(c) && subject_alive() < until)
+		subject_rest();
+	expect(call_finished(c), "%s does not return", what);
+}
+
+static void
+expect_result(const char *what, const struct call *c, long want)
+{
+	if (c->result == want)
+		return;
+	if (c->result < 0)
+		subject_fail("%s: %s", what, strerror((int)-c->result));
+	else
+		subject_fail("%s gave %ld, not %ld", what, c->result, want);
+}
+
+void
+call_end(const char *what, struct call *c, long want)
+{
+	wait_finished(what, c, 5000);
+	if (call_finished(c))
+		expect_result(what, c, want);
+}
+
+void
+call_timed(const char *what, struct call *c, long want, int ms)
+{
+	int64_t took;
+
+	wait_finished(what, c, ms + 5000);
+	if (!call_finished(c))
+		return;
+	expect_result(what, c, want);
+	took = (c->ended - c->began) / 1000000;
+	/* What the clock says and what is alive differ by the time frozen. */
+	expect(took >= ms - 150 && took <= ms + 400,
+	    "%s returned after %lld ms, not %d", what, (long long)took, ms);
+}
