@@ -8,6 +8,7 @@
 #ifndef RESOURCE_H
 #define RESOURCE_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "process.h"
@@ -22,7 +23,12 @@ struct fd_probe {
 	const char *target; /* readlink /proc/PID/fd/N */
 	struct stat st;	    /* stat of /proc/PID/fd/N: the object itself */
 	const char *fdinfo; /* the text of /proc/PID/fdinfo/N */
-	uint32_t flags;	    /* O_*, as fdinfo has them */
+	uint32_t flags;	    /* O_*, as fdinfo has them, without O_CLOEXEC */
+	/* Of this very inode, among all descriptors of the process: */
+	bool reader, writer;  /* is there one that reads, one that writes */
+	uint32_t group_flags; /* the flags of all of them */
+	bool fuse; /* on a FUSE mount: its server may not answer, or be us */
+	int root;  /* where its paths begin, or AT_FDCWD */
 	const struct process *p;
 };
 
@@ -32,7 +38,15 @@ struct fd_restore {
 	int tty;    /* the terminal to use, or -1 */
 	int base;   /* files[i] is to be open at base + i meanwhile */
 	char *note; /* room for what came back differently, 512 bytes */
+	/*
+	 * Set by fds_restore() for the kinds.  The files of one object (a
+	 * pipe, a memfd) form a ring: next[i] is the one behind files[i],
+	 * first[i] the lowest of the ring.
+	 */
+	const uint32_t *first, *next;
 };
+
+#define FD_NOTE_SIZE 512
 
 struct resource {
 	const char *name; /* as `kind:` in fdinfo has it */
@@ -78,9 +92,63 @@ int fds_check(struct snap_ctx *cx, const struct process *p);
 /*
  * In the new process: open every file at base + its index, close all other
  * descriptors below `base` (the caller's own are above base + nfiles), put
- * each at its number, finish them, close base .. base + nfiles - 1.
- * `r->base` is above every p->fds[].fd.
+ * each at its number, close base .. base + nfiles - 1, finish them, and take
+ * the locks last.  `r->base` is above every p->fds[].fd.
+ *
+ * POSIX record locks are lost when the process closes *any* descriptor of the
+ * same file.  Whoever closes more files afterwards (those it mapped) takes
+ * them again with fdlock_posix().
  */
 int fds_restore(struct snap_ctx *cx, const struct fd_restore *r);
+
+/* ---- for the kinds: a checkpoint ---- */
+
+/* A duplicate of the descriptor, or -errno with a sentence. */
+int resource_getfd(struct snap_ctx *cx, const struct fd_probe *q);
+
+/* Open the object itself anew for reading: contents of regular files. */
+int resource_reopen(struct snap_ctx *cx, const struct fd_probe *q);
+
+/* Does its path (without " (deleted)") lead to this very object? */
+bool resource_named(const struct fd_probe *q);
+
+/* Note its device and inode, as `object`: what files share is known by it. */
+int resource_put_object(struct openfile *f, const struct fd_probe *q);
+
+/* ---- for the kinds: a restore ---- */
+
+/*
+ * Was fd/N of the image made to point elsewhere?  Then whatever it was, it is
+ * now the file of that path, opened with the access mode of old.
+ */
+bool resource_edited(const struct openfile *f);
+
+/*
+ * Open `path` with the flags of f, never creating or truncating, never
+ * waiting; then give it those flags that can be set.  A sentence at failure.
+ */
+int resource_open(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *f, const char *path);
+
+/* The same of an open descriptor. */
+int resource_open_again(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *f, int fd);
+
+/* F_SETFL of what F_SETFL can set; closes fd at failure.  Returns fd. */
+int resource_set_flags(struct snap_ctx *cx, const struct openfile *f, int fd);
+
+/* Seek to f->pos; closes fd at failure.  Returns fd. */
+int resource_seek(struct snap_ctx *cx, const struct openfile *f, int fd);
+
+/* Add a sentence to what came back differently. */
+void resource_note(const struct fd_restore *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The index of f. */
+static inline uint32_t
+resource_index(const struct fd_restore *r, const struct openfile *f)
+{
+	return (uint32_t)(f - r->p->files);
+}
 
 #endif

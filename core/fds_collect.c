@@ -1,0 +1,523 @@
+/*
+ * fds_collect.c - the descriptors of a frozen process.
+ *
+ * This runs while the process is held, so it counts: four calls a descriptor
+ * on open directories, no stdio.  dup(2)ed descriptors are found by sorting:
+ * by inode and flags, and where those are equal, by kcmp(2), which orders the
+ * kernel's own objects.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "fdlock.h"
+#include "proc.h"
+#include "resource.h"
+
+struct entry {
+	int fd;
+	bool cloexec;
+	uint32_t flags; /* without O_CLOEXEC */
+	struct stat st;
+	char *target, *fdinfo;
+	uint32_t same; /* index of the first descriptor of this open file */
+	bool reader, writer; /* of its inode, see struct fd_probe */
+	uint32_t group_flags;
+	uint32_t file;
+};
+
+struct walk {
+	struct snap_ctx *cx;
+	pid_t pid;
+	struct process *p;
+	int pidfd, fddir, infodir, root;
+	struct entry *v;
+	size_t n;
+	uint32_t *order; /* indices into v, sorted by open file */
+	char *buf;	 /* for reading fdinfo */
+	size_t bufsize;
+	char *mountinfo; /* read when it is first asked for */
+	int error;	 /* of a comparison */
+};
+
+static void
+walk_fini(struct walk *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		free(w->v[i].target);
+		free(w->v[i].fdinfo);
+	}
+	free(w->v);
+	free(w->order);
+	free(w->buf);
+	free(w->mountinfo);
+	if (w->pidfd >= 0)
+		close(w->pidfd);
+	if (w->fddir >= 0)
+		close(w->fddir);
+	if (w->infodir >= 0)
+		close(w->infodir);
+	if (w->root >= 0)
+		close(w->root);
+}
+
+/*
+ * readlink of /proc/PID/fd/N gives paths from our own root, but for a process
+ * of another mount namespace, whose paths begin at its root.
+ */
+static int
+open_root(struct walk *w)
+{
+	struct stat ours, theirs;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)w->pid);
+	if (stat("/proc/self/ns/mnt", &ours) != 0 || stat(path, &theirs) != 0 ||
+	    (ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev))
+		return 0;
+	w->root = proc_open(w->cx, w->pid, "root", O_PATH | O_DIRECTORY);
+	return w->root < 0 ? w->root : 0;
+}
+
+static int
+walk_init(struct walk *w)
+{
+	w->pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+	if (w->pidfd < 0)
+		return snap_fail(w->cx, -errno, "pidfd_open of %d: %s",
+		    (int)w->pid, strerror(errno));
+	w->fddir = proc_open(w->cx, w->pid, "fd", O_RDONLY | O_DIRECTORY);
+	if (w->fddir < 0)
+		return w->fddir;
+	w->infodir = proc_open(w->cx, w->pid, "fdinfo", O_PATH | O_DIRECTORY);
+	if (w->infodir < 0)
+		return w->infodir;
+	w->bufsize = 4096;
+	w->buf = malloc(w->bufsize);
+	return w->buf == NULL ? -ENOMEM : open_root(w);
+}
+
+/* ---- one descriptor ---- */
+
+static int
+read_info(struct walk *w, const char *name)
+{
+	int fd = openat(w->infodir, name, O_RDONLY | O_CLOEXEC);
+	size_t n = 0;
+	ssize_t got;
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	while ((got = read(fd, w->buf + n, w->bufsize - n - 1)) != 0) {
+		if (got < 0) {
+			err = -errno;
+			break;
+		}
+		n += (size_t)got;
+		if (w->bufsize - n < 1024) {
+			char *b = realloc(w->buf, w->bufsize * 2);
+
+			if (b == NULL) {
+				err = -ENOMEM;
+				break;
+			}
+			w->buf = b;
+			w->bufsize *= 2;
+		}
+	}
+	close(fd);
+	w->buf[n] = '\0';
+	return err;
+}
+
+/*
+ * Of files whose attributes another program would have to be asked for (FUSE,
+ * network file systems), what the kernel remembers is enough.
+ */
+static int
+stat_object(int dir, const char *name, struct stat *st)
+{
+	struct statx x;
+
+	if (statx(dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+		STATX_BASIC_STATS, &x) != 0)
+		return -errno;
+	memset(st, 0, sizeof(*st));
+	st->st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+	st->st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
+	st->st_ino = x.stx_ino;
+	st->st_mode = x.stx_mode;
+	st->st_nlink = x.stx_nlink;
+	st->st_uid = x.stx_uid;
+	st->st_gid = x.stx_gid;
+	st->st_size = (off_t)x.stx_size;
+	st->st_blksize = (blksize_t)x.stx_blksize;
+	st->st_mtim.tv_sec = x.stx_mtime.tv_sec;
+	st->st_mtim.tv_nsec = x.stx_mtime.tv_nsec;
+	return 0;
+}
+
+static int
+add_entry(struct walk *w, const char *name, int fd)
+{
+	char target[PATH_MAX + 1];
+	struct entry *e;
+	uint64_t flags;
+	ssize_t len;
+	int err;
+
+	e = process_grow(&w->v, &w->n, sizeof(*e));
+	if (e == NULL)
+		return -ENOMEM;
+	e->fd = fd;
+	err = stat_object(w->fddir, name, &e->st);
+	if (err != 0)
+		return err;
+	len = readlinkat(w->fddir, name, target, sizeof(target) - 1);
+	if (len < 0)
+		return -errno;
+	target[len] = '\0';
+	err = read_info(w, name);
+	if (err != 0)
+		return err;
+	if (!proc_field_u64(w->buf, "flags", 8, &flags))
+		return -EPROTO;
+	e->cloexec = (flags & O_CLOEXEC) != 0;
+	e->flags = (uint32_t)flags & ~(uint32_t)O_CLOEXEC;
+	e->target = strdup(target);
+	e->fdinfo = strdup(w->buf);
+	return e->target == NULL || e->fdinfo == NULL ? -ENOMEM : 0;
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
+}
+
+static int
+list(struct walk *w)
+{
+	struct dirent *d;
+	int dup_fd, err = 0;
+	DIR *dir;
+
+	dup_fd = fcntl(w->fddir, F_DUPFD_CLOEXEC, 0);
+	dir = dup_fd < 0 ? NULL : fdopendir(dup_fd);
+	if (dir == NULL) {
+		err = -errno;
+		if (dup_fd >= 0)
+			close(dup_fd);
+		return snap_fail(
+		    w->cx, err, "/proc/%d/fd: %s", (int)w->pid, strerror(-err));
+	}
+	while (err == 0 && (errno = 0, d = readdir(dir)) != NULL) {
+		if (d->d_name[0] == '.')
+			continue;
+		err = add_entry(w, d->d_name, atoi(d->d_name));
+		if (err != 0)
+			snap_fail(w->cx, err, "/proc/%d/fd/%s: %s", (int)w->pid,
+			    d->d_name, strerror(-err));
+	}
+	if (err == 0 && errno != 0)
+		err = snap_fail(w->cx, -errno, "/proc/%d/fd: %s", (int)w->pid,
+		    strerror(errno));
+	closedir(dir);
+	qsort(w->v, w->n, sizeof(*w->v), by_number);
+	return err;
+}
+
+/* ---- which are one open file ---- */
+
+static int
+by_inode(const struct entry *x, const struct entry *y)
+{
+	if (x->st.st_dev != y->st.st_dev)
+		return x->st.st_dev < y->st.st_dev ? -1 : 1;
+	if (x->st.st_ino != y->st.st_ino)
+		return x->st.st_ino < y->st.st_ino ? -1 : 1;
+	return 0;
+}
+
+static int
+by_file(struct walk *w, const struct entry *x, const struct entry *y)
+{
+	long c;
+
+	if (x->flags != y->flags)
+		return x->flags < y->flags ? -1 : 1;
+	c = syscall(SYS_kcmp, w->pid, w->pid, KCMP_FILE, x->fd, y->fd);
+	if (c < 0 || c > 2) {
+		w->error = c < 0 ? -errno : -EPROTO;
+		return x->fd < y->fd ? -1 : x->fd > y->fd;
+	}
+	return c == 0 ? 0 : c == 1 ? -1 : 1;
+}
+
+static int
+compare(const void *a, const void *b, void *arg)
+{
+	struct walk *w = arg;
+	uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+	const struct entry *x = &w->v[i], *y = &w->v[j];
+	int c = by_inode(x, y);
+
+	if (c == 0)
+		c = by_file(w, x, y);
+	return c != 0 ? c : i < j ? -1 : i > j;
+}
+
+/* Of the entries order[from..to), which share an inode. */
+static void
+join_group(struct walk *w, size_t from, size_t to)
+{
+	bool reader = false, writer = false;
+	uint32_t flags = 0;
+
+	for (size_t k = from; k < to; k++) {
+		struct entry *e = &w->v[w->order[k]];
+		uint32_t acc = e->flags & O_ACCMODE;
+
+		reader |= acc != O_WRONLY;
+		writer |= acc != O_RDONLY;
+		flags |= e->flags;
+		e->same = w->order[k];
+		if (k > from) {
+			struct entry *d = &w->v[w->order[k - 1]];
+
+			if (by_file(w, d, e) == 0)
+				e->same = d->same;
+		}
+	}
+	for (size_t k = from; k < to; k++) {
+		struct entry *e = &w->v[w->order[k]];
+
+		e->reader = reader;
+		e->writer = writer;
+		e->group_flags = flags;
+	}
+}
+
+static int
+group(struct walk *w)
+{
+	size_t from = 0;
+
+	w->order = calloc(w->n + 1, sizeof(*w->order));
+	if (w->order == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < w->n; i++)
+		w->order[i] = (uint32_t)i;
+	qsort_r(w->order, w->n, sizeof(*w->order), compare, w);
+	for (size_t k = 1; k <= w->n; k++) {
+		if (k < w->n &&
+		    by_inode(&w->v[w->order[k]], &w->v[w->order[from]]) == 0)
+			continue;
+		join_group(w, from, k);
+		from = k;
+	}
+	if (w->error != 0)
+		return snap_fail(w->cx, w->error,
+		    "comparing descriptors of %d (kcmp): %s", (int)w->pid,
+		    strerror(-w->error));
+	return 0;
+}
+
+/* ---- what they are ---- */
+
+/*
+ * Whether the file lies on a FUSE mount: 1, or 2 for one of snapfs itself.
+ * Mounts of block devices are none, so mountinfo is rarely read.
+ */
+static int
+on_fuse(struct walk *w, const struct entry *e)
+{
+	uint64_t id;
+	char head[24], *line, *end, *type;
+
+	if (major(e->st.st_dev) != 0 || e->target[0] != '/' ||
+	    !proc_field_u64(e->fdinfo, "mnt_id", 10, &id))
+		return 0;
+	if (w->mountinfo == NULL &&
+	    proc_read(w->cx, w->pid, "mountinfo", &w->mountinfo, NULL) != 0)
+		return -1;
+	snprintf(head, sizeof(head), "\n%llu ", (unsigned long long)id);
+	line = strncmp(w->mountinfo, head + 1, strlen(head + 1)) == 0
+		   ? w->mountinfo
+		   : strstr(w->mountinfo, head);
+	if (line == NULL)
+		return 0;
+	end = strchr(line + 1, '\n');
+	type = strstr(line, " - ");
+	if (type == NULL || (end != NULL && type > end) ||
+	    strncmp(type + 3, "fuse", 4) != 0)
+		return 0;
+	return strncmp(type + 3, "fuse.snapfs ", 12) == 0 ? 2 : 1;
+}
+
+static int
+run_kind(struct walk *w, const struct fd_probe *q, struct openfile *f, int fuse)
+{
+	const struct resource *kind;
+	int err;
+	size_t i;
+
+	for (i = 0; !resources[i]->match(q); i++)
+		;
+	kind = resources[i];
+	snprintf(f->kind, sizeof(f->kind), "%s", kind->name);
+	if (openfile_put(f, "target", "%s", f->target) != 0)
+		return -ENOMEM;
+	if (fuse == 2)
+		return snap_fail(
+		    w->cx, -ENOTSUP, "a file of this very file system");
+	err = kind->collect(w->cx, q, w->p, f);
+	if (err == 0)
+		err = fdlock_collect(w->cx, q, f);
+	if (err == 0)
+		err = fdowner_collect(w->cx, q, f);
+	return err;
+}
+
+/*
+ * Keep it as a descriptor of which nothing but the reason is known.  It is
+ * still in the image, so that something else can be put in its place there.
+ */
+static int
+demote(struct walk *w, struct openfile *f)
+{
+	char why[sizeof(w->cx->text)];
+
+	for (size_t i = 0; i < f->nkv; i++) {
+		free(f->kv[i].key);
+		free(f->kv[i].value);
+	}
+	f->nkv = 0;
+	free(f->kv);
+	f->kv = NULL;
+	snprintf(f->kind, sizeof(f->kind), "unsupported");
+	snprintf(why, sizeof(why), "%s", w->cx->text);
+	snap_clear(w->cx);
+	if (openfile_put(f, "target", "%s", f->target) != 0)
+		return -ENOMEM;
+	return openfile_put(f, "why", "%s", why);
+}
+
+static int
+collect_file(struct walk *w, struct entry *e)
+{
+	struct openfile *f;
+	int fuse, err;
+
+	f = process_grow(&w->p->files, &w->p->nfiles, sizeof(*f));
+	if (f == NULL)
+		return -ENOMEM;
+	e->file = (uint32_t)w->p->nfiles - 1;
+	f->id = (uint32_t)e->fd;
+	f->flags = e->flags;
+	if (!proc_field_u64(e->fdinfo, "pos", 10, &f->pos))
+		f->pos = 0;
+	f->target = strdup(e->target);
+	fuse = on_fuse(w, e);
+	if (f->target == NULL || fuse < 0)
+		return f->target == NULL ? -ENOMEM : w->cx->error;
+
+	struct fd_probe q = {
+		.pid = w->pid,
+		.pidfd = w->pidfd,
+		.fd = e->fd,
+		.target = e->target,
+		.st = e->st,
+		.fdinfo = e->fdinfo,
+		.flags = e->flags,
+		.reader = e->reader,
+		.writer = e->writer,
+		.group_flags = e->group_flags,
+		.fuse = fuse != 0,
+		.root = w->root >= 0 ? w->root : AT_FDCWD,
+		.p = w->p,
+	};
+	err = run_kind(w, &q, f, fuse);
+	return err == -ENOTSUP ? demote(w, f) : err;
+}
+
+static int
+list_unsupported(struct walk *w, const struct entry *e)
+{
+	const struct openfile *f = &w->p->files[e->file];
+	char what[24];
+
+	if (strcmp(f->kind, "unsupported") != 0)
+		return 0;
+	snprintf(what, sizeof(what), "fd %d", e->fd);
+	return process_unsupported(w->p, what,
+	    "%s; to restore without it: ln -sf /dev/null fd/%d",
+	    openfile_get(f, "why"), e->fd);
+}
+
+static int
+collect_all(struct walk *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		struct entry *e = &w->v[i];
+		struct fdent *d;
+		int err = 0;
+
+		if (e->same == i)
+			err = collect_file(w, e);
+		else
+			e->file = w->v[e->same].file;
+		if (err != 0)
+			return err;
+		d = process_grow(&w->p->fds, &w->p->nfds, sizeof(*d));
+		if (d == NULL)
+			return -ENOMEM;
+		d->fd = e->fd;
+		d->cloexec = e->cloexec;
+		d->file = e->file;
+		err = list_unsupported(w, e);
+		if (err != 0)
+			return err;
+	}
+	return 0;
+}
+
+int
+fds_collect(struct snap_ctx *cx, pid_t pid, struct process *p)
+{
+	struct walk w = {
+		.cx = cx,
+		.pid = pid,
+		.p = p,
+		.pidfd = -1,
+		.fddir = -1,
+		.infodir = -1,
+		.root = -1,
+	};
+	int err;
+
+	err = walk_init(&w);
+	if (err == 0)
+		err = list(&w);
+	if (err == 0)
+		err = group(&w);
+	if (err == 0)
+		err = collect_all(&w);
+	walk_fini(&w);
+	if (err == -ENOMEM)
+		return snap_fail(
+		    cx, err, "descriptors of %d: out of memory", (int)pid);
+	return err;
+}

@@ -1,0 +1,194 @@
+/*
+ * fds_restore.c - open again what a process had open, in the process that is
+ * to be it.
+ *
+ * Three passes, so that no number is in the way of another: every open file
+ * to a place of its own above all numbers, from there to its descriptors,
+ * then what refers to other descriptors.  Locks come last, since closing any
+ * descriptor of a file drops the process's POSIX locks on it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "fdlock.h"
+#include "res.h"
+#include "resource.h"
+
+/* ---- files of one object ---- */
+
+struct member {
+	const char *object;
+	uint32_t index;
+};
+
+static int
+by_object(const void *a, const void *b)
+{
+	const struct member *x = a, *y = b;
+	int c = strcmp(x->object, y->object);
+
+	return c != 0 ? c : x->index < y->index ? -1 : x->index > y->index;
+}
+
+static void
+close_ring(struct member *m, size_t n, uint32_t *first, uint32_t *next)
+{
+	for (size_t i = 0; i < n; i++) {
+		first[m[i].index] = m[0].index;
+		next[m[i].index] = m[(i + 1) % n].index;
+	}
+}
+
+/*
+ * A file that was replaced in the image is no longer of the object; nor are
+ * files of different kinds.
+ */
+static int
+make_rings(const struct process *p, uint32_t *first, uint32_t *next)
+{
+	struct member *m = calloc(p->nfiles + 1, sizeof(*m));
+	size_t n = 0, from = 0;
+
+	if (m == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < p->nfiles; i++) {
+		const char *object = openfile_get(&p->files[i], "object");
+
+		first[i] = next[i] = i;
+		if (object == NULL || resource_edited(&p->files[i]))
+			continue;
+		m[n].object = object;
+		m[n++].index = i;
+	}
+	qsort(m, n, sizeof(*m), by_object);
+	for (size_t k = 1; k <= n; k++) {
+		if (k < n && strcmp(m[k].object, m[from].object) == 0 &&
+		    strcmp(p->files[m[k].index].kind,
+			p->files[m[from].index].kind) == 0)
+			continue;
+		close_ring(m + from, k - from, first, next);
+		from = k;
+	}
+	free(m);
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static int
+open_one(struct snap_ctx *cx, const struct fd_restore *r, uint32_t i)
+{
+	const struct openfile *f = &r->p->files[i];
+	const struct resource *kind = resource_find(f->kind);
+	int fd, err;
+
+	if (resource_edited(f))
+		fd = res_edited_restore(cx, r, f);
+	else
+		fd = kind->restore(cx, r, f);
+	if (fd < 0 || fd == r->base + (int)i)
+		return fd < 0 ? fd : 0;
+	if (dup3(fd, r->base + (int)i, O_CLOEXEC) >= 0) {
+		close(fd);
+		return 0;
+	}
+	err = errno == EBADF ? -EMFILE : -errno;
+	close(fd);
+	return snap_fail(cx, err, "fd %u: %s%s", f->id, strerror(-err),
+	    err == -EMFILE ? " (the limit of open files is too low)" : "");
+}
+
+/* The caller's own descriptors are kept: they are above all of ours. */
+static int
+place(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	const struct process *p = r->p;
+	int err;
+
+	if (r->base > 0)
+		(void)syscall(SYS_close_range, 0, r->base - 1, 0);
+	for (size_t i = 0; i < p->nfds; i++) {
+		const struct fdent *e = &p->fds[i];
+
+		if (dup3(r->base + (int)e->file, e->fd,
+			e->cloexec ? O_CLOEXEC : 0) >= 0)
+			continue;
+		err = errno == EBADF ? -EMFILE : -errno;
+		return snap_fail(cx, err, "fd %d: %s", e->fd, strerror(-err));
+	}
+	return 0;
+}
+
+static void
+close_places(const struct fd_restore *r)
+{
+	if (r->p->nfiles > 0)
+		(void)syscall(SYS_close_range, r->base,
+		    r->base + (int)r->p->nfiles - 1, 0);
+}
+
+/* The lowest descriptor of a file is its id. */
+static int
+finish(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < r->p->nfiles; i++) {
+		const struct openfile *f = &r->p->files[i];
+		const struct resource *kind = resource_find(f->kind);
+
+		if (resource_edited(f))
+			continue;
+		if (kind->finish != NULL)
+			err = kind->finish(cx, r, f, (int)f->id);
+		if (err == 0)
+			err = fdowner_restore(cx, f, (int)f->id);
+	}
+	for (size_t i = 0; err == 0 && i < r->p->nfiles; i++) {
+		const struct openfile *f = &r->p->files[i];
+
+		if (!resource_edited(f))
+			err = fdlock_restore(cx, f, (int)f->id);
+	}
+	return err;
+}
+
+static int
+restore_all(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	int err = 0;
+
+	close_places(r);
+	for (uint32_t i = 0; err == 0 && i < r->p->nfiles; i++)
+		err = open_one(cx, r, i);
+	if (err == 0)
+		err = place(cx, r);
+	close_places(r);
+	return err != 0 ? err : finish(cx, r);
+}
+
+int
+fds_restore(struct snap_ctx *cx, const struct fd_restore *arg)
+{
+	const struct process *p = arg->p;
+	struct fd_restore r = *arg;
+	uint32_t *first, *next;
+	int err;
+
+	first = calloc(p->nfiles + 1, sizeof(*first));
+	next = calloc(p->nfiles + 1, sizeof(*next));
+	r.first = first;
+	r.next = next;
+	if (first == NULL || next == NULL || make_rings(p, first, next) != 0)
+		err = snap_fail(cx, -ENOMEM, "descriptors: out of memory");
+	else
+		err = restore_all(cx, &r);
+	free(first);
+	free(next);
+	return err;
+}
