@@ -31,6 +31,8 @@ void call_end(const char *what, struct call *c, long want);
  * `want`.
  */
 void call_timed(const char *what, struct call *c, long want, int ms);
+/* The same, but each interruption starts the time anew (snapfs(1)). */
+void call_timed_anew(const char *what, struct call *c, long want, int ms);
 
 /* -errno where a libc call gave -1. */
 static inline long

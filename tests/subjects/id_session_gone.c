@@ -13,7 +13,7 @@ main(int argc, char **argv)
 	int status;
 
 	subject_init(argc, argv);
-	subject_allow(SUBJECT_SESSION | SUBJECT_SIGNALS);
+	subject_allow(SUBJECT_SIGNALS);
 	must((leader = fork()) >= 0);
 	if (leader > 0) {
 		must(waitpid(leader, &status, 0) == leader);

@@ -58,8 +58,7 @@ enum {
 	SUBJECT_LIMITS = 16,
 	SUBJECT_VMAS = 32, /* all of maps */
 	SUBJECT_TTY = 64,  /* which terminal it is */
-	SUBJECT_SESSION = 128,
-	SUBJECT_MASKS = 256, /* a call or handler with a mask of its own */
+	SUBJECT_MASKS = 128, /* a call or handler with a mask of its own */
 };
 void subject_allow(unsigned what);
 

@@ -237,7 +237,6 @@ take_process(struct snapshot *s, unsigned allowed)
 	static const char *const pending[] = { "SigPnd:", "ShdPnd:", NULL };
 	static const char *const all[] = { "", NULL };
 	static const int tty[] = { 7, 0 };
-	static const int session[] = { 5, 6, 0 };
 	/* code stack | data brk args env */
 	static const int stat[] = { 26, 27, 28, 45, 46, 47, 48, 49, 50, 51, 0 };
 
@@ -245,8 +244,6 @@ take_process(struct snapshot *s, unsigned allowed)
 	if (!(allowed & SUBJECT_STATUS))
 		add_lines(s, "status", pending);
 	add_stat(s, "stat", stat);
-	if (!(allowed & SUBJECT_SESSION))
-		add_stat(s, "stat", session);
 	if (!(allowed & SUBJECT_TTY))
 		add_stat(s, "stat", tty);
 	if (!(allowed & SUBJECT_LIMITS))

@@ -1,0 +1,324 @@
+# lib.sh - what the scripts in tests/e2e share; sourced by them.
+#
+# tests/run calls a script with these set, and `. lib.sh` gives them a value
+# when it is run by hand:
+#
+#	BUILD	the build directory (build/ci)
+#	WORK	an empty directory of its own, removed by the runner
+#
+# A script reports each of its tests on descriptor 3, by `ok NAME`, `bad NAME
+# WHY`, `skip NAME WHY`.  One that reports none is a test itself: exit status
+# 0, or 77 for "skipped", with the reason as the last line of its output.
+#
+# shellcheck shell=bash
+
+set -u
+export LC_ALL=C
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=${BUILD:-$top/build/ci}
+if [ -z "${WORK-}" ]; then
+	WORK=$(mktemp -d "${TMPDIR:-/tmp}/snapfs-test.XXXXXX")
+	own_work=yes
+	[ -e /dev/fd/3 ] || exec 3>&1
+fi
+SNAPFS=${SNAPFS:-$BUILD/snapfs/snapfs}
+TOOLS=$BUILD/tests/tools
+SUBJECTS=$BUILD/tests/subjects
+MNT=$WORK/mnt
+DAEMON=
+PIDS=()		# what lives and was started or restored by this script
+TEST_FAILED=no
+
+# ---- results ----
+
+ok()
+{
+	echo "ok $1" >&3
+}
+
+bad()
+{
+	echo "bad $*" >&3
+	echo "FAILED: $*"
+	TEST_FAILED=yes
+}
+
+skip()
+{
+	echo "skip $*" >&3
+}
+
+# The script cannot go on.
+die()
+{
+	echo "$*"
+	exit 1
+}
+
+skip_all()
+{
+	echo "$*"
+	exit 77
+}
+
+need_root()
+{
+	[ "$(id -u)" = 0 ] || skip_all "needs root"
+}
+
+# One test: run a function; what it prints is shown if it fails.
+# usage: t NAME FUNCTION [ARG...]
+t()
+{
+	local name=$1 rc
+	shift
+	[ -z "${ONLY-}" ] || [[ $name == *$ONLY* ]] || return 0
+	# Not in a subshell: it starts and restores processes.
+	if "$@" >"$WORK/t.out" 2>&1; then
+		ok "$name"
+	else
+		rc=$?
+		if [ $rc = 77 ]; then
+			skip "$name" "$(tail -n 1 "$WORK/t.out")"
+		else
+			bad "$name" "$(tail -n 1 "$WORK/t.out")"
+			sed 's/^/    /' "$WORK/t.out"
+		fi
+	fi
+}
+
+# Wait until a command succeeds, at most SECONDS.
+# usage: wait_for SECONDS COMMAND [ARG...]
+wait_for()
+{
+	local end=$((SECONDS + $1 + 1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.01
+	done
+}
+
+# ---- the mount ----
+
+is_mounted()
+{
+	grep -q " $MNT fuse.snapfs " /proc/mounts
+}
+
+# usage: mount_snapfs [OPTION,...]
+mount_snapfs()
+{
+	mkdir -p "$MNT"
+	# Memory that is not set, or was freed, shall not look like anything.
+	MALLOC_PERTURB_=165 "$SNAPFS" -f "$MNT" ${1:+-o "$1"} </dev/null >>"$WORK/daemon.log" 2>&1 \
+	    3>&- 9>&- &
+	DAEMON=$!
+	wait_for 10 daemon_is_up || die "not mounted: $(tail "$WORK/daemon.log")"
+	[ -e "$MNT/.status" ] || die "there is no $MNT/.status"
+}
+
+daemon_is_up()
+{
+	is_mounted || ! kill -0 "$DAEMON" 2>/dev/null
+}
+
+# Unmount, and expect the daemon to end well.
+unmount_snapfs()
+{
+	local rc=0
+	umount "$MNT" || rc=1
+	wait_for 10 gone "$DAEMON" || { kill -9 "$DAEMON"; rc=1; }
+	wait "$DAEMON" 2>/dev/null || { echo "daemon: exit status $?"; rc=1; }
+	DAEMON=
+	if grep -E 'AddressSanitizer|LeakSanitizer|runtime error:' \
+	    "$WORK/daemon.log"; then
+		grep -A40 -E 'AddressSanitizer|LeakSanitizer|runtime error:' \
+		    "$WORK/daemon.log" | head -60
+		rc=1
+	fi
+	return $rc
+}
+
+# ---- processes ----
+
+# No process, or one that only its parent has not heard of.
+gone()
+{
+	local stat
+	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+	case ${stat##*) } in
+	[ZX]*) return 0 ;;
+	esac
+	return 1
+}
+
+# Not even a zombie: the number is free.
+free_pid()
+{
+	[ ! -e "/proc/$1" ]
+}
+
+forget()
+{
+	local p rest=()
+	for p in "${PIDS[@]}"; do
+		[ "$p" = "$1" ] || rest+=("$p")
+	done
+	PIDS=("${rest[@]}")
+}
+
+# SIGKILL, and wait until the number is free.
+kill9()
+{
+	kill -9 "$1" 2>/dev/null
+	wait "$1" 2>/dev/null
+	forget "$1"
+	wait_for 5 free_pid "$1" || {
+		echo "process $1 does not end: $(head -n 3 "/proc/$1/status")"
+		return 1
+	}
+}
+
+# The one-letter state of a process.
+state_of()
+{
+	sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null
+}
+
+# It runs as if nobody had ever held it.
+expect_untouched()
+{
+	local status
+	gone "$1" && { echo "process $1 is gone"; return 1; }
+	status=$(<"/proc/$1/status")
+	[[ $status == *$'\nTracerPid:\t0\n'* ]] || {
+		echo "process $1 is still traced"
+		return 1
+	}
+}
+
+# Start a subject in the background: PID, DIR.
+# usage: start_subject NAME [ARG...]
+start_subject()
+{
+	local name=$1
+	shift
+	DIR=$(mktemp -d "$WORK/$name.XXXXXX")
+	"$SUBJECTS/$name" "$DIR" "$@" </dev/null >"$DIR/log" 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 subject_spoke || { echo "$name is not ready"; return 1; }
+	if [ ! -e "$DIR/ready" ]; then
+		wait "$PID" 2>/dev/null
+		forget "$PID"
+		subject_result
+		return
+	fi
+	# It may have made another process of itself.
+	if [ "$(<"$DIR/ready")" != "$PID" ]; then
+		wait "$PID" 2>/dev/null
+		forget "$PID"
+		PID=$(<"$DIR/ready")
+		PIDS+=("$PID")
+	fi
+}
+
+subject_spoke()
+{
+	[ -e "$DIR/ready" ] || [ -e "$DIR/result" ]
+}
+
+# What it said of itself: 0, 1, or 77 with the reason.
+subject_result()
+{
+	local text
+	text=$(cat "$DIR/result" "$DIR/log")
+	case $text in
+	ok) return 0 ;;
+	skip*) echo "${text#skip }"; return 77 ;;
+	esac
+	echo "$text"
+	return 1
+}
+
+# Have it check itself, and wait for its end.
+# usage: check_subject alone|survived|restored
+check_subject()
+{
+	local rc
+	echo "$1" >"$DIR/check.new"
+	mv "$DIR/check.new" "$DIR/check"
+	[ "$(state_of "$PID")" != T ] || kill -CONT "$PID"
+	wait_for 40 subject_checked || { echo "it does not answer"; return 1; }
+	subject_result
+	rc=$?
+	[ -e "$DIR/result" ] || {
+		echo "it ended without a word"
+		rc=1
+	}
+	wait_for 5 gone "$PID" || kill -9 "$PID"
+	wait "$PID" 2>/dev/null
+	forget "$PID"
+	return $rc
+}
+
+subject_checked()
+{
+	[ -e "$DIR/result" ] || gone "$PID"
+}
+
+# ---- checkpoint and restore ----
+
+# usage: copy PID DIR
+copy()
+{
+	cp -r "$MNT/$1" "$2" || { echo "cp -r failed"; return 1; }
+	[ ! -s "$2/unsupported" ] || {
+		cat "$2/unsupported"
+		echo "unsupported: $(head -n 1 "$2/unsupported")"
+		return 1
+	}
+}
+
+# Restore, and expect the same pid.  ANSWER is what was said.
+# usage: restore PID DIR [OPTION...]
+restore()
+{
+	local pid=$1
+	shift
+	PIDS+=("$pid")
+	ANSWER=$("$TOOLS/request" "$MNT/.restore" "$@") || {
+		forget "$pid"
+		echo "restore: $ANSWER"
+		return 1
+	}
+	[[ $ANSWER == "OK $pid" || $ANSWER == "OK $pid"[!0-9]* ]] || {
+		echo "restored as: $ANSWER, not $pid"
+		return 1
+	}
+}
+
+# ---- the end ----
+
+cleanup()
+{
+	local p
+	trap - EXIT
+	for p in "${PIDS[@]}"; do
+		kill -9 "$p" 2>/dev/null
+		wait "$p" 2>/dev/null
+	done
+	if [ -n "$DAEMON" ]; then
+		umount "$MNT" 2>/dev/null || umount -l "$MNT" 2>/dev/null
+		wait_for 5 gone "$DAEMON" || kill -9 "$DAEMON"
+		wait "$DAEMON" 2>/dev/null
+	elif is_mounted; then
+		umount -l "$MNT"
+	fi
+	[ "${own_work-no}" = no ] || rm -rf "$WORK"
+}
+
+trap cleanup EXIT
+trap 'exit 1' TERM INT HUP

@@ -1,0 +1,130 @@
+#!/bin/bash
+# subjects.sh - every program in tests/subjects, through all that can happen
+# to a process here:
+#
+#	alone		nothing happens (so that a failure is ours)
+#	survive		a hundred checkpoints in a row, which it must not notice
+#	once		copied, killed, restored
+#	twice		copied, killed, restored, and all that again
+#
+# Arguments, or $ONLY: names of subjects; all, if there are none.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+
+checkpoints=${CHECKPOINTS:-100}
+
+# What a subject's first comment says behind KEY.
+# usage: trait NAME KEY
+trait()
+{
+	sed -n "s/^ \* $2: //p; /\*\//q" "$top/tests/subjects/${1%%.*}.c"
+}
+
+# Start it, with what it needs, and see that it is as it says.
+begin()
+{
+	local args=()
+	[ "$needs" != tty ] || args=("${ttys[0]}")
+	start_subject "$name" "${args[@]}" || return
+	[ -e "$DIR/ready" ] || return
+	[ -z "$state" ] || wait_for 5 is_state "$state"
+}
+
+is_state()
+{
+	[ "$(state_of "$PID")" = "$1" ]
+}
+
+revive()
+{
+	local opts=()
+	[ "$needs" != tty ] || opts=("tty=${ttys[1]}")
+	restore "$PID" "$1" "${opts[@]}" || return
+	[ -z "$state" ] || is_state "$state" || {
+		echo "restored in state $(state_of "$PID"), not $state"
+		return 1
+	}
+}
+
+alone()
+{
+	begin || return
+	check_subject alone
+}
+
+survive()
+{
+	local i line
+	begin || return
+	for ((i = 0; i < checkpoints; i++)); do
+		# A new process each time, so a new checkpoint.
+		(read -r line <"$MNT/$PID/checkpoint") || {
+			echo "checkpoint $i failed"
+			return 1
+		}
+	done
+	expect_untouched "$PID" || return
+	check_subject survived
+}
+
+once()
+{
+	begin || return
+	copy "$PID" "$DIR/image" || return
+	expect_untouched "$PID" || return
+	(cd "$DIR/image" && xxhsum -c --quiet xxh128sums) || return
+	kill9 "$PID" || return
+	revive "$DIR/image" || return
+	check_subject restored
+}
+
+twice()
+{
+	begin || return
+	copy "$PID" "$DIR/image1" || return
+	kill9 "$PID" || return
+	revive "$DIR/image1" || return
+	sleep 0.03
+	copy "$PID" "$DIR/image2" || return
+	expect_untouched "$PID" || return
+	kill9 "$PID" || return
+	revive "$DIR/image2" || return
+	check_subject restored
+}
+
+if [ $# = 0 ]; then
+	# shellcheck disable=SC2086  # names, on purpose
+	set -- ${ONLY-}
+	unset ONLY
+	[ $# != 0 ] ||
+	    set -- $(cd "$SUBJECTS" && find . -maxdepth 1 -type f -printf '%P\n' | sort)
+fi
+
+"$TOOLS/pty" "$WORK/ttys" 2 </dev/null >/dev/null 2>&1 3>&- 9>&- &
+PIDS+=($!)
+wait_for 5 test -e "$WORK/ttys" || die "no terminals"
+mapfile -t ttys <"$WORK/ttys"
+
+for name; do
+	needs=$(trait "$name" needs)
+	state=$(trait "$name" state)
+	phases=$(trait "$name" phases)
+	[ -n "$DAEMON" ] || mount_snapfs
+	for phase in ${phases:-alone survive once twice}; do
+		PID=
+		t "$name $phase" $phase
+		[ -z "$PID" ] || gone "$PID" || kill9 "$PID"
+		if ! is_mounted || gone "$DAEMON"; then
+			bad "$name $phase" "the daemon is gone"
+			umount -l "$MNT" 2>/dev/null
+			wait "$DAEMON" 2>/dev/null
+			tail -n 60 "$WORK/daemon.log"
+			: >"$WORK/daemon.log"
+			mount_snapfs
+		fi
+		rm -rf "${DIR:?}"
+	done
+done
+t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]
