@@ -103,8 +103,15 @@ check_file(
 		return snap_fail(cx, -EBADMSG,
 		    "fdinfo/%u: kind `%.23s' is not known", f->id, f->kind);
 	err = check_common(cx, f);
-	if (err != 0 || resource_edited(f))
+	if (err != 0)
 		return err;
+	if (resource_edited(f))
+		return f->target[0] == '/' ? 0
+					   : snap_fail(cx, -EBADMSG,
+						 "fd/%u: what is put in a "
+						 "descriptor's place must "
+						 "be an absolute path",
+						 f->id);
 	return kind->check == NULL ? 0 : kind->check(cx, p, f);
 }
 

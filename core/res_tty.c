@@ -146,8 +146,7 @@ open_hung_up(struct snap_ctx *cx, const struct openfile *f)
 		err = -errno;
 	if (err == 0) {
 		fd = ioctl(master, TIOCGPTPEER,
-		    (int)(f->flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY |
-			O_CLOEXEC);
+		    (int)(f->flags & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY);
 		err = fd < 0 ? -errno : 0;
 	}
 	if (master >= 0)
