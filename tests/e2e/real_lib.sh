@@ -1,0 +1,73 @@
+# real_lib.sh - a program that computes something, copied, killed and restored
+# twice on its way, must print what an undisturbed run prints.
+#
+# shellcheck shell=bash
+
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# The program runs in a directory of its own, with its output in files.
+# usage: launch DIR COMMAND...
+launch()
+{
+	local dir=$1
+	shift
+	mkdir -p "$dir"
+	(cd "$dir" && exec "$@" </dev/null >out 2>err 3>&- 9>&-) &
+	PID=$!
+	PIDS+=("$PID")
+}
+
+ended()
+{
+	gone "$PID"
+}
+
+# The undisturbed run: out.
+# usage: undisturbed COMMAND...
+undisturbed()
+{
+	local began=$EPOCHREALTIME
+	launch "$WORK/calm" "$@"
+	wait "$PID" || { cat "$WORK/calm/err"; die "it fails on its own"; }
+	forget "$PID"
+	took_ms=$(((${EPOCHREALTIME/./} - ${began/./}) / 1000))
+	[ "$took_ms" -gt 700 ] || echo "only $took_ms ms: not much of a test"
+}
+
+# Copy, kill, restore, twice, at thirds of its time; then let it end.
+# usage: disturbed COMMAND...
+disturbed()
+{
+	local i
+	launch "$WORK/hit" "$@"
+	for i in 1 2; do
+		sleep "$(printf '%d.%03d' $((took_ms / 3000)) $((took_ms / 3 % 1000)))"
+		gone "$PID" && { echo "it ended too early"; return 1; }
+		copy "$PID" "$WORK/image$i" || return
+		kill9 "$PID" || return
+		restore "$PID" "$WORK/image$i" || return
+		rm -rf "${WORK:?}/image$i"
+	done
+	wait_for 60 ended || { echo "it does not end"; return 1; }
+	forget "$PID"
+	[ ! -s "$WORK/hit/err" ] || { cat "$WORK/hit/err"; return 1; }
+	compare || return
+}
+
+compare()
+{
+	cmp "$WORK/calm/out" "$WORK/hit/out"
+}
+
+# usage: real NAME COMMAND...
+real()
+{
+	local name=$1
+	shift
+	rm -rf "$WORK/calm" "$WORK/hit"
+	undisturbed "$@"
+	t "$name" disturbed "$@"
+}
+
+need_root
+mount_snapfs
