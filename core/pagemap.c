@@ -8,24 +8,7 @@
 
 #include "ctx.h"
 #include "proc.h"
-
-/* Not in Debian 12's headers. */
-struct scan_region {
-	uint64_t start, end, categories;
-};
-
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask;
-	uint64_t return_mask;
-};
-
-#define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
-#define IS_FILE (1u << 2)
-#define IS_PRESENT (1u << 3)
-#define IS_SWAPPED (1u << 4)
-#define IS_PFNZERO (1u << 5)
-#define IS_GUARD (1u << 8)
+#include "uapi.h"
 
 /* Bits of an entry of the file. */
 #define ENTRY_PRESENT (1ull << 63)
@@ -43,24 +26,26 @@ struct scan_arg {
  */
 static int
 scan(const struct pagemap *pm, uint64_t *at, uint64_t end,
-    struct scan_region *v, size_t n, uint64_t max_pages)
+    struct uapi_page_region *v, size_t n, uint64_t max_pages)
 {
-	struct scan_arg a = {
+	struct uapi_pm_scan_arg a = {
 		.size = sizeof(a),
 		.start = *at,
 		.end = end,
 		.vec = (uintptr_t)v,
 		.vec_len = n,
 		.max_pages = max_pages,
-		.category_inverted = IS_FILE | IS_PFNZERO,
-		.category_mask = IS_FILE | IS_PFNZERO,
-		.category_anyof_mask = IS_PRESENT | IS_SWAPPED | pm->guard,
-		.return_mask = pm->guard != 0 ? pm->guard : IS_PFNZERO,
+		.category_inverted = UAPI_PAGE_IS_FILE | UAPI_PAGE_IS_PFNZERO,
+		.category_mask = UAPI_PAGE_IS_FILE | UAPI_PAGE_IS_PFNZERO,
+		.category_anyof_mask =
+		    UAPI_PAGE_IS_PRESENT | UAPI_PAGE_IS_SWAPPED | pm->guard,
+		.return_mask =
+		    pm->guard != 0 ? pm->guard : UAPI_PAGE_IS_PFNZERO,
 	};
 	int r;
 
 	do {
-		r = ioctl(pm->fd, SCAN_IOCTL, &a);
+		r = ioctl(pm->fd, UAPI_PAGEMAP_SCAN, &a);
 	} while (r < 0 && errno == EINTR);
 	*at = a.walk_end;
 	return r < 0 ? -errno : r;
@@ -69,7 +54,7 @@ scan(const struct pagemap *pm, uint64_t *at, uint64_t end,
 int
 pagemap_open(struct snap_ctx *cx, pid_t pid, struct pagemap *pm)
 {
-	struct scan_region v[1];
+	struct uapi_page_region v[1];
 	uint64_t at;
 
 	pm->fd = proc_open(cx, pid, "pagemap", O_RDONLY);
@@ -77,7 +62,7 @@ pagemap_open(struct snap_ctx *cx, pid_t pid, struct pagemap *pm)
 		return pm->fd;
 	/* an empty range tells what the kernel understands */
 	at = PAGE;
-	pm->guard = IS_GUARD;
+	pm->guard = UAPI_PAGE_IS_GUARD;
 	pm->scan = scan(pm, &at, PAGE, v, 1, 0) >= 0;
 	if (!pm->scan) {
 		at = PAGE;
@@ -127,7 +112,7 @@ static int
 runs_by_scan(
     const struct pagemap *pm, uint64_t at, uint64_t end, struct process *p)
 {
-	struct scan_region v[NREGIONS];
+	struct uapi_page_region v[NREGIONS];
 	size_t first = p->nruns;
 	int n, err = 0;
 
@@ -205,7 +190,7 @@ int
 pagemap_any(
     struct snap_ctx *cx, const struct pagemap *pm, uint64_t start, uint64_t end)
 {
-	struct scan_region region;
+	struct uapi_page_region region;
 	uint64_t v[NENTRIES];
 	enum run_kind kind;
 	ssize_t n;
