@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -104,20 +106,48 @@ add_mapfile(struct process *p, char *path, const struct stat *st, bool nameless)
 }
 
 /*
+ * Of a frozen process whatever the kernel has at hand: a FUSE server that is
+ * asked could be that process.
+ */
+static int
+stat_fd(const struct search *s, int fd, struct stat *st)
+{
+	struct statx x;
+
+	if (!s->frozen)
+		return fstat(fd, st);
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS,
+		&x) < 0)
+		return -1;
+	*st =
+	    (struct stat){ .st_dev = makedev(x.stx_dev_major, x.stx_dev_minor),
+		    .st_ino = x.stx_ino,
+		    .st_mode = x.stx_mode,
+		    .st_nlink = x.stx_nlink,
+		    .st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor),
+		    .st_size = (off_t)x.stx_size,
+		    .st_mtim = { .tv_sec = x.stx_mtime.tv_sec,
+			.tv_nsec = x.stx_mtime.tv_nsec } };
+	return 0;
+}
+
+/*
  * The file that the path leads to, as the process's root sees it, open with
  * O_PATH (no driver is asked, no FIFO waits); -1 if it leads nowhere.
  */
 static int
-open_path(pid_t pid, const char *path, struct stat *st)
+open_path(struct search *s, const char *path, struct stat *st)
 {
-	char name[PATH_MAX + 64];
-	int fd;
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT };
+	int root, fd;
 
-	if (path[0] != '/' || strlen(path) >= PATH_MAX)
+	root = proc_open(s->cx, s->pid, "root", O_PATH);
+	if (root < 0)
 		return -1;
-	snprintf(name, sizeof(name), "/proc/%d/root%s", (int)pid, path);
-	fd = open(name, O_PATH | O_CLOEXEC);
-	if (fd >= 0 && fstat(fd, st) < 0) {
+	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	close(root);
+	if (fd >= 0 && stat_fd(s, fd, st) < 0) {
 		close(fd);
 		fd = -1;
 	}
@@ -196,7 +226,7 @@ resolve(struct search *s, int fd, const struct stat *st, char *path, bool copy,
 		free(path);
 		return 0;
 	}
-	at = st->st_nlink > 0 ? open_path(s->pid, path, &there) : -1;
+	at = st->st_nlink > 0 ? open_path(s, path, &there) : -1;
 	if (at >= 0)
 		close(at);
 	if (at >= 0 && there.st_dev == st->st_dev &&
@@ -380,7 +410,7 @@ resolve_by_path(
 		free(path);
 		return 0;
 	}
-	fd = open_path(s->pid, path, &st);
+	fd = open_path(s, path, &st);
 	if (fd >= 0 && same_inode(v, &st) && S_ISREG(st.st_mode)) {
 		err = resolve_named(s, fd, &st, path, o);
 	} else {
@@ -412,7 +442,7 @@ look_at(struct search *s, const struct vma *v, struct object *o)
 	fd = open(link, O_PATH | O_CLOEXEC);
 	if (fd < 0 && (errno == EPERM || errno == EACCES))
 		return resolve_by_path(s, v, o, path);
-	if (fd < 0 || fstat(fd, &st) < 0) {
+	if (fd < 0 || stat_fd(s, fd, &st) < 0) {
 		err = snap_fail(s->cx, -errno, "%s: %s", link, strerror(errno));
 		free(path);
 	} else if (S_ISREG(st.st_mode)) {
@@ -502,7 +532,7 @@ collect_exe(struct search *s)
 	if (fd < 0)
 		return fd;
 	path = link_target(s->pid, "exe");
-	if (path == NULL || fstat(fd, &st) < 0) {
+	if (path == NULL || stat_fd(s, fd, &st) < 0) {
 		err = snap_fail(s->cx, -errno, "/proc/%d/exe: %s", (int)s->pid,
 		    strerror(errno));
 		free(path);

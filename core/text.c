@@ -92,19 +92,22 @@ text_hex(struct text *t, const void *bytes, size_t n)
 	t->s[t->len] = '\0';
 }
 
+/* A leading blank would be taken for one behind the colon. */
 static bool
-must_escape(unsigned char c)
+must_escape(unsigned char c, bool first)
 {
-	return c < ' ' || c == 127 || c == '\\';
+	return c < ' ' || c == 127 || c == '\\' || (first && c == ' ');
 }
 
 void
 text_escape(struct text *t, const char *s)
 {
+	const char *begin = s;
 	size_t n;
 
 	while (*s != '\0') {
-		for (n = 0; s[n] != '\0' && !must_escape((unsigned char)s[n]);)
+		for (n = 0; s[n] != '\0' &&
+			    !must_escape((unsigned char)s[n], s + n == begin);)
 			n++;
 		text_put(t, s, n);
 		s += n;
@@ -228,13 +231,13 @@ text_unhex(const char *s, void *bytes, size_t n)
 bool
 text_unescape(char *s)
 {
-	char *to = s;
+	char *to = s, *begin = s;
 	int c;
 
 	while (*s != '\0') {
-		if (must_escape((unsigned char)*s) && *s != '\\')
-			return false;
 		if (*s != '\\') {
+			if (must_escape((unsigned char)*s, s == begin))
+				return false;
 			*to++ = *s++;
 			continue;
 		}
@@ -244,7 +247,8 @@ text_unescape(char *s)
 				return false;
 			c = c * 8 + (s[i] - '0');
 		}
-		if (c == 0 || c > 255 || !must_escape((unsigned char)c))
+		if (c == 0 || c > 255 ||
+		    !must_escape((unsigned char)c, s == begin))
 			return false;
 		*to++ = (char)c;
 		s += 4;

@@ -3,7 +3,7 @@
  *
  * An image's text is lines, each ended by a newline.  In most files a line is
  * "key: value".  Values may hold any byte: those that would break the line
- * (and backslashes) are written as in /proc/PID/maps, \ooo in octal.
+ * (control bytes, a leading blank, and backslashes) are written as \ooo in octal.
  */
 #ifndef TEXT_H
 #define TEXT_H
@@ -29,7 +29,7 @@ void text_putf(struct text *t, const char *fmt, ...)
 void text_puts(struct text *t, const char *s);
 void text_put(struct text *t, const void *bytes, size_t n);
 void text_hex(struct text *t, const void *bytes, size_t n);
-/* With control bytes, DEL and backslashes as \ooo. */
+/* With control bytes, DEL, backslashes and a leading blank as \ooo. */
 void text_escape(struct text *t, const char *s);
 /* The text, NUL-terminated and to be freed; NULL if memory ran out. */
 char *text_take(struct text *t, size_t *len);

@@ -151,6 +151,9 @@ const struct snap_name *snap_top_names(void);
 
 /* ---- restoring ---- */
 
+/* Does the directory open at `dir` hold an image, whole or not? */
+bool snap_image_is(int dir);
+
 struct snap_restore_options {
 	int dir;      /* the image's directory, open; not consumed */
 	bool new_pid; /* let the kernel choose the pids */

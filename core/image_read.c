@@ -1,0 +1,499 @@
+/*
+ * image_read.c - an image as a struct process again.
+ *
+ * Every file is opened by a name of our own choice below the image's
+ * directory, never through a link, never waiting, and is taken only if it is a
+ * regular file of bounded size.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "image.h"
+#include "image_sums.h"
+#include "img.h"
+#include "resource.h"
+
+#define MAX_TEXT (256u << 20)
+#define MAX_STRINGS (64u << 20) /* cmdline, environ */
+#define MAX_AUXV 4096
+#define MAX_FDS (1u << 20)
+#define FIRST_WORDS "snapfs checkpoint "
+
+struct input {
+	struct snap_ctx *cx;
+	int dir;
+	struct process *p;
+	struct image_sums *sums;
+};
+
+/* ---- opening ---- */
+
+static int
+open_fail(struct snap_ctx *cx, const char *path, int err)
+{
+	switch (err) {
+	case ENOENT:
+		return snap_fail(cx, -EBADMSG, "%s: missing", path);
+	case ELOOP:
+	case ENXIO: /* a socket */
+		return snap_fail(cx, -EBADMSG, "%s: not a plain file", path);
+	case ENOTDIR:
+		return snap_fail(cx, -EBADMSG, "%s: not a directory", path);
+	default:
+		return snap_fail(cx, -err, "%s: %s", path, strerror(err));
+	}
+}
+
+/* No component of `path` may be a link; two is the most there are. */
+static int
+open_below(int dir, const char *path, int flags)
+{
+	const char *slash = strchr(path, '/');
+	char first[NAME_MAX + 1];
+	int sub, fd, err;
+
+	flags |= O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	if (slash == NULL)
+		return openat(dir, path, flags);
+	snprintf(first, sizeof(first), "%.*s", (int)(slash - path), path);
+	sub =
+	    openat(dir, first, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (sub < 0)
+		return -1;
+	fd = openat(sub, slash + 1, flags);
+	err = errno;
+	close(sub);
+	errno = err;
+	return fd;
+}
+
+static int
+open_file(struct snap_ctx *cx, int dir, const char *path, uint64_t *size)
+{
+	struct stat st;
+	int fd;
+
+	fd = open_below(dir, path, O_RDONLY);
+	if (fd < 0)
+		return open_fail(cx, path, errno);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return snap_fail(cx, -EBADMSG, "%s: not a plain file", path);
+	}
+	*size = (uint64_t)st.st_size;
+	return fd;
+}
+
+/* Whole, with a NUL behind it.  Bytes that come meanwhile are not taken. */
+static int
+load(struct snap_ctx *cx, int dir, const char *path, uint64_t max, char **text,
+    size_t *len)
+{
+	uint64_t size, n = 0;
+	ssize_t got = 1;
+	int fd, err = 0;
+	char *buf;
+
+	fd = open_file(cx, dir, path, &size);
+	if (fd < 0)
+		return fd;
+	if (size > max) {
+		close(fd);
+		return snap_fail(cx, -EBADMSG, "%s: larger than it may be: %lu",
+		    path, (unsigned long)size);
+	}
+	buf = malloc(size + 1);
+	while (buf != NULL && n < size && got != 0) {
+		got = read(fd, buf + n, size - n);
+		if (got < 0 && errno != EINTR) {
+			err = snap_fail(
+			    cx, -errno, "%s: %s", path, strerror(errno));
+			break;
+		}
+		n += got > 0 ? (uint64_t)got : 0;
+	}
+	close(fd);
+	if (buf == NULL)
+		return snap_fail(cx, -ENOMEM, "%s: out of memory", path);
+	if (err < 0) {
+		free(buf);
+		return err;
+	}
+	buf[n] = '\0';
+	*text = buf;
+	*len = n;
+	return 0;
+}
+
+static int
+load_checked(
+    struct input *in, const char *path, uint64_t max, char **text, size_t *len)
+{
+	int err;
+
+	err = load(in->cx, in->dir, path, max, text, len);
+	if (err < 0)
+		return err;
+	err = image_sums_check(in->cx, in->sums, path, *text, *len);
+	if (err < 0)
+		free(*text);
+	return err;
+}
+
+static int
+read_link(struct input *in, const char *path, char **target)
+{
+	char buf[PATH_MAX + 1];
+	ssize_t n;
+
+	n = readlinkat(in->dir, path, buf, sizeof(buf));
+	if (n < 0 && errno == EINVAL)
+		return snap_fail(
+		    in->cx, -EBADMSG, "%s: not a symbolic link", path);
+	if (n < 0)
+		return open_fail(in->cx, path, errno);
+	if (n == 0 || (size_t)n >= sizeof(buf))
+		return snap_fail(
+		    in->cx, -EBADMSG, "%s: empty or too long", path);
+	buf[n] = '\0';
+	*target = strdup(buf);
+	return *target == NULL ? -ENOMEM : 0;
+}
+
+/* ---- the files ---- */
+
+static int
+read_text(struct input *in, const char *path,
+    int (*read)(struct lines *l, struct process *p))
+{
+	struct lines l;
+	char *text;
+	size_t len;
+	int err;
+
+	err = load_checked(in, path, MAX_TEXT, &text, &len);
+	if (err < 0)
+		return err;
+	lines_init(&l, in->cx, path, text, len);
+	err = read(&l, in->p);
+	free(text);
+	return err;
+}
+
+static int
+read_texts(struct input *in)
+{
+	static const struct {
+		const char *name;
+		int (*read)(struct lines *l, struct process *p);
+	} table[] = {
+		{ "checkpoint", img_checkpoint_read },
+		{ "maps", img_maps_read },
+		{ "pagemap", img_pagemap_read },
+		{ "status", img_status_read },
+		{ "regs", img_regs_read },
+		{ "signals", img_signals_read },
+		{ "timers", img_timers_read },
+		{ "unsupported", img_unsupported_read },
+	};
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < sizeof(table) / sizeof(table[0]);
+	     i++)
+		err = read_text(in, table[i].name, table[i].read);
+	return err;
+}
+
+static int
+read_bytes(struct input *in, const char *path, uint64_t max, uint8_t **bytes,
+    size_t *len)
+{
+	char *text;
+	int err;
+
+	err = load_checked(in, path, max, &text, len);
+	if (err == 0)
+		*bytes = (uint8_t *)text;
+	return err;
+}
+
+static int
+read_as_in_proc(struct input *in)
+{
+	struct process *p = in->p;
+	int err;
+
+	err = read_bytes(
+	    in, "cmdline", MAX_STRINGS, &p->cmdline, &p->cmdline_len);
+	if (err == 0)
+		err = read_bytes(
+		    in, "environ", MAX_STRINGS, &p->environ, &p->environ_len);
+	if (err == 0)
+		err = read_bytes(in, "auxv", MAX_AUXV, &p->auxv, &p->auxv_len);
+	if (err == 0 && p->auxv_len % 16 != 0)
+		err = snap_fail(
+		    in->cx, -EBADMSG, "auxv: not a number of whole entries");
+	if (err == 0)
+		err = read_link(in, "cwd", &p->cwd);
+	if (err == 0)
+		err = read_link(in, "root", &p->root);
+	if (err == 0)
+		err = read_link(in, "exe", &p->exe);
+	return err;
+}
+
+/* ---- descriptors ---- */
+
+static int
+by_number(const void *a, const void *b)
+{
+	const int *m = a, *n = b;
+
+	return *m < *n ? -1 : *m > *n;
+}
+
+static int
+list_entry(
+    struct input *in, const char *path, const char *name, int **v, size_t *n)
+{
+	uint64_t number;
+	int *slot;
+
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return 0;
+	if (!text_dec(name, MAX_FDS - 1, &number))
+		return snap_fail(in->cx, -EBADMSG,
+		    "%s/%.64s: not the number of a descriptor", path, name);
+	slot = process_grow(v, n, sizeof(*slot));
+	if (slot == NULL)
+		return -ENOMEM;
+	*slot = (int)number;
+	return 0;
+}
+
+/*
+ * The numbers that are names in fd/ or fdinfo/, sorted.  There may be no such
+ * directory: some tools do not copy empty ones.
+ */
+static int
+list_numbers(struct input *in, const char *path, int **v, size_t *n)
+{
+	struct dirent *d;
+	int fd, err = 0;
+	DIR *dir;
+
+	fd = openat(
+	    in->dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : open_fail(in->cx, path, errno);
+	dir = fdopendir(fd);
+	if (dir == NULL) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (err == 0 && (d = readdir(dir)) != NULL)
+		err = list_entry(in, path, d->d_name, v, n);
+	closedir(dir);
+	if (*n > 0)
+		qsort(*v, *n, sizeof(**v), by_number);
+	return err;
+}
+
+static int
+read_fd(struct input *in, int fd)
+{
+	char path[32], *target = NULL, *text;
+	struct lines l;
+	size_t len;
+	int err;
+
+	snprintf(path, sizeof(path), "fd/%d", fd);
+	err = read_link(in, path, &target);
+	if (err < 0)
+		return err;
+	snprintf(path, sizeof(path), "fdinfo/%d", fd);
+	err = load_checked(in, path, MAX_TEXT, &text, &len);
+	if (err == 0) {
+		lines_init(&l, in->cx, path, text, len);
+		err = img_fdinfo_read(&l, in->p, fd, target);
+		free(text);
+	}
+	free(target);
+	return err;
+}
+
+static int
+read_fds(struct input *in)
+{
+	int *links = NULL, *infos = NULL, err;
+	size_t nlinks = 0, ninfos = 0;
+
+	err = list_numbers(in, "fd", &links, &nlinks);
+	if (err == 0)
+		err = list_numbers(in, "fdinfo", &infos, &ninfos);
+	for (size_t i = 0; err == 0 && i < ninfos; i++)
+		if (nlinks == 0 || bsearch(&infos[i], links, nlinks,
+				       sizeof(*links), by_number) == NULL)
+			err = snap_fail(in->cx, -EBADMSG,
+			    "fd/%d: missing, and fdinfo/%d is there", infos[i],
+			    infos[i]);
+	for (size_t i = 0; err == 0 && i < nlinks; i++)
+		err = read_fd(in, links[i]);
+	free(links);
+	free(infos);
+	return err == 0 ? img_fdinfo_finish(in->cx, in->p) : err;
+}
+
+/* ---- what is large, and not read here ---- */
+
+static int
+open_content(struct input *in, struct content *c)
+{
+	char path[32];
+	uint64_t size;
+
+	snprintf(path, sizeof(path), "files/%u", c->id);
+	c->fd = open_file(in->cx, in->dir, path, &size);
+	if (c->fd < 0)
+		return c->fd;
+	/* without a sum it was edited, and its size is what is meant */
+	if (image_sums_has(in->sums, path, true) && size != c->size)
+		return snap_fail(in->cx, -EBADMSG,
+		    "%s: has %lu bytes instead of %lu", path,
+		    (unsigned long)size, (unsigned long)c->size);
+	c->size = size;
+	return 0;
+}
+
+static int
+open_large(struct input *in)
+{
+	struct process *p = in->p;
+	uint64_t size;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->ncontents; i++)
+		err = open_content(in, &p->contents[i]);
+	if (err < 0)
+		return err;
+	p->pages_fd = open_file(in->cx, in->dir, "pages", &size);
+	if (p->pages_fd < 0)
+		return p->pages_fd;
+	image_sums_has(in->sums, "pages", true);
+	if (size != p->pages_size)
+		return snap_fail(in->cx, -EBADMSG,
+		    "pages: has %lu bytes instead of %lu", (unsigned long)size,
+		    (unsigned long)p->pages_size);
+	for (size_t i = 0; i < p->nruns; i++) {
+		p->runs[i].src_fd = p->pages_fd;
+		p->runs[i].src_off = p->runs[i].offset;
+	}
+	return 0;
+}
+
+/* ---- all of it ---- */
+
+bool
+snap_image_is(int dir)
+{
+	char buf[sizeof(FIRST_WORDS)] = "";
+	struct snap_ctx quiet = { 0 };
+	uint64_t size;
+	ssize_t n;
+	int fd;
+
+	fd = open_file(&quiet, dir, "checkpoint", &size);
+	if (fd < 0)
+		return false;
+	n = pread(fd, buf, strlen(FIRST_WORDS), 0);
+	close(fd);
+	return n == (ssize_t)strlen(FIRST_WORDS) &&
+	       strcmp(buf, FIRST_WORDS) == 0;
+}
+
+/* Before any checksum, so that a later version's are not called wrong. */
+static int
+check_version(struct input *in)
+{
+	struct stat st;
+	struct lines l;
+	char *text;
+	size_t len;
+	int err;
+
+	if (fstatat(in->dir, "checkpoint", &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno == ENOENT)
+		return snap_fail(
+		    in->cx, -ENOENT, "no checkpoint in this directory");
+	err = load(in->cx, in->dir, "checkpoint", MAX_TEXT, &text, &len);
+	if (err < 0)
+		return err;
+	lines_init(&l, in->cx, "checkpoint", text, len);
+	err = img_checkpoint_version(&l);
+	free(text);
+	return err;
+}
+
+static int
+read_sums(struct input *in)
+{
+	char *text;
+	size_t len;
+	int err;
+
+	err = load(in->cx, in->dir, "xxh128sums", MAX_TEXT, &text, &len);
+	if (err < 0)
+		return err;
+	err = image_sums_parse(in->cx, text, len, &in->sums);
+	free(text);
+	return err;
+}
+
+static int
+read_all(struct input *in)
+{
+	int err;
+
+	err = check_version(in);
+	if (err == 0)
+		err = read_sums(in);
+	if (err == 0)
+		err = read_texts(in);
+	if (err == 0)
+		err = read_as_in_proc(in);
+	if (err == 0)
+		err = read_fds(in);
+	if (err == 0)
+		err = open_large(in);
+	if (err == 0)
+		err = image_sums_rest(in->cx, in->sums, in->dir);
+	return err == 0 ? fds_check(in->cx, in->p) : err;
+}
+
+int
+image_read(struct snap_ctx *cx, int dir, struct process **out,
+    struct image_sums **sums)
+{
+	struct input in = { .cx = cx, .dir = dir, .p = process_new() };
+	int err;
+
+	err = in.p == NULL ? -ENOMEM : read_all(&in);
+	if (err == -ENOMEM)
+		snap_fail(cx, err, "reading the image: out of memory");
+	if (err < 0) {
+		process_free(in.p);
+		image_sums_free(in.sums);
+		return err;
+	}
+	*out = in.p;
+	*sums = in.sums;
+	return 0;
+}

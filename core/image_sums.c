@@ -1,0 +1,360 @@
+#include "image_sums.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "ctx.h"
+#include "text.h"
+
+#define DIGITS 32
+#define CHUNK (1u << 20)
+#define CHECKPOINT "checkpoint"
+
+struct sum {
+	char *path;
+	XXH128_canonical_t hash;
+	bool seen;
+};
+
+struct image_sums {
+	struct sum *v; /* by path */
+	size_t n;
+};
+
+/* ---- writing ---- */
+
+/* Children of the root have no slash before them. */
+static void
+put_path(struct text *t, const struct image_tree *tree, uint32_t n)
+{
+	uint32_t parent = tree->v[n].node.parent;
+
+	if (parent != 0) {
+		put_path(t, tree, parent);
+		text_puts(t, "/");
+	}
+	text_puts(t, tree->v[n].name);
+}
+
+static bool
+is_summed(const struct image_tree *t, size_t i)
+{
+	return t->v[i].node.type == SNAP_FILE && t->v[i].source != IMAGE_SUMS;
+}
+
+uint64_t
+image_sums_length(const struct image_tree *t)
+{
+	uint64_t len = 0;
+
+	for (size_t i = 1; i < t->n; i++) {
+		if (!is_summed(t, i))
+			continue;
+		len += DIGITS + 3;
+		for (uint32_t k = (uint32_t)i; k != 0; k = t->v[k].node.parent)
+			len +=
+			    strlen(t->v[k].name) + (t->v[k].node.parent != 0);
+	}
+	return len;
+}
+
+struct reader {
+	ssize_t (*read)(
+	    void *arg, uint32_t n, void *buf, size_t len, uint64_t off);
+	void *arg;
+	char *buf; /* CHUNK bytes */
+};
+
+static int
+hash_read(
+    const struct reader *r, uint32_t n, uint64_t size, XXH128_hash_t *hash)
+{
+	XXH3_state_t *state = XXH3_createState();
+	ssize_t got = 1;
+
+	if (state == NULL)
+		return -ENOMEM;
+	XXH3_128bits_reset(state);
+	for (uint64_t off = 0; off < size && got > 0; off += (uint64_t)got) {
+		got = r->read(r->arg, n, r->buf, CHUNK, off);
+		if (got > 0)
+			XXH3_128bits_update(state, r->buf, (size_t)got);
+	}
+	*hash = XXH3_128bits_digest(state);
+	XXH3_freeState(state);
+	return got > 0 ? 0 : got < 0 ? (int)got : -EIO;
+}
+
+static int
+put_sum(struct text *t, const struct image_tree *tree, uint32_t n,
+    const struct reader *r)
+{
+	const struct image_node *node = &tree->v[n];
+	XXH128_canonical_t c;
+	XXH128_hash_t hash;
+	int err = 0;
+
+	if (node->text != NULL)
+		hash = XXH3_128bits(node->text, node->node.size);
+	else
+		err = hash_read(r, n, node->node.size, &hash);
+	if (err < 0)
+		return err;
+	XXH128_canonicalFromHash(&c, hash);
+	text_hex(t, c.digest, sizeof(c.digest));
+	text_puts(t, "  ");
+	put_path(t, tree, n);
+	text_puts(t, "\n");
+	return 0;
+}
+
+int
+image_sums(const struct image_tree *t,
+    ssize_t (*read)(void *arg, uint32_t n, void *buf, size_t len, uint64_t off),
+    void *arg, char **text)
+{
+	struct reader r = { .read = read, .arg = arg, .buf = malloc(CHUNK) };
+	uint32_t checkpoint = 0;
+	struct text out = { 0 };
+	int err = r.buf == NULL ? -ENOMEM : 0;
+
+	for (uint32_t i = 1; err == 0 && i < t->n; i++) {
+		if (!is_summed(t, i))
+			continue;
+		if (t->v[i].node.parent == 0 &&
+		    strcmp(t->v[i].name, CHECKPOINT) == 0)
+			checkpoint = i;
+		else
+			err = put_sum(&out, t, i, &r);
+	}
+	if (err == 0)
+		err = put_sum(&out, t, checkpoint, &r);
+	free(r.buf);
+	if (err < 0) {
+		text_fini(&out);
+		return err;
+	}
+	*text = text_take(&out, NULL);
+	return *text == NULL ? -ENOMEM : 0;
+}
+
+/* ---- reading ---- */
+
+/* Relative, without empty, "." or ".." components. */
+static bool
+safe_path(const char *s)
+{
+	if (strlen(s) >= PATH_MAX)
+		return false;
+	for (;;) {
+		size_t n = strcspn(s, "/");
+
+		if (n == 0 || (n == 1 && s[0] == '.') ||
+		    (n == 2 && s[0] == '.' && s[1] == '.'))
+			return false;
+		if (s[n] == '\0')
+			return true;
+		s += n + 1;
+	}
+}
+
+static int
+parse_line(struct lines *l, char *line, struct image_sums *s)
+{
+	struct sum *sum;
+
+	if (strlen(line) < DIGITS + 3 || line[DIGITS] != ' ' ||
+	    line[DIGITS + 1] != ' ')
+		return lines_fail(l, "not HASH, two blanks, path");
+	line[DIGITS] = '\0';
+	sum = process_grow(&s->v, &s->n, sizeof(*sum));
+	if (sum == NULL)
+		return -ENOMEM;
+	if (!text_unhex(line, sum->hash.digest, sizeof(sum->hash.digest)))
+		return lines_fail(l, "not a sum of 32 hex digits");
+	if (!safe_path(line + DIGITS + 2))
+		return lines_fail(l, "a path that leads out of the image");
+	sum->path = strdup(line + DIGITS + 2);
+	return sum->path == NULL ? -ENOMEM : 0;
+}
+
+static int
+by_path(const void *a, const void *b)
+{
+	const struct sum *s = a, *t = b;
+
+	return strcmp(s->path, t->path);
+}
+
+static int
+settle(struct lines *l, struct image_sums *s)
+{
+	if (s->n == 0 || strcmp(s->v[s->n - 1].path, CHECKPOINT) != 0)
+		return lines_fail(l,
+		    "the last line is not that of `checkpoint': the copy was "
+		    "cut short");
+	qsort(s->v, s->n, sizeof(*s->v), by_path);
+	for (size_t i = 1; i < s->n; i++)
+		if (strcmp(s->v[i].path, s->v[i - 1].path) == 0)
+			return lines_fail(
+			    l, "%.200s has two lines", s->v[i].path);
+	return 0;
+}
+
+int
+image_sums_parse(
+    struct snap_ctx *cx, char *text, size_t len, struct image_sums **out)
+{
+	struct image_sums *s = calloc(1, sizeof(*s));
+	struct lines l;
+	char *line;
+	int r, err = 0;
+
+	if (s == NULL)
+		return -ENOMEM;
+	lines_init(&l, cx, "xxh128sums", text, len);
+	while ((r = lines_next(&l, &line)) > 0 && err == 0)
+		err = parse_line(&l, line, s);
+	if (r < 0)
+		err = r;
+	if (err == 0)
+		err = settle(&l, s);
+	if (err < 0) {
+		image_sums_free(s);
+		return err;
+	}
+	*out = s;
+	return 0;
+}
+
+void
+image_sums_free(struct image_sums *s)
+{
+	if (s == NULL)
+		return;
+	for (size_t i = 0; i < s->n; i++)
+		free(s->v[i].path);
+	free(s->v);
+	free(s);
+}
+
+static struct sum *
+find(const struct image_sums *s, const char *path)
+{
+	struct sum key = { .path = (char *)path };
+
+	return s->n == 0 ? NULL
+			 : bsearch(&key, s->v, s->n, sizeof(*s->v), by_path);
+}
+
+bool
+image_sums_has(struct image_sums *s, const char *path, bool mark)
+{
+	struct sum *sum = find(s, path);
+
+	if (sum != NULL && mark)
+		sum->seen = true;
+	return sum != NULL;
+}
+
+static int
+compare(struct snap_ctx *cx, const struct sum *sum, XXH128_hash_t hash)
+{
+	XXH128_canonical_t c;
+
+	XXH128_canonicalFromHash(&c, hash);
+	if (memcmp(&c, &sum->hash, sizeof(c)) == 0)
+		return 0;
+	return snap_fail(cx, -EBADMSG,
+	    "%s: its checksum is wrong: damaged, or edited (then remove its "
+	    "line from xxh128sums)",
+	    sum->path);
+}
+
+int
+image_sums_check(struct snap_ctx *cx, struct image_sums *s, const char *path,
+    const void *bytes, size_t len)
+{
+	struct sum *sum = find(s, path);
+
+	if (sum == NULL)
+		return 0;
+	sum->seen = true;
+	return compare(cx, sum, XXH3_128bits(bytes, len));
+}
+
+int
+image_sums_rest(struct snap_ctx *cx, const struct image_sums *s, int dir)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->v[i].seen)
+			continue;
+		if (fstatat(dir, s->v[i].path, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode))
+			return snap_fail(cx, -EBADMSG,
+			    "%s: missing, and xxh128sums names it",
+			    s->v[i].path);
+	}
+	return 0;
+}
+
+/* ---- verifying what is large ---- */
+
+static ssize_t
+read_fd(void *arg, uint32_t n, void *buf, size_t len, uint64_t off)
+{
+	const int *fd = arg;
+	ssize_t got;
+
+	(void)n;
+	do {
+		got = pread(*fd, buf, len, (off_t)off);
+	} while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+static int
+verify(struct snap_ctx *cx, const struct image_sums *s, const char *path,
+    int fd, uint64_t size, char *buf)
+{
+	struct reader r = { .read = read_fd, .arg = &fd, .buf = buf };
+	const struct sum *sum = find(s, path);
+	XXH128_hash_t hash;
+	int err;
+
+	if (sum == NULL)
+		return 0;
+	err = hash_read(&r, 0, size, &hash);
+	if (err < 0)
+		return snap_fail(cx, err == -EIO ? -EBADMSG : err,
+		    "%s: cannot be read to its end: %s", path, strerror(-err));
+	return compare(cx, sum, hash);
+}
+
+int
+image_verify(
+    struct snap_ctx *cx, const struct process *p, const struct image_sums *sums)
+{
+	char *buf = malloc(CHUNK), path[32];
+	int err;
+
+	if (buf == NULL)
+		return snap_fail(cx, -ENOMEM, "verifying: out of memory");
+	err = verify(cx, sums, "pages", p->pages_fd, p->pages_size, buf);
+	for (size_t i = 0; err == 0 && i < p->ncontents; i++) {
+		snprintf(path, sizeof(path), "files/%u", p->contents[i].id);
+		err = verify(cx, sums, path, p->contents[i].fd,
+		    p->contents[i].size, buf);
+	}
+	free(buf);
+	return err;
+}

@@ -1,0 +1,36 @@
+/*
+ * image_sums.h - `xxh128sums`: a line "HASH  path" for every other regular
+ * file of an image, in the order of the tree but for `checkpoint`, which comes
+ * last: an image without that line was cut short.
+ *
+ * What `xxhsum -c xxh128sums` reads: XXH128 in hex, two blanks, the path.
+ */
+#ifndef IMAGE_SUMS_H
+#define IMAGE_SUMS_H
+
+#include "image.h"
+
+/* Of the text, which does not depend on what the files hold. */
+uint64_t image_sums_length(const struct image_tree *t);
+
+/*
+ * The text of a sums file that was read; borrowed for the call.  -EBADMSG if
+ * its syntax is bad, a path is unsafe, or the last line is not checkpoint's.
+ */
+int image_sums_parse(
+    struct snap_ctx *cx, char *text, size_t len, struct image_sums **out);
+
+/*
+ * Compare bytes with the line of that path and mark it as done: 0, also where
+ * it has no line (edited, and taken as meant), or -EBADMSG.
+ */
+int image_sums_check(struct snap_ctx *cx, struct image_sums *s,
+    const char *path, const void *bytes, size_t len);
+
+/* Does this path have a line?  `mark`: it was found, and is seen to later. */
+bool image_sums_has(struct image_sums *s, const char *path, bool mark);
+
+/* -EBADMSG if a path that no one asked for is no regular file below `dir`. */
+int image_sums_rest(struct snap_ctx *cx, const struct image_sums *s, int dir);
+
+#endif

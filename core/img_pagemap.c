@@ -1,0 +1,348 @@
+/*
+ * img_pagemap.c - `pagemap`: what is known of each VMA of `maps` beyond its
+ * line there, and which pages are held.
+ *
+ *	file N SIZE MTIME BUILDID CONTENT PATH
+ *		a mapped file, numbered from 0: bytes, SECONDS.NANOSECONDS, the
+ *		ELF build-id or -, the ID of files/ID that holds its contents or
+ *		-, and its path, escaped
+ *	exe N	the file that /proc/PID/exe is
+ *	vma START-END KIND FILE PKEY FLAGS
+ *		one for each line of `maps`, in order; KIND is anon, file,
+ *		shared, vdso, vvar, vvar_vclock, vsyscall or other; FILE a number
+ *		or -; FLAGS as in VmFlags of /proc/PID/smaps, joined by commas,
+ *		or -
+ *	run START-END held OFFSET
+ *		pages of the VMA before it, whose bytes are at OFFSET of `pages`
+ *	run START-END guard
+ *		guard pages, madvise(2)
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "img.h"
+#include "vma.h"
+
+#define NS 1000000000ll
+#define PKEY_MAX 15
+
+/* ---- writing ---- */
+
+static void
+write_file(struct text *t, size_t n, const struct mapfile *f)
+{
+	text_putf(t, "file %zu %lu %lld.%09ld %s ", n, (unsigned long)f->size,
+	    (long long)f->mtime.tv_sec, f->mtime.tv_nsec,
+	    f->build_id[0] != '\0' ? f->build_id : "-");
+	if (f->content != 0)
+		text_putf(t, "%u ", f->content);
+	else
+		text_puts(t, "- ");
+	text_escape(t, f->path);
+	text_puts(t, "\n");
+}
+
+static void
+write_vma(struct text *t, const struct vma *v)
+{
+	text_putf(t, "vma %lx-%lx %s ", (unsigned long)v->start,
+	    (unsigned long)v->end, vma_kind_name(v->kind));
+	if (v->file >= 0)
+		text_putf(t, "%d ", v->file);
+	else
+		text_puts(t, "- ");
+	text_putf(t, "%u ", v->pkey);
+	vma_write_flags(t, v->flags);
+	text_puts(t, "\n");
+}
+
+static void
+write_run(struct text *t, const struct run *r)
+{
+	text_putf(
+	    t, "run %lx-%lx ", (unsigned long)r->start, (unsigned long)r->end);
+	if (r->kind == RUN_HELD)
+		text_putf(t, "held %lu\n", (unsigned long)r->offset);
+	else
+		text_puts(t, "guard\n");
+}
+
+void
+img_pagemap_write(struct text *t, const struct process *p)
+{
+	size_t r = 0;
+
+	for (size_t i = 0; i < p->nmapfiles; i++)
+		write_file(t, i, &p->mapfiles[i]);
+	if (p->exe_file >= 0)
+		text_putf(t, "exe %d\n", p->exe_file);
+	for (size_t i = 0; i < p->nvmas; i++) {
+		write_vma(t, &p->vmas[i]);
+		for (; r < p->nruns && p->runs[r].start < p->vmas[i].end; r++)
+			write_run(t, &p->runs[r]);
+	}
+}
+
+/* ---- reading ---- */
+
+struct reader {
+	struct lines *l;
+	struct process *p;
+	size_t nvmas;  /* how many have had their line */
+	uint64_t last; /* end of the last run */
+	uint64_t held; /* bytes of `pages` so far */
+};
+
+static bool
+parse_time(char *s, struct timespec *ts)
+{
+	char *dot = strchr(s, '.');
+	uint64_t ns = 0;
+	int64_t sec;
+
+	if (dot == NULL || strlen(dot + 1) != 9)
+		return false;
+	*dot = '\0';
+	for (const char *c = dot + 1; *c != '\0'; c++) {
+		if (*c < '0' || *c > '9')
+			return false;
+		ns = ns * 10 + (uint64_t)(*c - '0');
+	}
+	if (!text_sdec(s, INT64_MIN + 1, INT64_MAX, &sec))
+		return false;
+	ts->tv_sec = (time_t)sec;
+	ts->tv_nsec = (long)ns;
+	return true;
+}
+
+static bool
+parse_build_id(const char *s, struct mapfile *f)
+{
+	if (strcmp(s, "-") == 0)
+		return true;
+	if (*s == '\0' || strlen(s) >= sizeof(f->build_id) ||
+	    s[strspn(s, "0123456789abcdef")] != '\0')
+		return false;
+	strcpy(f->build_id, s);
+	return true;
+}
+
+static bool
+parse_content(const struct process *p, const char *s, struct mapfile *f)
+{
+	uint64_t v;
+
+	if (strcmp(s, "-") == 0)
+		return true;
+	if (!text_dec(s, UINT32_MAX, &v) || v == 0 ||
+	    process_content(p, (uint32_t)v) == NULL)
+		return false;
+	f->content = (uint32_t)v;
+	return true;
+}
+
+static int
+read_file(struct reader *r, char *s)
+{
+	char *n = text_word(&s), *size = text_word(&s), *mtime = text_word(&s);
+	char *build = text_word(&s), *content = text_word(&s);
+	struct mapfile *f;
+	uint64_t v;
+
+	if (content == NULL || s == NULL)
+		return lines_fail(
+		    r->l, "not file N SIZE MTIME BUILDID CONTENT PATH");
+	if (r->nvmas > 0 || !text_dec(n, INT32_MAX, &v) || v != r->p->nmapfiles)
+		return lines_fail(r->l, "a file out of its order");
+	f = process_grow(&r->p->mapfiles, &r->p->nmapfiles, sizeof(*f));
+	if (f == NULL)
+		return -ENOMEM;
+	if (!text_dec(size, INT64_MAX, &f->size))
+		return lines_fail(r->l, "not a size: %.32s", size);
+	if (!parse_time(mtime, &f->mtime))
+		return lines_fail(r->l, "not a time: %.32s", mtime);
+	if (!parse_build_id(build, f))
+		return lines_fail(r->l, "not a build-id: %.80s", build);
+	if (!parse_content(r->p, content, f))
+		return lines_fail(r->l, "no such contents: %.32s", content);
+	if (*s == '\0' || !text_unescape(s))
+		return lines_fail(r->l, "a bad path");
+	f->path = strdup(s);
+	return f->path == NULL ? -ENOMEM : 0;
+}
+
+static bool
+parse_file_index(const struct process *p, const char *s, int *i)
+{
+	uint64_t v;
+
+	if (!text_dec(s, INT32_MAX, &v) || v >= p->nmapfiles)
+		return false;
+	*i = (int)v;
+	return true;
+}
+
+static int
+read_exe(struct reader *r, char *s)
+{
+	if (r->nvmas > 0 || r->p->exe_file >= 0 ||
+	    !parse_file_index(r->p, s, &r->p->exe_file))
+		return lines_fail(r->l, "not the number of a file, once");
+	return 0;
+}
+
+/*
+ * What the kind says must be possible for a VMA with that line in `maps`.
+ */
+static const char *
+bad_kind(const struct process *p, const struct vma *v, enum vma_kind kind)
+{
+	enum vma_kind guess = vma_guess_kind(v);
+	const struct mapfile *f = v->file >= 0 ? &p->mapfiles[v->file] : NULL;
+
+	if (kind != VMA_FILE && kind != VMA_SHARED_ANON && f != NULL)
+		return "of this kind it has no file";
+	switch (kind) {
+	case VMA_ANON:
+		return v->shared ? "it is shared, so not anon" : NULL;
+	case VMA_FILE:
+		return f == NULL ? "of this kind it has a file" : NULL;
+	case VMA_SHARED_ANON:
+		return !v->shared ? "it is private, so not shared"
+		       : f == NULL || f->content == 0
+			   ? "of this kind it has contents"
+			   : NULL;
+	case VMA_OTHER:
+		return NULL;
+	default:
+		return kind != guess ? "`maps' has another name for it" : NULL;
+	}
+}
+
+/* The bytes of a file that a VMA shows must have offsets. */
+static int
+read_vma(struct reader *r, char *s)
+{
+	char *range = text_word(&s), *kind = text_word(&s);
+	char *file = text_word(&s), *pkey = text_word(&s);
+	uint64_t start, end, v;
+	enum vma_kind k;
+	const char *bad;
+	struct vma *vma;
+
+	if (pkey == NULL || s == NULL || !text_range(range, &start, &end))
+		return lines_fail(
+		    r->l, "not vma START-END KIND FILE PKEY FLAGS");
+	if (r->nvmas >= r->p->nvmas)
+		return lines_fail(r->l, "more VMAs than `maps' has");
+	vma = &r->p->vmas[r->nvmas++];
+	if (vma->start != start || vma->end != end)
+		return lines_fail(r->l, "`maps' has %lx-%lx here",
+		    (unsigned long)vma->start, (unsigned long)vma->end);
+	if (!vma_kind_parse(kind, &k))
+		return lines_fail(r->l, "no such kind: %.32s", kind);
+	if (strcmp(file, "-") != 0 && !parse_file_index(r->p, file, &vma->file))
+		return lines_fail(r->l, "no such file: %.32s", file);
+	bad = bad_kind(r->p, vma, k);
+	if (bad != NULL)
+		return lines_fail(r->l, "%s", bad);
+	vma->kind = k;
+	if (!text_dec(pkey, PKEY_MAX, &v))
+		return lines_fail(r->l, "no protection key: %.32s", pkey);
+	vma->pkey = (uint32_t)v;
+	if (!vma_parse_flags(s, &vma->flags))
+		return lines_fail(r->l, "bad flags: %.80s", s);
+	return 0;
+}
+
+static int
+read_held(struct reader *r, const struct vma *v, struct run *run, char *s)
+{
+	run->kind = RUN_HELD;
+	if (v->shared || (v->kind != VMA_ANON && v->kind != VMA_FILE))
+		return lines_fail(
+		    r->l, "pages are held of private memory only");
+	if (!text_dec(s, INT64_MAX, &run->offset) || run->offset != r->held)
+		return lines_fail(
+		    r->l, "its offset should be %lu", (unsigned long)r->held);
+	if (run->end - run->start > r->p->pages_size - r->held)
+		return lines_fail(r->l, "it reaches behind the end of `pages'");
+	r->held += run->end - run->start;
+	return 0;
+}
+
+static int
+read_run(struct reader *r, char *s)
+{
+	char *range = text_word(&s), *kind = text_word(&s);
+	const struct vma *v;
+	struct run *run;
+
+	if (kind == NULL || r->nvmas == 0)
+		return lines_fail(r->l, "not run START-END KIND, below a vma");
+	v = &r->p->vmas[r->nvmas - 1];
+	run = process_grow(&r->p->runs, &r->p->nruns, sizeof(*run));
+	if (run == NULL)
+		return -ENOMEM;
+	run->src_fd = -1;
+	if (!text_range(range, &run->start, &run->end))
+		return lines_fail(r->l, "not a range of pages");
+	if (run->start < v->start || run->end > v->end)
+		return lines_fail(r->l, "it is not inside its VMA");
+	if (run->start < r->last)
+		return lines_fail(r->l, "starts below the run before it");
+	r->last = run->end;
+	if (strcmp(kind, "held") == 0 && s != NULL)
+		return read_held(r, v, run, s);
+	if (strcmp(kind, "guard") != 0 || s != NULL)
+		return lines_fail(r->l, "neither held OFFSET nor guard");
+	run->kind = RUN_GUARD;
+	run->offset = r->held;
+	return v->kind == VMA_ANON || v->kind == VMA_FILE
+		   ? 0
+		   : lines_fail(r->l, "no memory that can have guard pages");
+}
+
+static int
+read_line(struct reader *r, char *line)
+{
+	static const struct {
+		const char *word;
+		int (*read)(struct reader *r, char *s);
+	} table[] = {
+		{ "run", read_run },
+		{ "vma", read_vma },
+		{ "file", read_file },
+		{ "exe", read_exe },
+	};
+	char *word = text_word(&line);
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (word != NULL && line != NULL &&
+		    strcmp(word, table[i].word) == 0)
+			return table[i].read(r, line);
+	return lines_fail(r->l, "neither file, exe, vma nor run");
+}
+
+int
+img_pagemap_read(struct lines *l, struct process *p)
+{
+	struct reader r = { .l = l, .p = p };
+	char *line;
+	int n, err;
+
+	while ((n = lines_next(l, &line)) > 0) {
+		err = read_line(&r, line);
+		if (err < 0)
+			return err;
+	}
+	if (n < 0)
+		return n;
+	if (r.nvmas != p->nvmas)
+		return lines_fail(l, "`maps' has more VMAs");
+	if (r.held != p->pages_size)
+		return lines_fail(l, "`pages' has %lu bytes that no run names",
+		    (unsigned long)(p->pages_size - r.held));
+	return 0;
+}
