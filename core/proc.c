@@ -97,6 +97,21 @@ proc_read(
 }
 
 int
+proc_try(pid_t pid, const char *name, char **text, size_t *len)
+{
+	char path[PATH_MAX];
+	int err, fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -gone(pid, errno);
+	err = proc_read_fd(fd, text, len);
+	close(fd);
+	return err;
+}
+
+int
 proc_readlink(struct snap_ctx *cx, pid_t pid, const char *name, char **target)
 {
 	char path[PATH_MAX], buf[PATH_MAX + 1];

@@ -32,6 +32,9 @@ int proc_read(
 int proc_readlink(
     struct snap_ctx *cx, pid_t pid, const char *name, char **target);
 
+/* The same where a failure is no error of the job: no sentence is left. */
+int proc_try(pid_t pid, const char *name, char **text, size_t *len);
+
 /* Read what is left of `fd` likewise; 0 or -errno, without a sentence. */
 int proc_read_fd(int fd, char **text, size_t *len);
 

@@ -158,6 +158,8 @@ enum status_key {
 	NSPID,
 	VMLCK,
 	THREADS,
+	SIGPND,
+	SHDPND,
 	SIGBLK,
 	SIGIGN,
 	SIGCGT,
@@ -184,6 +186,8 @@ static const char *const status_keys[STATUS_KEYS] = { [NAME] = "Name",
 	[NSPID] = "NSpid",
 	[VMLCK] = "VmLck",
 	[THREADS] = "Threads",
+	[SIGPND] = "SigPnd",
+	[SHDPND] = "ShdPnd",
 	[SIGBLK] = "SigBlk",
 	[SIGIGN] = "SigIgn",
 	[SIGCGT] = "SigCgt",
@@ -236,6 +240,10 @@ status_value(enum status_key k, const char *s, struct proc_status *st)
 		    st->vm_locked, 1024u, &st->vm_locked);
 	case THREADS:
 		return number32(&s, 10, &st->threads);
+	case SIGPND:
+		return number(&s, 16, &st->sigpnd);
+	case SHDPND:
+		return number(&s, 16, &st->shdpnd);
 	case SIGBLK:
 		return number(&s, 16, &st->sigblk);
 	case SIGIGN:

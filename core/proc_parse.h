@@ -21,7 +21,7 @@ struct proc_status {
 	unsigned threads;   /* 0 in a zombie */
 	unsigned seccomp;   /* 0 none, 1 strict, 2 filter */
 	uint64_t vm_locked; /* bytes */
-	uint64_t sigblk, sigign, sigcgt;
+	uint64_t sigpnd, shdpnd, sigblk, sigign, sigcgt;
 	struct creds creds; /* without securebits */
 };
 
