@@ -1,0 +1,142 @@
+/*
+ * heal_code.S - what is run in a process; position-independent.
+ *
+ * The flags belong to the process and there is no place to keep them: no
+ * instruction here may change one.  So constants are loaded by mov, sums made
+ * by lea, and the only branches are jmp and jrcxz.  (syscall puts the flags
+ * into r11 and has them back when it returns.)  The stack is not touched.
+ *
+ *	rbx	the next record	(struct heal_record)
+ *	r12	records that are left
+ *	r13	the thread's struct heal_slot
+ *	r15	its way home
+ */
+#include "heal_code.h"
+
+#define NR_WAIT4 61
+#define NR_CLONE 56
+#define NR_EXIT_GROUP 231
+#define NR_PPOLL 271
+
+#define FLAGS_INTERMEDIATE 0x700 /* CLONE_VM | CLONE_FS | CLONE_FILES */
+#define FLAGS_TWIN 0x400	 /* CLONE_FILES */
+#define WALL 0x40000000
+
+	.section .rodata
+	.balign 16
+	.globl heal_code
+heal_code:
+
+	/* ---- a list of calls ---- */
+
+	.globl heal_code_calls
+heal_code_calls:
+	mov	%r12, %rcx
+	jrcxz	park
+	lea	-1(%r12), %r12
+	mov	0(%rbx), %rax
+	mov	8(%rbx), %rdi
+	mov	16(%rbx), %rsi
+	mov	24(%rbx), %rdx
+	mov	32(%rbx), %r10
+	mov	40(%rbx), %r8
+	mov	48(%rbx), %r9
+	syscall
+	mov	%rax, 0(%rbx)
+	lea	HEAL_RECORD_SIZE(%rbx), %rbx
+	jmp	heal_code_calls
+
+	/*
+	 * Say that it is done and wait to be stopped.  By ppoll, since poll
+	 * and nanosleep, when interrupted, would overwrite the kernel's note
+	 * of how to restart the call that the process was in.
+	 */
+park:
+	movl	$1, HEAL_SLOT_DONE(%r13)
+	mov	$0, %edi
+	mov	$0, %esi
+	lea	HEAL_SLOT_NAP(%r13), %rdx
+	mov	$0, %r10d
+	mov	$8, %r8d
+	mov	$NR_PPOLL, %eax
+	syscall
+	.globl heal_code_parked
+heal_code_parked:
+	jmp	*%r15
+
+	/* ---- the twin ---- */
+
+	/*
+	 * The intermediate shares everything and only forks the twin.  Neither
+	 * lives on without a tracer.  If the tracer is gone, the wait is for
+	 * both to end.
+	 */
+	.globl heal_code_twin
+heal_code_twin:
+	mov	$FLAGS_INTERMEDIATE, %edi
+	mov	$0, %esi
+	mov	$0, %edx
+	mov	$0, %r10d
+	mov	$0, %r8d
+	mov	$NR_CLONE, %eax
+	syscall
+	mov	%rax, %rcx
+	jrcxz	intermediate
+	mov	%rax, HEAL_SLOT_RET(%r13)
+	bswap	%rcx		/* the highest byte is 0, or the sign */
+	movzbl	%cl, %ecx
+	jrcxz	reap
+	jmp	park
+reap:
+	mov	HEAL_SLOT_RET(%r13), %rdi
+	mov	$0, %esi
+	mov	$WALL, %edx
+	mov	$0, %r10d
+	mov	$NR_WAIT4, %eax
+	syscall
+	lea	4(%rax), %rcx	/* EINTR: again */
+	jrcxz	reap
+	jmp	park
+
+intermediate:
+	mov	$FLAGS_TWIN, %edi
+	mov	$0, %esi
+	mov	$0, %edx
+	mov	$0, %r10d
+	mov	$0, %r8d
+	mov	$NR_CLONE, %eax
+	syscall
+	mov	%rax, %rcx
+	jrcxz	end
+	mov	%rax, HEAL_SLOT_RET2(%r13)
+end:
+	mov	$0, %edi
+	mov	$NR_EXIT_GROUP, %eax
+	syscall
+	jmp	end
+
+	.globl heal_code_direct
+heal_code_direct:
+	mov	$FLAGS_TWIN, %edi
+	mov	$0, %esi
+	mov	$0, %edx
+	mov	$0, %r10d
+	mov	$0, %r8d
+	mov	$NR_CLONE, %eax
+	syscall
+	mov	%rax, %rcx
+	jrcxz	end
+	mov	%rax, HEAL_SLOT_RET(%r13)
+	jmp	park
+
+	/* ---- one call, for a process that is ours ---- */
+
+	.globl heal_code_syscall
+heal_code_syscall:
+	syscall
+	jmp	end
+
+	.globl heal_code_end
+heal_code_end:
+
+	.section .note.GNU-stack,"",@progbits

@@ -1,0 +1,89 @@
+/*
+ * calls.h - system calls that a freeze interrupted.
+ *
+ * When a thread is stopped in a call, the kernel has ended that call with one
+ * of its private errors and means to start it anew on the way back:
+ *
+ *	-ERESTARTSYS, -ERESTARTNOINTR, -ERESTARTNOHAND
+ *		from the beginning;
+ *	-ERESTART_RESTARTBLOCK
+ *		by restart_syscall(2), with what is left of a time-out.
+ *
+ * In the original nothing is to be done about these: it gets exactly these
+ * registers back, and the kernel does the rest, signals that came meanwhile
+ * included.  But a few calls answer a plain EINTR, which the program would
+ * see: calls_hide_eintr().  In the image all are turned into what a new thread
+ * can be made to do: calls_image().
+ */
+#ifndef CALLS_H
+#define CALLS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "process.h"
+
+/*
+ * A sleeping thread as it was seen just before the freeze, so that the time
+ * that it has slept is known afterwards.
+ */
+struct call_sample {
+	bool valid;
+	int nr;
+	uint64_t args[6];
+	uint64_t since; /* CLOCK_MONOTONIC, ns: when it fell asleep */
+	uint64_t runs;	/* how often it had been given a CPU */
+	char wchan[32]; /* the kernel function it sleeps in, or "" */
+};
+
+/* From the scheduler's clock to CLOCK_MONOTONIC; zeroed at first. */
+struct calls_clock {
+	bool tried, known;
+	int64_t offset;
+};
+
+/* Samples a thread that sleeps with a time-out; reads /proc only. */
+void calls_sample(
+    pid_t pid, pid_t tid, struct calls_clock *clock, struct call_sample *s);
+
+/*
+ * If the call ended with the plain EINTR of an interruption, make that the
+ * kernel's -ERESTARTNOHAND: it will start the call anew unless a signal
+ * handler runs first, when it will answer EINTR as it would have.  True if
+ * `r` was changed.  Only calls that the kernel may repeat are touched (never
+ * close).
+ */
+bool calls_hide_eintr(struct user_regs_struct *r);
+
+/*
+ * What the kernel would make of `r` if no signal came: for code of ours that
+ * has to take a thread home without the kernel's help.
+ */
+void calls_by_hand(
+    struct user_regs_struct *home, const struct user_regs_struct *r);
+
+/* How to look at the memory of the thread's process. */
+struct calls_memory {
+	bool (*read)(void *arg, void *buf, size_t len, uint64_t addr);
+	void *arg;
+};
+
+/*
+ * The registers as the image has them, from those of the freeze; fills
+ * t->regs and t->restart.  False if the call cannot be issued again: then it
+ * answers EINTR.
+ */
+bool calls_image(struct thread *t, const struct user_regs_struct *r, pid_t pid,
+    const struct call_sample *s, const struct calls_memory *m);
+
+/*
+ * A signal with a handler (its sa_flags given) will be delivered to the thread
+ * as soon as it goes on: a call that would start anew answers EINTR where the
+ * kernel would have made it do so.
+ */
+void calls_signalled(
+    struct thread *t, const struct user_regs_struct *r, uint64_t sa_flags);
+
+#endif

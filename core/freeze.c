@@ -1,0 +1,498 @@
+#include "freeze.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "heal.h"
+#include "proc.h"
+#include "proc_parse.h"
+
+/* Status files that are opened before the freeze, to be faster within. */
+#define EARLY_FILES 512
+
+#define USER64_CS 0x33
+
+/* ---- may it be frozen at all? ---- */
+
+static int
+check_status(struct snap_ctx *cx, pid_t pid, const struct proc_status *st)
+{
+	if (st->tgid == getpid())
+		return snap_fail(cx, -EDEADLK,
+		    "process %d: a process cannot checkpoint itself", (int)pid);
+	if (st->tgid != pid)
+		return snap_fail(cx, -ESRCH, "%d is a thread of process %d",
+		    (int)pid, (int)st->tgid);
+	if (st->state == 'Z' || st->state == 'X')
+		return snap_fail(cx, -ESRCH,
+		    st->threads > 1 ? "process %d: its main thread has ended"
+				    : "process %d has ended (it is a zombie)",
+		    (int)pid);
+	if (st->tracer != 0)
+		return snap_fail(cx, -EBUSY,
+		    "process %d is traced by process %d already", (int)pid,
+		    (int)st->tracer);
+	return 0;
+}
+
+static int
+read_status(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
+{
+	char *text;
+	int err;
+
+	err = proc_read(cx, pid, "status", &text, NULL);
+	if (err != 0)
+		return err;
+	err = proc_parse_status(text, st);
+	free(text);
+	if (err != 0)
+		return snap_fail(
+		    cx, err, "/proc/%d/status: not understood", (int)pid);
+	free(st->creds.groups);
+	st->creds.groups = NULL;
+	return 0;
+}
+
+static int
+check_process(struct snap_ctx *cx, struct frozen *z)
+{
+	struct proc_status st;
+	struct proc_stat stat;
+	char *text;
+	int err;
+
+	err = read_status(cx, z->pid, &st);
+	if (err == 0)
+		err = check_status(cx, z->pid, &st);
+	if (err == 0)
+		err = proc_read(cx, z->pid, "stat", &text, NULL);
+	if (err != 0)
+		return err;
+	z->seccomp = st.seccomp;
+	err = proc_parse_stat(text, &stat);
+	free(text);
+	if (err != 0)
+		return snap_fail(
+		    cx, err, "/proc/%d/stat: not understood", (int)z->pid);
+	if (stat.flags & PROC_PF_KTHREAD)
+		return snap_fail(
+		    cx, -ENOTSUP, "process %d is a kernel thread", (int)z->pid);
+	return 0;
+}
+
+/* ---- the list of threads ---- */
+
+static struct tracee *
+find(struct frozen *z, pid_t tid)
+{
+	for (size_t i = 0; i < z->n; i++)
+		if (z->v[i].tid == tid)
+			return &z->v[i];
+	return NULL;
+}
+
+static struct tracee *
+add(struct frozen *z, pid_t tid)
+{
+	struct tracee *t = process_grow(&z->v, &z->n, sizeof(*t));
+	char path[64];
+
+	if (t == NULL)
+		return NULL;
+	t->tid = tid;
+	t->status_fd = -1;
+	if (z->n <= EARLY_FILES) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/status",
+		    (int)z->pid, (int)tid);
+		t->status_fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	return t;
+}
+
+static void
+drop_gone(struct frozen *z)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < z->n; i++) {
+		if (z->v[i].state != TRACEE_GONE)
+			z->v[n++] = z->v[i];
+		else if (z->v[i].status_fd >= 0)
+			close(z->v[i].status_fd);
+	}
+	z->n = n;
+}
+
+static int
+by_tid(const void *a, const void *b)
+{
+	pid_t x = ((const struct tracee *)a)->tid;
+	pid_t y = ((const struct tracee *)b)->tid;
+
+	return (x > y) - (x < y);
+}
+
+static void
+sort(struct frozen *z)
+{
+	for (size_t i = 1; i < z->n; i++)
+		if (z->v[i].tid == z->pid) {
+			struct tracee t = z->v[0];
+
+			z->v[0] = z->v[i];
+			z->v[i] = t;
+		}
+	if (z->n > 1)
+		qsort(z->v + 1, z->n - 1, sizeof(*z->v), by_tid);
+}
+
+/* ---- seizing ---- */
+
+/* Why was it refused?  EPERM means several things. */
+static int
+seize_failed(struct snap_ctx *cx, const struct frozen *z, pid_t tid, int err)
+{
+	struct proc_status st;
+
+	if (err == ESRCH)
+		return snap_fail(cx, -ESRCH, "process %d is gone", (int)z->pid);
+	err = read_status(cx, z->pid, &st);
+	if (err == 0)
+		err = check_status(cx, z->pid, &st);
+	if (err == 0)
+		err = snap_fail(cx, -EPERM,
+		    "process %d: the kernel does not allow thread %d to be "
+		    "traced",
+		    (int)z->pid, (int)tid);
+	return err;
+}
+
+/* Has this thread ended, or begun to? */
+static bool
+ended(const struct frozen *z, pid_t tid)
+{
+	char name[32], *text;
+	struct proc_stat st;
+	bool yes;
+
+	snprintf(name, sizeof(name), "task/%d/stat", (int)tid);
+	if (proc_try(z->pid, name, &text, NULL) != 0)
+		return true;
+	yes = proc_parse_stat(text, &st) != 0 || st.state == 'Z' ||
+	      st.state == 'X';
+	free(text);
+	return yes;
+}
+
+/*
+ * Not PTRACE_O_EXITKILL: if we crash, the user keeps the process.  Seizing
+ * does not stop a thread.
+ */
+static int
+seize(struct snap_ctx *cx, struct frozen *z, pid_t tid)
+{
+	struct tracee *t = add(z, tid);
+	int err;
+
+	if (t == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	if (z->begun == 0)
+		calls_sample(z->pid, tid, &z->clock, &t->sample);
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0)
+		return 0;
+	err = errno;
+	t->state = TRACEE_GONE;
+	drop_gone(z);
+	if (tid != z->pid && ended(z, tid))
+		return 0;
+	return seize_failed(cx, z, tid, err);
+}
+
+/*
+ * Seize the threads that are not yet; *more if there were any.  Then list
+ * again: one may have been born between two readings of task/.  A frozen
+ * process creates none.
+ */
+static int
+seize_new(struct snap_ctx *cx, struct frozen *z, bool *more)
+{
+	char path[32];
+	struct dirent *e;
+	int err = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)z->pid);
+	d = opendir(path);
+	if (d == NULL)
+		return snap_fail(cx, -ESRCH, "process %d is gone", (int)z->pid);
+	*more = false;
+	while (err == 0 && (e = readdir(d)) != NULL) {
+		pid_t tid;
+
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		tid = (pid_t)strtol(e->d_name, NULL, 10);
+		if (find(z, tid) != NULL)
+			continue;
+		*more = true;
+		err = seize(cx, z, tid);
+	}
+	closedir(d);
+	return err;
+}
+
+/* ---- stopping ---- */
+
+static int
+would_not_stop(struct snap_ctx *cx, const struct frozen *z, pid_t tid)
+{
+	char name[48], *text = NULL, *wchan = NULL;
+	struct proc_stat st = { .state = '?' };
+
+	snprintf(name, sizeof(name), "task/%d/stat", (int)tid);
+	if (proc_try(z->pid, name, &text, NULL) == 0)
+		proc_parse_stat(text, &st);
+	snprintf(name, sizeof(name), "task/%d/wchan", (int)tid);
+	if (proc_try(z->pid, name, &wchan, NULL) != 0)
+		wchan = NULL;
+	snap_fail(cx, -ETIMEDOUT,
+	    "process %d: thread %d did not stop within %u ms (state %c, in "
+	    "%s)",
+	    (int)z->pid, (int)tid, cx->opt.freeze_timeout_ms, st.state,
+	    wchan != NULL && wchan[0] != '0' ? wchan : "user code");
+	free(text);
+	free(wchan);
+	return -ETIMEDOUT;
+}
+
+/*
+ * The very first thing that happens to a stopped thread: from here on our
+ * death costs it nothing.
+ */
+static int
+just_stopped(struct snap_ctx *cx, struct frozen *z, struct tracee *t)
+{
+	int err;
+
+	err = tracee_getregs(t, &t->regs);
+	if (err == 0 && calls_hide_eintr(&t->regs))
+		err = tracee_setregs(t, &t->regs);
+	if (err == 0 && t->regs.cs != USER64_CS)
+		return snap_fail(cx, -ENOTSUP,
+		    "process %d: thread %d runs 32-bit code", (int)z->pid,
+		    (int)t->tid);
+	z->group_stopped |= t->group_stopped;
+	return err;
+}
+
+/*
+ * Wait for every thread that runs.  -EAGAIN: the set of threads is another
+ * now, because one of them has called exec(2).
+ */
+static int
+wait_all(struct snap_ctx *cx, struct frozen *z)
+{
+	bool changed = false;
+	int err;
+
+	for (size_t i = 0; i < z->n; i++) {
+		struct tracee *t = &z->v[i];
+
+		if (t->state == TRACEE_STOPPED)
+			continue;
+		err = tracee_wait_interrupted(t, z->deadline);
+		if (err == 0)
+			err = just_stopped(cx, z, t);
+		if (err == -ETIMEDOUT)
+			return would_not_stop(cx, z, t->tid);
+		if (err != 0 && err != -ESRCH && err != -ECHILD)
+			return err;
+		if (err != 0) {
+			changed |= err == -ECHILD || t->tid == z->pid;
+			t->state = TRACEE_GONE;
+		}
+	}
+	drop_gone(z);
+	return changed ? -EAGAIN : 0;
+}
+
+/* All are stopped.  A thread that we no longer trace would say so here. */
+static int
+read_masks(struct frozen *z)
+{
+	for (size_t i = 0; i < z->n; i++) {
+		struct tracee *t = &z->v[i];
+
+		if (ptrace(PTRACE_GETSIGMASK, t->tid,
+			(void *)sizeof(t->sigmask), &t->sigmask) < 0)
+			return errno == ESRCH ? -EAGAIN : -errno;
+	}
+	return 0;
+}
+
+static void
+interrupt_running(struct frozen *z)
+{
+	if (z->begun == 0) {
+		z->begun = now_ns();
+		clock_gettime(CLOCK_REALTIME, &z->time);
+	}
+	/* One that has ended is found by the wait. */
+	for (size_t i = 0; i < z->n; i++)
+		if (z->v[i].state == TRACEE_RUNNING)
+			tracee_interrupt(&z->v[i]);
+}
+
+static int
+freeze_threads(struct snap_ctx *cx, struct frozen *z)
+{
+	bool more = true;
+	int err;
+
+	for (;;) {
+		err = seize_new(cx, z, &more);
+		if (err != 0)
+			return err;
+		if (find(z, z->pid) == NULL)
+			return snap_fail(
+			    cx, -ESRCH, "process %d is gone", (int)z->pid);
+		if (more) {
+			interrupt_running(z);
+			err = wait_all(cx, z);
+		} else {
+			err = read_masks(z);
+		}
+		if (err == 0 && !more)
+			return 0;
+		if (err != 0 && err != -EAGAIN)
+			return snap_fail(cx, err, "process %d: freeze: %s",
+			    (int)z->pid, strerror(-err));
+		if (now_ns() > z->deadline)
+			return snap_fail(cx, -ETIMEDOUT,
+			    "process %d would not freeze: its threads come "
+			    "and go",
+			    (int)z->pid);
+		/* After an exec, look at every thread again. */
+		for (size_t i = 0; err == -EAGAIN && i < z->n; i++)
+			z->v[i].state = TRACEE_RUNNING;
+	}
+}
+
+int
+freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out)
+{
+	struct frozen *z = calloc(1, sizeof(*z));
+	int err;
+
+	if (z == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	z->pid = pid;
+	z->mem = -1;
+	z->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
+	err = check_process(cx, z);
+	if (err == 0)
+		err = freeze_threads(cx, z);
+	if (err == 0) {
+		sort(z);
+		frozen_step(cx, z, "frozen");
+		z->mem = proc_open(cx, pid, "mem", O_RDWR);
+		if (z->mem < 0)
+			err = z->mem;
+	}
+	if (err != 0) {
+		thaw(cx, z);
+		return err;
+	}
+	*out = z;
+	return 0;
+}
+
+/* ---- letting go ---- */
+
+/*
+ * One that still runs can only be released when it has stopped.  This is a
+ * failure being undone: it is given a moment, but nobody is kept waiting.
+ */
+static void
+stop_again(struct frozen *z)
+{
+	uint64_t deadline = now_ns() + 20000000;
+
+	for (size_t i = 0; i < z->n; i++) {
+		struct tracee *t = &z->v[i];
+
+		if (t->state != TRACEE_RUNNING || tracee_interrupt(t) != 0)
+			continue;
+		if (tracee_wait_interrupted(t, deadline) == 0)
+			/* It may have gone home by itself since it moved. */
+			t->away = t->away && heal_contains_thread(z, t);
+	}
+}
+
+uint64_t
+thaw(struct snap_ctx *cx, struct frozen *z)
+{
+	uint64_t end;
+
+	if (z == NULL)
+		return 0;
+	stop_again(z);
+	heal_abandon(cx, z);
+	for (size_t i = 0; i < z->n; i++) {
+		struct tracee *t = &z->v[i];
+
+		if (t->state != TRACEE_STOPPED)
+			continue;
+		tracee_home(t);
+		ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
+	}
+	end = now_ns();
+	for (size_t i = 0; i < z->n; i++)
+		if (z->v[i].status_fd >= 0)
+			close(z->v[i].status_fd);
+	if (z->begun != 0)
+		frozen_step(cx, z, "thawed");
+	end -= z->begun != 0 ? z->begun : end;
+	if (z->mem >= 0)
+		close(z->mem);
+	free(z->v);
+	free(z);
+	return end / 1000;
+}
+
+/* ---- memory ---- */
+
+bool
+frozen_read(void *arg, void *buf, size_t len, uint64_t addr)
+{
+	const struct frozen *z = arg;
+	struct iovec here = { buf, len },
+		     there = { (void *)(uintptr_t)addr, len };
+
+	return process_vm_readv(z->pid, &here, 1, &there, 1, 0) == (ssize_t)len;
+}
+
+/* By way of `mem`, which may write to code too. */
+bool
+frozen_write(struct frozen *z, uint64_t addr, const void *buf, size_t len)
+{
+	return pwrite(z->mem, buf, len, (off_t)addr) == (ssize_t)len;
+}
+
+void
+frozen_step(struct snap_ctx *cx, const struct frozen *z, const char *what)
+{
+	snap_logf(cx, SNAP_STEP, "process %d: %s: %zu threads, %llu us",
+	    (int)z->pid, what, z->n,
+	    (unsigned long long)(now_ns() - z->begun) / 1000);
+}

@@ -1,0 +1,636 @@
+#include "heal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ctx.h"
+
+#define PAGE 4096u
+#define SYSCALL_INSN_SIZE 2
+
+/* What clearing up may take when the freeze has taken too long already. */
+#define CLEARING_NS 50000000u
+
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
+#endif
+
+/* The part of the scratch area that is one thread's; offsets into it. */
+struct list {
+	size_t slot, home, records, data, end;
+	size_t nrecords, data_used;
+};
+
+struct heal {
+	size_t caller;
+	unsigned options; /* PTRACE_O_* that every thread needs */
+	uint64_t tail;	  /* 0: not written */
+	uint64_t scratch; /* 0: not mapped */
+	uint8_t *shadow;  /* what is, or is to be, in the scratch area */
+	size_t size;
+	struct list *lists; /* one a thread */
+};
+
+static size_t
+align(size_t n, size_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+static struct tracee *
+caller(const struct frozen *z)
+{
+	return &z->v[z->heal->caller];
+}
+
+size_t
+heal_caller(const struct frozen *z)
+{
+	return z->heal->caller;
+}
+
+bool
+heal_contains_thread(const struct frozen *z, const struct tracee *t)
+{
+	const struct heal *h = z->heal;
+	struct user_regs_struct r;
+
+	if (h == NULL || tracee_getregs(t, &r) != 0)
+		return false;
+	return (h->tail != 0 && r.rip - h->tail < HEAL_HOME_SIZE) ||
+	       (h->scratch != 0 && r.rip - h->scratch < h->size);
+}
+
+/* ---- the tail ---- */
+
+/*
+ * The first address of the zero bytes that end a page of code, if there is
+ * room.  First, not last: what a tracer that died may have left behind in the
+ * tail lies before it, and may still be wanted by a signal handler's frame.
+ */
+static uint64_t
+zero_tail(struct frozen *z, const struct vma *v)
+{
+	uint64_t page[PAGE / 8];
+	size_t n = PAGE / 8;
+
+	if (!frozen_read(z, page, PAGE, v->end - PAGE))
+		return 0;
+	while (n > 0 && page[n - 1] == 0)
+		n--;
+	n = align(n * 8, 16) + 16;
+	return n + HEAL_HOME_SIZE <= PAGE ? v->end - PAGE + n : 0;
+}
+
+static uint64_t
+find_tail(struct frozen *z, const struct process *p)
+{
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < p->nvmas && at == 0; i++)
+		if (p->vmas[i].kind == VMA_VDSO)
+			at = zero_tail(z, &p->vmas[i]);
+	for (size_t i = 0; i < p->nvmas && at == 0; i++)
+		if (p->vmas[i].kind == VMA_FILE && !p->vmas[i].shared &&
+		    p->vmas[i].prot == (PROT_READ | PROT_EXEC))
+			at = zero_tail(z, &p->vmas[i]);
+	return at;
+}
+
+static void
+way_home(
+    const struct tracee *t, uint8_t out[HEAL_HOME_SIZE], uint64_t at, bool call)
+{
+	struct user_regs_struct home;
+
+	calls_by_hand(&home, &t->regs);
+	heal_code_home(out, at, call, &home, t->sigmask);
+}
+
+static int
+write_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
+{
+	uint8_t code[HEAL_HOME_SIZE];
+	uint64_t at = find_tail(z, p);
+
+	if (at == 0)
+		return snap_fail(cx, -ENOTSUP,
+		    "process %d: no room for code that heals itself: neither "
+		    "in a vDSO nor at the end of other code",
+		    (int)z->pid);
+	way_home(caller(z), code, at, true);
+	z->heal->tail = at;
+	if (!frozen_write(z, at, code, sizeof(code)))
+		return snap_fail(cx, -errno,
+		    "process %d: cannot write to its code: %s", (int)z->pid,
+		    strerror(errno));
+	return 0;
+}
+
+/* Nobody is in it any more. */
+static bool
+wipe_tail(struct frozen *z)
+{
+	static const uint8_t zeros[HEAL_HOME_SIZE];
+	bool ok = true;
+
+	if (z->heal->tail != 0)
+		ok = frozen_write(z, z->heal->tail, zeros, sizeof(zeros));
+	z->heal->tail = 0;
+	return ok;
+}
+
+/* ---- one call ---- */
+
+/* Resume until the thread is about to make its call. */
+static int
+run_to_call(struct frozen *z, struct tracee *t)
+{
+	int err, sig = 0;
+
+	for (;;) {
+		err = tracee_resume(t, PTRACE_SYSCALL, sig);
+		if (err == 0)
+			err = tracee_wait(t, z->deadline);
+		if (err != 0)
+			return err;
+		if (t->stop == (SIGTRAP | 0x80))
+			return 0;
+		sig = tracee_signal(t);
+	}
+}
+
+/*
+ * Stop at the entry of the call, interrupt the thread there, and let it go:
+ * what is called here is not disturbed by that, and the next stop is the one
+ * after the call from which registers can be set for good.
+ */
+int
+heal_call(struct snap_ctx *cx, struct frozen *z, long nr,
+    const uint64_t args[6], int64_t *result)
+{
+	struct heal *h = z->heal;
+	struct tracee *t = caller(z);
+	struct user_regs_struct r;
+	int err;
+
+	heal_code_enter_call(&r, &t->regs, h->tail, nr, args);
+	err = tracee_options(t, h->options | PTRACE_O_TRACESYSGOOD);
+	if (err == 0)
+		err = tracee_move(t, &r);
+	if (err == 0)
+		err = run_to_call(z, t);
+	if (err == 0)
+		err = tracee_interrupt(t);
+	if (err == 0)
+		err = tracee_resume(t, PTRACE_CONT, 0);
+	if (err == 0)
+		err = tracee_wait_interrupted(t, z->deadline);
+	if (err == 0)
+		err = tracee_getregs(t, &r);
+	if (err == 0 && r.rip != h->tail + SYSCALL_INSN_SIZE)
+		err = -EPROTO;
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: call %ld in it: %s",
+		    (int)z->pid, nr, strerror(-err));
+	*result = (int64_t)r.rax;
+	return 0;
+}
+
+/* ---- the scratch area ---- */
+
+static int
+lay_out(struct frozen *z, size_t records, size_t data, size_t records0,
+    size_t data0)
+{
+	struct heal *h = z->heal;
+	size_t at = align((size_t)(heal_code_end - heal_code), 64);
+
+	h->lists = calloc(z->n, sizeof(*h->lists));
+	if (h->lists == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < z->n; i++) {
+		struct list *l = &h->lists[i];
+		bool first = i == h->caller;
+
+		l->slot = at;
+		l->home = l->slot + align(sizeof(struct heal_slot), 16);
+		l->records = l->home + HEAL_HOME_SIZE;
+		l->data = l->records + (first ? records0 : records) *
+					   sizeof(struct heal_record);
+		l->end = align(l->data + (first ? data0 : data), 16);
+		at = l->end;
+	}
+	h->size = align(at, PAGE);
+	h->shadow = calloc(1, h->size);
+	return h->shadow == NULL ? -ENOMEM : 0;
+}
+
+/*
+ * Shared, so that it never becomes one with a neighbour and no copy of it is
+ * made when the process is forked.
+ */
+static int
+map_scratch(struct snap_ctx *cx, struct frozen *z)
+{
+	struct heal *h = z->heal;
+	const uint64_t args[6] = { 0, h->size,
+		PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS,
+		(uint64_t)-1, 0 };
+	int64_t at;
+	int err;
+
+	err = heal_call(cx, z, SYS_mmap, args, &at);
+	if (err != 0)
+		return err;
+	if (at < 0 && at >= -4095)
+		return snap_fail(cx, -ENOTSUP,
+		    "process %d: it may not map %zu bytes of memory for our "
+		    "calls: %s",
+		    (int)z->pid, h->size, strerror((int)-at));
+	h->scratch = (uint64_t)at;
+	return 0;
+}
+
+/* System calls must be ours to make in some thread, and not be filtered. */
+static int
+choose_caller(struct snap_ctx *cx, struct frozen *z)
+{
+	struct heal *h = z->heal;
+
+	while (h->caller < z->n && z->v[h->caller].no_calls)
+		h->caller++;
+	if (h->caller == z->n)
+		return snap_fail(cx, -ENOTSUP,
+		    "process %d: all of its system calls are redirected "
+		    "(syscall user dispatch)",
+		    (int)z->pid);
+	if (z->seccomp == 0)
+		return 0;
+	h->options = PTRACE_O_SUSPEND_SECCOMP;
+	for (size_t i = 0; i < z->n; i++)
+		if (tracee_options(&z->v[i], h->options) != 0)
+			return snap_fail(cx, -ENOTSUP,
+			    "process %d: its system calls are filtered "
+			    "(seccomp), which only root can suspend",
+			    (int)z->pid);
+	return 0;
+}
+
+int
+heal_open_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
+{
+	int err;
+
+	z->heal = calloc(1, sizeof(*z->heal));
+	if (z->heal == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	err = choose_caller(cx, z);
+	return err == 0 ? write_tail(cx, z, p) : err;
+}
+
+int
+heal_open(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+    size_t records, size_t data, size_t records0, size_t data0)
+{
+	int err;
+
+	err = heal_open_tail(cx, z, p);
+	if (err != 0)
+		return err;
+	if (lay_out(z, records, data, records0, data0) != 0)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	return map_scratch(cx, z);
+}
+
+unsigned
+heal_options(const struct frozen *z)
+{
+	return z->heal->options;
+}
+
+void
+heal_scratch(const struct frozen *z, uint64_t *addr, uint64_t *size)
+{
+	*addr = z->heal->scratch;
+	*size = z->heal->size;
+}
+
+uint64_t
+heal_address(const struct frozen *z, const uint8_t *code)
+{
+	return z->heal->scratch + (uint64_t)(code - heal_code);
+}
+
+/* ---- lists ---- */
+
+uint64_t
+heal_data(struct frozen *z, size_t i, size_t size)
+{
+	struct list *l = &z->heal->lists[i];
+	size_t at = l->data + l->data_used;
+
+	size = align(size, 16);
+	if (at + size > l->end)
+		abort(); /* the room asked for in heal_open() was too small */
+	l->data_used += size;
+	return z->heal->scratch + at;
+}
+
+size_t
+heal_add(struct frozen *z, size_t i, long nr, uint64_t a0, uint64_t a1,
+    uint64_t a2, uint64_t a3, uint64_t a4)
+{
+	struct list *l = &z->heal->lists[i];
+	struct heal_record rec = { nr, { a0, a1, a2, a3, a4, 0 } };
+	size_t at = l->records + l->nrecords * sizeof(rec);
+
+	if (at + sizeof(rec) > l->data)
+		abort(); /* likewise */
+	memcpy(z->heal->shadow + at, &rec, sizeof(rec));
+	return l->nrecords++;
+}
+
+int64_t
+heal_result(const struct frozen *z, size_t i, size_t record)
+{
+	struct heal_record rec;
+
+	memcpy(&rec,
+	    z->heal->shadow + z->heal->lists[i].records + record * sizeof(rec),
+	    sizeof(rec));
+	return rec.nr;
+}
+
+const void *
+heal_answer(const struct frozen *z, uint64_t addr)
+{
+	return z->heal->shadow + (addr - z->heal->scratch);
+}
+
+/* ---- running ---- */
+
+static void
+fresh_slot(const struct heal *h, const struct list *l)
+{
+	const struct heal_slot slot = { .nap = { 0, HEAL_NAP_NS } };
+
+	memcpy(h->shadow + l->slot, &slot, sizeof(slot));
+}
+
+static int
+enter(struct frozen *z, size_t i, const uint8_t *code)
+{
+	struct list *l = &z->heal->lists[i];
+	uint64_t base = z->heal->scratch;
+	struct tracee *t = &z->v[i];
+	struct user_regs_struct r;
+	int err;
+
+	heal_code_enter(&r, &t->regs, heal_address(z, code), base + l->records,
+	    l->nrecords, base + l->slot, base + l->home);
+	err = tracee_move(t, &r);
+	return err == 0 ? tracee_resume(t, PTRACE_CONT, 0) : err;
+}
+
+int
+heal_start(struct snap_ctx *cx, struct frozen *z)
+{
+	struct heal *h = z->heal;
+	int err = 0;
+
+	memcpy(h->shadow, heal_code, (size_t)(heal_code_end - heal_code));
+	for (size_t i = 0; i < z->n; i++) {
+		struct list *l = &h->lists[i];
+
+		fresh_slot(h, l);
+		way_home(
+		    &z->v[i], h->shadow + l->home, h->scratch + l->home, false);
+	}
+	if (!frozen_write(z, h->scratch, h->shadow, h->size))
+		return snap_fail(cx, -errno, "process %d: write to it: %s",
+		    (int)z->pid, strerror(errno));
+	for (size_t i = 0; i < z->n && err == 0; i++)
+		if (!z->v[i].no_calls)
+			err = enter(z, i, heal_code_calls);
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: calls in it: %s",
+		    (int)z->pid, strerror(-err));
+	return 0;
+}
+
+/* Wait until the thread has said that it is done. */
+static int
+wait_done(struct frozen *z, size_t i)
+{
+	uint64_t at = z->heal->scratch + z->heal->lists[i].slot;
+	struct tracee *t = &z->v[i];
+	unsigned naps = 0;
+	uint32_t done;
+	int err;
+
+	for (;;) {
+		if (!frozen_read(z, &done, sizeof(done), at))
+			return -ESRCH;
+		if (done != 0)
+			return 0;
+		err = tracee_poll(t);
+		if (err == 0 && t->state == TRACEE_STOPPED)
+			err = tracee_resume(t, PTRACE_CONT, tracee_signal(t));
+		if (err != 0)
+			return err;
+		if (now_ns() > z->deadline)
+			return -ETIMEDOUT;
+		nap(&naps);
+	}
+}
+
+int
+heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child)
+{
+	struct heal *h = z->heal;
+	struct tracee *t = caller(z);
+	uint64_t at = h->scratch + h->lists[h->caller].slot;
+	unsigned naps = 0;
+	unsigned long msg;
+	uint32_t done = 0;
+	int err;
+
+	for (;;) {
+		if (!frozen_read(z, &done, sizeof(done), at))
+			err = -ESRCH;
+		else
+			err = tracee_poll(t);
+		if (err == 0 && t->state == TRACEE_STOPPED) {
+			if (t->stop == (SIGTRAP | event << 8))
+				break;
+			err = tracee_resume(t, PTRACE_CONT, tracee_signal(t));
+		}
+		if (err == 0 && done != 0)
+			return 0;
+		if (err == 0 && now_ns() > z->deadline)
+			err = -ETIMEDOUT;
+		if (err != 0)
+			return snap_fail(cx, err, "process %d: calls in it: %s",
+			    (int)z->pid, strerror(-err));
+		nap(&naps);
+	}
+	if (ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &msg) < 0)
+		return snap_fail(cx, -errno, "process %d is gone", (int)z->pid);
+	*child = (pid_t)msg;
+	return 1;
+}
+
+/* Stop it where it waits for us; it must not have gone home meanwhile. */
+static int
+stop_parked(struct frozen *z, size_t i)
+{
+	struct tracee *t = &z->v[i];
+	int err;
+
+	err = tracee_wait_interrupted(t, z->deadline);
+	if (err != 0)
+		return err;
+	if (!heal_contains_thread(z, t)) {
+		t->away = false;
+		return -ETIMEDOUT;
+	}
+	return i == z->heal->caller ? 0 : tracee_home(t);
+}
+
+int
+heal_finish(struct snap_ctx *cx, struct frozen *z)
+{
+	struct heal *h = z->heal;
+	int err = 0, err1;
+
+	for (size_t i = 0; i < z->n && err == 0; i++)
+		if (!z->v[i].no_calls)
+			err = wait_done(z, i);
+	for (size_t i = 0; i < z->n; i++)
+		if (z->v[i].away)
+			tracee_interrupt(&z->v[i]);
+	for (size_t i = 0; i < z->n; i++) {
+		err1 = z->v[i].away ? stop_parked(z, i) : 0;
+		err = err == 0 ? err1 : err;
+	}
+	if (err == 0 && !frozen_read(z, h->shadow, h->size, h->scratch))
+		err = -ESRCH;
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: calls in it: %s",
+		    (int)z->pid, strerror(-err));
+	for (size_t i = 0; i < z->n; i++)
+		h->lists[i].nrecords = h->lists[i].data_used = 0;
+	return 0;
+}
+
+int
+heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code)
+{
+	struct heal *h = z->heal;
+	struct list *l = &h->lists[h->caller];
+	int err;
+
+	fresh_slot(h, l);
+	if (!frozen_write(z, h->scratch + l->slot, h->shadow + l->slot,
+		sizeof(struct heal_slot)))
+		err = -errno;
+	else
+		err =
+		    tracee_options(caller(z), h->options | PTRACE_O_TRACECLONE);
+	if (err == 0)
+		err = enter(z, h->caller, code);
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: calls in it: %s",
+		    (int)z->pid, strerror(-err));
+	return 0;
+}
+
+int
+heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
+{
+	struct heal *h = z->heal;
+	int err;
+
+	err = wait_done(z, h->caller);
+	if (err == 0)
+		err = tracee_interrupt(caller(z));
+	if (err == 0)
+		err = stop_parked(z, h->caller);
+	if (err == 0 && !frozen_read(z, slot, sizeof(*slot),
+			    h->scratch + h->lists[h->caller].slot))
+		err = -ESRCH;
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: calls in it: %s",
+		    (int)z->pid, strerror(-err));
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static int
+unmap_scratch(struct snap_ctx *cx, struct frozen *z)
+{
+	struct heal *h = z->heal;
+	const uint64_t args[6] = { h->scratch, h->size };
+	int64_t result;
+	int err;
+
+	if (h->scratch == 0)
+		return 0;
+	err = heal_call(cx, z, SYS_munmap, args, &result);
+	if (err == 0)
+		h->scratch = 0;
+	return err;
+}
+
+int
+heal_close(struct snap_ctx *cx, struct frozen *z)
+{
+	int err;
+
+	err = unmap_scratch(cx, z);
+	if (err == 0)
+		err = tracee_home(caller(z));
+	if (err == 0 && !wipe_tail(z))
+		err = -errno;
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: clearing up: %s",
+		    (int)z->pid, strerror(-err));
+	return 0;
+}
+
+/*
+ * Threads that are stopped go home first; the scratch area is unmapped only
+ * if nobody runs in it.  What cannot be cleared up is left: it harms nobody.
+ */
+void
+heal_abandon(struct snap_ctx *cx, struct frozen *z)
+{
+	struct heal *h = z->heal;
+	bool empty = true;
+
+	if (h == NULL)
+		return;
+	if (z->deadline < now_ns() + CLEARING_NS)
+		z->deadline = now_ns() + CLEARING_NS;
+	for (size_t i = 0; i < z->n; i++) {
+		if (z->v[i].state == TRACEE_STOPPED)
+			tracee_home(&z->v[i]);
+		empty &= !z->v[i].away;
+	}
+	if (empty && h->tail != 0 && caller(z)->state == TRACEE_STOPPED &&
+	    (h->scratch == 0 || unmap_scratch(cx, z) == 0)) {
+		tracee_home(caller(z));
+		wipe_tail(z);
+	}
+	free(h->lists);
+	free(h->shadow);
+	free(h);
+	z->heal = NULL;
+}

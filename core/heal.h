@@ -1,0 +1,106 @@
+/*
+ * heal.h - calls in the original that heal themselves.
+ *
+ * Running a system call in a process by setting its registers is a danger: if
+ * we die there, it runs on with registers that are not its own.  So the code
+ * that makes the call carries its own way home: after the call it sets the
+ * signal mask, loads every register and jumps to where the thread was.  It is
+ * written first, and only then is the thread moved to it; from that moment the
+ * thread heals itself, tracer or no tracer.  Its stack is never touched, and
+ * neither are its flags.
+ *
+ * Two places are used:
+ *
+ *	tail	the unused end of the vDSO's last page (or of another page of
+ *		private code).  Room for one thread, the `caller`, one call at
+ *		a time: to map the scratch area, and to unmap it.
+ *	scratch	shared anonymous memory, mapped for as long as the freeze
+ *		lasts.  Room for every thread, for lists of calls, and for what
+ *		they answer.
+ *
+ *	scratch: | code | slot of thread 0 | slot of thread 1 | ...
+ *	slot:	 | struct heal_slot | way home | records | data |
+ *
+ * Signals are held off while a thread is away; SIGSTOP, which cannot be, is
+ * passed on.
+ */
+#ifndef HEAL_H
+#define HEAL_H
+
+#include "freeze.h"
+#include "heal_code.h"
+#include "process.h"
+
+/*
+ * Prepare: find the tail and map the scratch area, with room for `records`
+ * calls and `data` bytes of answers for each thread, and for `records0` and
+ * `data0` for the caller.  p->vmas are known.
+ */
+int heal_open(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+    size_t records, size_t data, size_t records0, size_t data0);
+
+/* Only the tail: nothing but heal_call(). */
+int heal_open_tail(
+    struct snap_ctx *cx, struct frozen *z, const struct process *p);
+
+/* PTRACE_O_* that a child of the process needs too. */
+unsigned heal_options(const struct frozen *z);
+
+/* Where the scratch area is. */
+void heal_scratch(const struct frozen *z, uint64_t *addr, uint64_t *size);
+
+/* The thread, as an index, that makes the calls for the whole process. */
+size_t heal_caller(const struct frozen *z);
+
+/*
+ * Put a call on the list of thread `i`; the number of its record.  Addresses
+ * come from heal_data(), which gives `size` zeroed bytes in the process and
+ * here.
+ */
+size_t heal_add(struct frozen *z, size_t i, long nr, uint64_t a0, uint64_t a1,
+    uint64_t a2, uint64_t a3, uint64_t a4);
+uint64_t heal_data(struct frozen *z, size_t i, size_t size);
+
+/* After heal_finish(): what a call answered, what it wrote. */
+int64_t heal_result(const struct frozen *z, size_t i, size_t record);
+const void *heal_answer(const struct frozen *z, uint64_t addr);
+
+/*
+ * Let all threads run their lists, and wait until all are done and stopped.
+ * Between the two the process is as frozen as before, and we have time for
+ * other things.  Afterwards the lists are empty and all are home but the
+ * caller.
+ */
+int heal_start(struct snap_ctx *cx, struct frozen *z);
+int heal_finish(struct snap_ctx *cx, struct frozen *z);
+
+/*
+ * Send the caller to a piece of heal_code instead of its list, and have it
+ * back when it is done.
+ */
+int heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code);
+
+/*
+ * Wait for the caller to report `event` (PTRACE_EVENT_*) about a child: 1, and
+ * the caller is stopped there; 0: it is done and there was none.
+ */
+int heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child);
+int heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot);
+
+/* Where a piece of heal_code, and `slot`'s data, lie in the process. */
+uint64_t heal_address(const struct frozen *z, const uint8_t *code);
+
+/* One call by the caller, from the tail. */
+int heal_call(struct snap_ctx *cx, struct frozen *z, long nr,
+    const uint64_t args[6], int64_t *result);
+
+/* Unmap the scratch area, wipe the tail. */
+int heal_close(struct snap_ctx *cx, struct frozen *z);
+
+/* For thaw(): the same when something failed, as far as it can be done. */
+void heal_abandon(struct snap_ctx *cx, struct frozen *z);
+
+/* Is the stopped thread still in our code? */
+bool heal_contains_thread(const struct frozen *z, const struct tracee *t);
+
+#endif

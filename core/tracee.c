@@ -1,0 +1,206 @@
+#include "tracee.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define EVENT(stop) ((stop) >> 8)
+#define SIGNAL(stop) ((stop)&0xff)
+
+uint64_t
+now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/*
+ * The first rounds only give way: a thread that was told to stop needs some
+ * microseconds.  One that does not stop is waited for without burning a CPU.
+ */
+void
+nap(unsigned *times)
+{
+	struct timespec t = { 0, 20000 };
+
+	if (++*times <= 50) {
+		sched_yield();
+		return;
+	}
+	if (*times > 200)
+		t.tv_nsec = 1000000;
+	nanosleep(&t, NULL);
+}
+
+static int
+request(
+    const struct tracee *t, enum __ptrace_request rq, void *addr, void *data)
+{
+	return ptrace(rq, t->tid, addr, data) < 0 ? -errno : 0;
+}
+
+static int
+reap(struct tracee *t)
+{
+	siginfo_t si;
+
+	waitid(
+	    P_PID, (id_t)t->tid, &si, WEXITED | WNOHANG | __WALL | __WNOTHREAD);
+	t->state = TRACEE_GONE;
+	return -ESRCH;
+}
+
+int
+tracee_poll(struct tracee *t)
+{
+	siginfo_t si;
+
+	if (t->state == TRACEE_GONE)
+		return -ESRCH;
+	si.si_pid = 0;
+	if (waitid(P_PID, (id_t)t->tid, &si,
+		WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL | __WNOTHREAD) <
+	    0) {
+		t->state = TRACEE_GONE;
+		return -errno;
+	}
+	if (si.si_pid == 0) {
+		t->state = TRACEE_RUNNING;
+		return 0;
+	}
+	if (si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED)
+		return reap(t);
+	t->state = TRACEE_STOPPED;
+	t->stop = si.si_status;
+	return 0;
+}
+
+int
+tracee_wait(struct tracee *t, uint64_t deadline)
+{
+	unsigned naps = 0;
+	int err;
+
+	for (;;) {
+		err = tracee_poll(t);
+		if (err != 0)
+			return err;
+		if (t->state == TRACEE_STOPPED)
+			return 0;
+		if (now_ns() > deadline)
+			return -ETIMEDOUT;
+		nap(&naps);
+	}
+}
+
+int
+tracee_signal(const struct tracee *t)
+{
+	if (EVENT(t->stop) != 0 || SIGNAL(t->stop) == (SIGTRAP | 0x80))
+		return 0;
+	return SIGNAL(t->stop);
+}
+
+int
+tracee_resume(struct tracee *t, int rq, int sig)
+{
+	int err;
+
+	err = request(t, (enum __ptrace_request)rq, NULL, (void *)(long)sig);
+	if (err == 0)
+		t->state = TRACEE_RUNNING;
+	return err;
+}
+
+int
+tracee_interrupt(struct tracee *t)
+{
+	return request(t, PTRACE_INTERRUPT, NULL, NULL);
+}
+
+int
+tracee_wait_interrupted(struct tracee *t, uint64_t deadline)
+{
+	int err, sig;
+
+	for (;;) {
+		err = tracee_wait(t, deadline);
+		if (err != 0)
+			return err;
+		sig = tracee_signal(t);
+		if (sig == 0 && EVENT(t->stop) == PTRACE_EVENT_STOP)
+			break;
+		err = tracee_interrupt(t);
+		if (err == 0)
+			err = tracee_resume(t, PTRACE_CONT, sig);
+		if (err != 0)
+			return err;
+	}
+	/* PTRACE_INTERRUPT says SIGTRAP here, a group-stop its own signal. */
+	t->group_stopped = SIGNAL(t->stop) != SIGTRAP;
+	return 0;
+}
+
+int
+tracee_getregs(const struct tracee *t, struct user_regs_struct *r)
+{
+	return request(t, PTRACE_GETREGS, NULL, r);
+}
+
+int
+tracee_setregs(struct tracee *t, const struct user_regs_struct *r)
+{
+	return request(t, PTRACE_SETREGS, NULL, (void *)(uintptr_t)r);
+}
+
+int
+tracee_setmask(struct tracee *t, uint64_t mask)
+{
+	return request(t, PTRACE_SETSIGMASK, (void *)sizeof(mask), &mask);
+}
+
+int
+tracee_options(struct tracee *t, unsigned options)
+{
+	int err;
+
+	if (t->options == options)
+		return 0;
+	err = request(t, PTRACE_SETOPTIONS, NULL, (void *)(long)options);
+	if (err == 0)
+		t->options = options;
+	return err;
+}
+
+int
+tracee_move(struct tracee *t, const struct user_regs_struct *r)
+{
+	int err;
+
+	t->away = true;
+	err = tracee_setregs(t, r);
+	if (err == 0)
+		err = tracee_setmask(t, ~0ull);
+	return err;
+}
+
+int
+tracee_home(struct tracee *t)
+{
+	int err;
+
+	if (!t->away)
+		return 0;
+	err = tracee_setmask(t, t->sigmask);
+	if (err == 0)
+		err = tracee_setregs(t, &t->regs);
+	if (err == 0)
+		t->away = false;
+	return err;
+}

@@ -1,0 +1,356 @@
+#include "twin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "heal.h"
+#include "memory.h"
+#include "proc.h"
+#include "proc_parse.h"
+
+#define TWIN_NAME "snapfs:"
+
+/* A killed process takes its time to give back gigabytes. */
+#define END_NS 10000000000ull
+
+struct twin {
+	pid_t original;
+	bool direct;
+	struct tracee tracee;
+	uint64_t insn; /* a `syscall` in it */
+	uint64_t text; /* some bytes that may be overwritten */
+	uint64_t scratch, scratch_size;
+	uint64_t deadline;
+};
+
+pid_t
+twin_pid(const struct twin *t)
+{
+	return t == NULL ? 0 : t->tracee.tid;
+}
+
+/* ---- birth ---- */
+
+/* A child that was born traced: it dies with us from here on. */
+static int
+adopt(struct frozen *z, struct tracee *t, pid_t pid)
+{
+	int err;
+
+	*t = (struct tracee){ .tid = pid, .status_fd = -1 };
+	err = tracee_wait(t, z->deadline);
+	if (err == 0)
+		err = tracee_options(
+		    t, PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE |
+			   PTRACE_O_TRACESYSGOOD | heal_options(z));
+	return err;
+}
+
+/*
+ * Let the intermediate fork and end.  *pid stays 0 if it could not fork.  It
+ * is the original that reaps it.
+ */
+static int
+run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
+{
+	unsigned long msg;
+	struct tracee t;
+	int err;
+
+	*pid = 0;
+	err = adopt(z, &t, intermediate);
+	while (err == 0) {
+		err = tracee_resume(&t, PTRACE_CONT, 0);
+		if (err == 0)
+			err = tracee_wait(&t, z->deadline);
+		if (err == 0 && t.stop == (SIGTRAP | PTRACE_EVENT_CLONE << 8) &&
+		    ptrace(PTRACE_GETEVENTMSG, t.tid, NULL, &msg) == 0)
+			*pid = (pid_t)msg;
+	}
+	return t.state == TRACEE_GONE ? 0 : err;
+}
+
+/* The first child that the original reports; the twin is it, or comes of it. */
+static int
+born(struct snap_ctx *cx, struct frozen *z, bool direct, pid_t child,
+    struct twin *t)
+{
+	pid_t pid = child;
+	int err = 0;
+
+	if (!direct)
+		err = run_intermediate(z, child, &pid);
+	if (err == 0 && pid != 0)
+		err = adopt(z, &t->tracee, pid);
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: its twin: %s",
+		    (int)z->pid, strerror(-err));
+	return 0;
+}
+
+int
+twin_fork(struct snap_ctx *cx, struct frozen *z, bool direct, struct twin **out)
+{
+	struct twin *t = calloc(1, sizeof(*t));
+	struct heal_slot slot;
+	pid_t child;
+	int err;
+
+	*out = NULL;
+	if (t == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	t->original = z->pid;
+	t->direct = direct;
+	t->tracee.state = TRACEE_GONE;
+	t->insn = heal_address(z, heal_code_syscall);
+	heal_scratch(z, &t->scratch, &t->scratch_size);
+	t->text = t->scratch;
+
+	err = heal_enter(cx, z, direct ? heal_code_direct : heal_code_twin);
+	if (err == 0)
+		err = heal_event(cx, z, PTRACE_EVENT_CLONE, &child);
+	if (err == 1) {
+		err = born(cx, z, direct, child, t);
+		if (err == 0)
+			err = tracee_resume(
+			    &z->v[heal_caller(z)], PTRACE_CONT, 0);
+	}
+	if (err == 0)
+		err = heal_leave(cx, z, &slot);
+	if (err == 0 && t->tracee.state != TRACEE_GONE) {
+		frozen_step(cx, z, "twin made");
+		*out = t;
+		return 0;
+	}
+	if (err == 0) {
+		err = (int)(slot.ret < 0 ? slot.ret : slot.ret2);
+		snap_logf(cx, SNAP_NOTICE,
+		    "process %d: it may not fork (%s): its memory is copied "
+		    "while it is frozen",
+		    (int)z->pid, strerror(-err));
+		err = 0;
+	}
+	twin_free(cx, t);
+	return err;
+}
+
+/* ---- its own calls ---- */
+
+static int
+step_call(struct twin *t)
+{
+	int err, sig = 0;
+
+	do {
+		err = tracee_resume(&t->tracee, PTRACE_SYSCALL, sig);
+		if (err == 0)
+			err = tracee_wait(&t->tracee, t->deadline);
+		sig = tracee_signal(&t->tracee);
+	} while (err == 0 && t->tracee.stop != (SIGTRAP | 0x80));
+	return err;
+}
+
+static int
+call(struct twin *t, long nr, uint64_t a0, uint64_t a1, uint64_t a2)
+{
+	const uint64_t args[6] = { a0, a1, a2 };
+	struct user_regs_struct r, now;
+	int err;
+
+	err = tracee_getregs(&t->tracee, &now);
+	if (err != 0)
+		return err;
+	heal_code_enter_call(&r, &now, t->insn, nr, args);
+	err = tracee_setregs(&t->tracee, &r);
+	if (err == 0)
+		err = step_call(t);
+	if (err == 0)
+		err = step_call(t);
+	if (err == 0)
+		err = tracee_getregs(&t->tracee, &r);
+	return err == 0 ? (int)r.rax : err;
+}
+
+static int
+put_text(const struct twin *t, const char *s)
+{
+	size_t n = strlen(s) + 1;
+	struct iovec here = { (void *)(uintptr_t)s, n };
+	struct iovec there = { (void *)(uintptr_t)t->text, n };
+
+	return process_vm_writev(t->tracee.tid, &here, 1, &there, 1, 0) ==
+		       (ssize_t)n
+		   ? 0
+		   : -errno;
+}
+
+/* The out-of-memory killer is to take the twin, not the original. */
+static void
+offer_to_oom(struct snap_ctx *cx, const struct twin *t)
+{
+	char path[48];
+	int fd;
+
+	snprintf(
+	    path, sizeof(path), "/proc/%d/oom_score_adj", (int)t->tracee.tid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1000", 4) != 4)
+		snap_logf(cx, SNAP_DEBUG, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/*
+ * It shares the table of descriptors with the original: CLOSE_RANGE_UNSHARE
+ * gives it an empty one without closing a thing, so that no file system or
+ * peer notices.  A session of its own keeps it away from the terminal and
+ * from signals to the process group, and keeps the numbers of both from being
+ * taken when the original is gone.  At last it gives up the memory of ours.
+ */
+int
+twin_settle(struct snap_ctx *cx, struct twin *t)
+{
+	char name[16];
+	int err;
+
+	t->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
+	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)t->original);
+	err = call(t, SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
+	if (err == 0) {
+		err = call(t, SYS_setsid, 0, 0, 0);
+		err = err < 0 ? err : 0;
+	}
+	if (err == 0)
+		err = put_text(t, name);
+	if (err == 0)
+		err = call(t, SYS_prctl, PR_SET_NAME, t->text, 0);
+	if (err == 0)
+		err = put_text(t, "/");
+	if (err == 0)
+		err = call(t, SYS_chdir, t->text, 0, 0);
+	if (err == 0)
+		err = call(t, SYS_munmap, t->scratch, t->scratch_size, 0);
+	if (err != 0)
+		return snap_fail(cx, err == -ESRCH ? -EIO : err,
+		    "process %d: its twin %d: %s", (int)t->original,
+		    (int)t->tracee.tid, strerror(-err));
+	offer_to_oom(cx, t);
+	return 0;
+}
+
+/* ---- death ---- */
+
+/* Run wait4(2) in the original: nobody else can take away its zombie. */
+static int
+reap(struct snap_ctx *cx, struct frozen *z, pid_t pid)
+{
+	const uint64_t args[6] = { (uint64_t)pid, 0, __WALL | WNOHANG, 0 };
+	int64_t result;
+
+	return heal_call(cx, z, SYS_wait4, args, &result);
+}
+
+static void
+reap_in_original(struct snap_ctx *cx, const struct twin *t)
+{
+	struct process *p = process_new();
+	struct frozen *z = NULL;
+	int err;
+
+	err = p == NULL ? -ENOMEM : freeze(cx, t->original, &z);
+	if (err == 0)
+		err = memory_collect_vmas(cx, t->original, p);
+	if (err == 0)
+		err = heal_open_tail(cx, z, p);
+	if (err == 0)
+		err = reap(cx, z, t->tracee.tid);
+	if (err == 0)
+		err = heal_close(cx, z);
+	thaw(cx, z);
+	process_free(p);
+	if (err != 0 && err != -ESRCH)
+		snap_logf(cx, SNAP_NOTICE,
+		    "process %d: its twin %d stays a zombie until the next "
+		    "checkpoint",
+		    (int)t->original, (int)t->tracee.tid);
+}
+
+void
+twin_free(struct snap_ctx *cx, struct twin *t)
+{
+	uint64_t deadline = now_ns() + END_NS;
+	unsigned naps = 0;
+
+	if (t == NULL)
+		return;
+	if (t->tracee.state != TRACEE_GONE) {
+		kill(t->tracee.tid, SIGKILL);
+		while (tracee_poll(&t->tracee) == 0 && now_ns() < deadline)
+			nap(&naps);
+		if (t->direct)
+			reap_in_original(cx, t);
+	}
+	free(t);
+}
+
+/* ---- twins of others ---- */
+
+static bool
+is_our_thread(pid_t tid)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d", (int)tid);
+	return access(path, F_OK) == 0;
+}
+
+/*
+ * A twin that is a direct child: it sends no signal when it ends, bears the
+ * name of its original, and is traced by us or dead.
+ */
+bool
+twin_is(pid_t pid, pid_t original, bool *dead)
+{
+	struct proc_status status = { 0 };
+	struct proc_stat stat = { 0 };
+	char name[16], *text;
+	int err;
+
+	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)original);
+	if (proc_try(pid, "stat", &text, NULL) != 0)
+		return false;
+	err = proc_parse_stat(text, &stat);
+	free(text);
+	*dead = stat.state == 'Z';
+	if (err != 0 || stat.exit_signal != 0 || stat.ppid != original ||
+	    strcmp(stat.comm, name) != 0)
+		return false;
+	if (*dead)
+		return true;
+	if (proc_try(pid, "status", &text, NULL) != 0)
+		return false;
+	err = proc_parse_status(text, &status);
+	free(text);
+	free(status.creds.groups);
+	return err == 0 && status.tracer != 0 && is_our_thread(status.tracer);
+}
+
+void
+twin_reap_dead(struct snap_ctx *cx, struct frozen *z, pid_t pid)
+{
+	if (reap(cx, z, pid) != 0)
+		snap_logf(cx, SNAP_DEBUG, "process %d: its dead twin %d stays",
+		    (int)z->pid, (int)pid);
+}

@@ -1,0 +1,52 @@
+/*
+ * twin.h - the fork that is the checkpoint.
+ *
+ * The twin has the memory of the process at the instant of its birth, and
+ * shares it until one of the two writes.  It is traced from birth and never
+ * runs code of the process; it dies with the thread that made it.
+ */
+#ifndef TWIN_H
+#define TWIN_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct snap_ctx;
+struct frozen;
+struct twin;
+
+/*
+ * Fork the frozen process, for which heal_open() has been done.
+ *
+ * By default through an intermediate: the twin is then adopted by whoever
+ * adopts orphans there, and the process itself never sees a child.  Where the
+ * process would be the one to adopt it, `direct`: a child that sends no signal
+ * and is not found by wait(2) without __WALL; twin_free() then has to have it
+ * reaped in the process.
+ *
+ * 0 with *out NULL: it may not fork (RLIMIT_NPROC, no memory, ...).
+ */
+int twin_fork(
+    struct snap_ctx *cx, struct frozen *z, bool direct, struct twin **out);
+
+/*
+ * Once the original runs again: let go of all that the twin holds besides
+ * memory (descriptors, session, working directory), and name it.
+ */
+int twin_settle(struct snap_ctx *cx, struct twin *t);
+
+pid_t twin_pid(const struct twin *t);
+
+/* End it.  On the thread that made it.  Accepts NULL. */
+void twin_free(struct snap_ctx *cx, struct twin *t);
+
+/*
+ * Is `pid` a twin of `original`, made with `direct`, that is either ours or
+ * dead (its program was killed)?  Such a child is none of the process's own.
+ */
+bool twin_is(pid_t pid, pid_t original, bool *dead);
+
+/* Let the frozen original reap a dead one. */
+void twin_reap_dead(struct snap_ctx *cx, struct frozen *z, pid_t pid);
+
+#endif
