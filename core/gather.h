@@ -10,19 +10,25 @@
 struct snap_ctx;
 struct frozen;
 
-/* From outside: /proc, ptrace.  Nothing is run in the process. */
+/*
+ * From outside: /proc, ptrace.  Nothing is run in the process, and its
+ * registers in `z` are settled: a thread in an rseq critical section is moved
+ * out of it.
+ */
 int gather_outside(struct snap_ctx *cx, struct frozen *z, struct process *p);
 
 /*
  * By calls that heal themselves, run in the process: altstacks, tid addresses,
- * timers, death signals, subreaper.
+ * dispositions, timers, death signals, brk, and the like.  And what waits for
+ * that or is read meanwhile: credentials, pending signals, children, calls in
+ * progress.  Does heal_open(); p->vmas are known.
  */
 int gather_inside(struct snap_ctx *cx, struct frozen *z, struct process *p);
 
 /*
- * What the twin inherited: dispositions, securebits, dumpable, brk.  The
- * original runs.
+ * What a twin inherits and /proc shows: limits, arguments, links, layout of
+ * memory.  `pid` is the twin, while the original runs, or the frozen original.
  */
-int gather_twin(struct snap_ctx *cx, pid_t twin, struct process *p);
+int gather_twin(struct snap_ctx *cx, pid_t pid, struct process *p);
 
 #endif

@@ -1,0 +1,244 @@
+/*
+ * checkpoint.c - the order of a checkpoint, and nothing else.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "freeze.h"
+#include "gather.h"
+#include "heal.h"
+#include "image.h"
+#include "memory.h"
+#include "resource.h"
+#include "snap.h"
+#include "twin.h"
+
+struct snap_checkpoint {
+	struct process *p;
+	struct twin *twin; /* NULL: it was copied while frozen */
+	struct image_tree tree;
+	pthread_mutex_t lock; /* of the two below */
+	char *sums;
+	int sums_error;
+};
+
+/* ---- taking one ---- */
+
+/*
+ * While it is frozen.  What must be seen before anything is run in the process
+ * comes first; the twin comes last, so that it shows the latest.  The scratch
+ * area is unmapped after memory has compared the twin with its original, which
+ * both have it then.
+ */
+static int
+take_frozen(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp)
+{
+	struct process *p = cp->p;
+	int err;
+
+	err = gather_outside(cx, z, p);
+	if (err == 0)
+		err = fds_collect(cx, z->pid, p);
+	frozen_step(cx, z, "descriptors read");
+	if (err == 0)
+		err = memory_collect_vmas(cx, z->pid, p);
+	frozen_step(cx, z, "VMAs read");
+	if (err == 0)
+		err = gather_inside(cx, z, p);
+	if (err == 0)
+		err = twin_fork(cx, z, z->adopts, &cp->twin);
+	if (err == 0)
+		err = memory_collect_frozen(cx, z->pid, twin_pid(cp->twin), p);
+	if (err == 0 && cp->twin == NULL)
+		err = gather_twin(cx, z->pid, p);
+	frozen_step(cx, z, "memory read");
+	if (err == 0)
+		err = heal_close(cx, z);
+	return err;
+}
+
+/* From the twin, at leisure. */
+static int
+take_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
+{
+	pid_t twin = twin_pid(cp->twin);
+	int err = 0;
+
+	if (twin != 0)
+		err = twin_settle(cx, cp->twin);
+	if (err == 0 && twin != 0)
+		err = gather_twin(cx, twin, cp->p);
+	if (err == 0)
+		err = memory_collect_late(cx, cp->p->pid, twin, cp->p);
+	if (err == 0)
+		err = image_write(cx, cp->p, &cp->tree);
+	return err;
+}
+
+static void
+checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
+{
+	twin_free(cx, cp->twin);
+	image_tree_free(&cp->tree);
+	process_free(cp->p);
+	free(cp->sums);
+	pthread_mutex_destroy(&cp->lock);
+	free(cp);
+}
+
+int
+snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
+    const struct snap_take_options *opt, struct snap_checkpoint **out)
+{
+	struct snap_checkpoint *cp = calloc(1, sizeof(*cp));
+	struct frozen *z = NULL;
+	int err;
+
+	*out = NULL;
+	if (cp == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	pthread_mutex_init(&cp->lock, NULL);
+	cp->p = process_new();
+	err = cp->p == NULL ? snap_fail(cx, -ENOMEM, "no memory")
+			    : freeze(cx, pid, &z);
+	if (err != 0)
+		goto out;
+	if (opt != NULL) {
+		z->exclude = opt->exclude;
+		z->nexclude = opt->nexclude;
+	}
+	err = take_frozen(cx, z, cp);
+	cp->p->frozen_us = thaw(cx, z);
+	if (err == 0)
+		err = take_late(cx, cp);
+	if (err == 0)
+		snap_logf(cx, SNAP_STEP, "process %d: checkpoint %s complete",
+		    (int)pid, cp->p->id);
+out:
+	if (err != 0)
+		checkpoint_free(cx, cp);
+	else
+		*out = cp;
+	return err;
+}
+
+void
+snap_checkpoint_drop(struct snap_checkpoint *cp)
+{
+	struct snap_ctx *cx;
+
+	if (cp == NULL)
+		return;
+	/* Ending a twin may need a freeze, which needs a context. */
+	cx = snap_ctx_new(NULL);
+	checkpoint_free(cx, cp);
+	snap_ctx_free(cx);
+}
+
+/* ---- looking at it ---- */
+
+void
+snap_checkpoint_info(
+    const struct snap_checkpoint *cp, struct snap_checkpoint_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	info->pid = cp->p->pid;
+	info->twin = twin_pid(cp->twin);
+	info->frozen_us = cp->p->frozen_us;
+	info->time = cp->p->time;
+	info->pages_bytes = cp->p->pages_size;
+	memcpy(info->id, cp->p->id, sizeof(info->id));
+}
+
+uint32_t
+snap_checkpoint_nodes(const struct snap_checkpoint *cp)
+{
+	return (uint32_t)cp->tree.n;
+}
+
+const struct snap_node *
+snap_checkpoint_node(const struct snap_checkpoint *cp, uint32_t n)
+{
+	return n < cp->tree.n ? &cp->tree.v[n].node : NULL;
+}
+
+uint32_t
+snap_checkpoint_lookup(
+    const struct snap_checkpoint *cp, uint32_t dir, const char *name)
+{
+	uint32_t n = dir < cp->tree.n ? cp->tree.v[dir].node.first_child : 0;
+
+	while (n != 0 && strcmp(cp->tree.v[n].node.name, name) != 0)
+		n = cp->tree.v[n].node.next;
+	return n;
+}
+
+static ssize_t
+read_bytes(const char *text, uint64_t size, void *buf, size_t len, uint64_t off)
+{
+	if (off >= size)
+		return 0;
+	if (len > size - off)
+		len = size - off;
+	memcpy(buf, text + off, len);
+	return (ssize_t)len;
+}
+
+static ssize_t
+read_content(int fd, void *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pread(fd, buf, len, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t
+read_for_sums(void *arg, uint32_t n, void *buf, size_t len, uint64_t off)
+{
+	return snap_checkpoint_read(arg, n, buf, len, off);
+}
+
+/* Computed when they are first read, which is after all else in one `cp -r`. */
+static ssize_t
+read_sums(struct snap_checkpoint *cp, const struct snap_node *node, void *buf,
+    size_t len, uint64_t off)
+{
+	int err;
+
+	pthread_mutex_lock(&cp->lock);
+	if (cp->sums == NULL && cp->sums_error == 0)
+		cp->sums_error =
+		    image_sums(&cp->tree, read_for_sums, cp, &cp->sums);
+	err = cp->sums_error;
+	pthread_mutex_unlock(&cp->lock);
+	/* From here on the text does not change any more. */
+	return err != 0 ? err : read_bytes(cp->sums, node->size, buf, len, off);
+}
+
+ssize_t
+snap_checkpoint_read(
+    struct snap_checkpoint *cp, uint32_t n, void *buf, size_t len, uint64_t off)
+{
+	const struct image_node *node;
+
+	if (n >= cp->tree.n || cp->tree.v[n].node.type == SNAP_DIR)
+		return -EISDIR;
+	node = &cp->tree.v[n];
+	switch (node->source) {
+	case IMAGE_CONTENT:
+		return read_content(node->content_fd, buf, len, off);
+	case IMAGE_PAGES:
+		return memory_read(cp->p, buf, len, off);
+	case IMAGE_SUMS:
+		return read_sums(cp, &node->node, buf, len, off);
+	default:
+		return read_bytes(node->text, node->node.size, buf, len, off);
+	}
+}

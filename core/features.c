@@ -1,0 +1,114 @@
+/*
+ * features.c - what this kernel can do, probed once.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "snap.h"
+#include "uapi.h"
+
+static bool
+has_pagemap_scan(void)
+{
+	struct uapi_pm_scan_arg arg = { .size = sizeof(arg) };
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool yes;
+
+	/* Of nothing: the answer is 0, or an error that is not "no ioctl". */
+	yes = fd >= 0 &&
+	      (ioctl(fd, UAPI_PAGEMAP_SCAN, &arg) >= 0 || errno != ENOTTY);
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+static bool
+has_procmap_query(void)
+{
+	struct uapi_procmap_query q = { .size = sizeof(q),
+		.query_flags = UAPI_PROCMAP_COVERING_OR_NEXT_VMA };
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	bool yes;
+
+	yes = fd >= 0 &&
+	      (ioctl(fd, UAPI_PROCMAP_QUERY, &q) >= 0 || errno != ENOTTY);
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+static bool
+has_close_range(void)
+{
+	return syscall(SYS_close_range, ~0u, ~0u, 0) == 0;
+}
+
+static bool
+has_kcmp(void)
+{
+	return syscall(SYS_kcmp, getpid(), getpid(), 0, 0, 0) >= 0;
+}
+
+static bool
+has_sched_clock(void)
+{
+	return access("/proc/self/sched", R_OK) == 0 &&
+	       access("/proc/self/schedstat", R_OK) == 0;
+}
+
+static bool
+has_map_files(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/map_files", &st) == 0;
+}
+
+enum feature {
+	PAGEMAP_SCAN,
+	PROCMAP_QUERY,
+	CLOSE_RANGE,
+	KCMP,
+	SCHED_CLOCK,
+	MAP_FILES,
+	NFEATURES
+};
+
+static struct snap_feature features[NFEATURES + 1] = {
+	[PAGEMAP_SCAN] = { "pagemap-scan", false,
+	    "the page table is read page by page; guard pages are not seen" },
+	[PROCMAP_QUERY] = { "procmap-query", false, "maps is parsed" },
+	[CLOSE_RANGE] = { "close-range", false,
+	    "nothing: no checkpoint can be taken" },
+	[KCMP] = { "kcmp", false,
+	    "descriptors that share an open file come back apart" },
+	[SCHED_CLOCK] = { "sched-clock", false,
+	    "an interrupted sleep starts anew with its whole time" },
+	[MAP_FILES] = { "map-files", false,
+	    "deleted files that are mapped cannot be copied" },
+};
+
+static void
+probe(void)
+{
+	features[PAGEMAP_SCAN].present = has_pagemap_scan();
+	features[PROCMAP_QUERY].present = has_procmap_query();
+	features[CLOSE_RANGE].present = has_close_range();
+	features[KCMP].present = has_kcmp();
+	features[SCHED_CLOCK].present = has_sched_clock();
+	features[MAP_FILES].present = has_map_files();
+}
+
+const struct snap_feature *
+snap_features(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, probe);
+	return features;
+}

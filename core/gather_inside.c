@@ -1,0 +1,494 @@
+/*
+ * gather_inside.c - what only the process itself can ask the kernel, and what
+ * is read of /proc while its threads do so.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "gather.h"
+#include "heal.h"
+#include "proc.h"
+#include "proc_parse.h"
+#include "twin.h"
+#include "uapi.h"
+
+#define SIGSET_SIZE 8
+#define PEEK_MAX 32
+
+/* ---- what is asked ---- */
+
+/* The records and answers of one thread, and of the process by its caller. */
+struct thread_calls {
+	uint64_t altstack, tid_address, pdeath;
+	size_t slack, securebits;
+};
+
+struct process_calls {
+	uint64_t actions, itimers, timers, subreaper;
+	size_t overruns, dumpable, thp, brk, children, mdwe;
+};
+
+#define THREAD_RECORDS 5
+#define THREAD_DATA 64
+#define ITIMERS 3
+#define PROCESS_RECORDS (PROCESS_NSIG + ITIMERS + 6)
+#define PROCESS_DATA \
+	(PROCESS_NSIG * sizeof(struct ksigaction) + \
+	    ITIMERS * sizeof(struct itimerval) + 64)
+
+static void
+ask_thread(struct frozen *z, size_t i, struct thread_calls *c)
+{
+	c->altstack = heal_data(z, i, sizeof(stack_t));
+	c->tid_address = heal_data(z, i, sizeof(uint64_t));
+	c->pdeath = heal_data(z, i, sizeof(int));
+	heal_add(z, i, SYS_sigaltstack, 0, c->altstack, 0, 0, 0);
+	heal_add(z, i, SYS_prctl, PR_GET_TID_ADDRESS, c->tid_address, 0, 0, 0);
+	heal_add(z, i, SYS_prctl, PR_GET_PDEATHSIG, c->pdeath, 0, 0, 0);
+	c->slack = heal_add(z, i, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
+	c->securebits =
+	    heal_add(z, i, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
+}
+
+static void
+ask_timers(struct frozen *z, size_t i, const struct process *p,
+    struct process_calls *c)
+{
+	size_t record = 0;
+
+	c->timers = heal_data(z, i, p->ntimers * sizeof(struct itimerspec));
+	for (size_t k = 0; k < p->ntimers; k++) {
+		uint64_t id = (uint64_t)p->timers[k].id;
+
+		heal_add(z, i, SYS_timer_gettime, id,
+		    c->timers + k * sizeof(struct itimerspec), 0, 0, 0);
+		record = heal_add(z, i, SYS_timer_getoverrun, id, 0, 0, 0, 0);
+		if (k == 0)
+			c->overruns = record;
+	}
+}
+
+static void
+ask_process(struct frozen *z, size_t i, const struct process *p,
+    struct process_calls *c)
+{
+	c->actions = heal_data(z, i, PROCESS_NSIG * sizeof(struct ksigaction));
+	c->itimers = heal_data(z, i, ITIMERS * sizeof(struct itimerval));
+	c->subreaper = heal_data(z, i, sizeof(int));
+	for (unsigned s = 1; s <= PROCESS_NSIG; s++)
+		heal_add(z, i, SYS_rt_sigaction, s, 0,
+		    c->actions + (s - 1) * sizeof(struct ksigaction),
+		    SIGSET_SIZE, 0);
+	for (unsigned k = 0; k < ITIMERS; k++)
+		heal_add(z, i, SYS_getitimer, k,
+		    c->itimers + k * sizeof(struct itimerval), 0, 0, 0);
+	heal_add(
+	    z, i, SYS_prctl, PR_GET_CHILD_SUBREAPER, c->subreaper, 0, 0, 0);
+	c->dumpable = heal_add(z, i, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+	c->thp = heal_add(z, i, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
+	c->mdwe = heal_add(z, i, SYS_prctl, UAPI_PR_GET_MDWE, 0, 0, 0, 0);
+	c->brk = heal_add(z, i, SYS_brk, 0, 0, 0, 0, 0);
+	/* Is there a child at all?  That saves asking every thread's file. */
+	c->children = heal_add(z, i, SYS_waitid, P_ALL, 0, 0,
+	    WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL, 0);
+	ask_timers(z, i, p, c);
+}
+
+/* ---- what was answered ---- */
+
+static void
+take_thread(const struct frozen *z, size_t i, const struct thread_calls *c,
+    struct thread *t)
+{
+	int64_t v;
+	stack_t ss;
+
+	memcpy(&ss, heal_answer(z, c->altstack), sizeof(ss));
+	t->altstack_sp = (uintptr_t)ss.ss_sp;
+	t->altstack_size = ss.ss_size;
+	t->altstack_flags = (uint32_t)ss.ss_flags;
+	memcpy(&t->clear_child_tid, heal_answer(z, c->tid_address),
+	    sizeof(t->clear_child_tid));
+	memcpy(&t->pdeath_signal, heal_answer(z, c->pdeath),
+	    sizeof(t->pdeath_signal));
+	v = heal_result(z, i, c->slack);
+	t->timerslack = v < 0 ? 0 : (uint64_t)v;
+	v = heal_result(z, i, c->securebits);
+	t->creds.securebits = v < 0 ? 0 : (uint32_t)v;
+}
+
+static uint64_t
+ns_of_timeval(const struct timeval *t)
+{
+	return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_usec * 1000u;
+}
+
+static uint64_t
+ns_of_timespec(const struct timespec *t)
+{
+	return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
+static void
+take_timers(const struct frozen *z, size_t i, const struct process_calls *c,
+    struct process *p)
+{
+	struct itimerspec ts;
+	struct itimerval tv;
+
+	for (unsigned k = 0; k < ITIMERS; k++) {
+		memcpy(&tv, heal_answer(z, c->itimers + k * sizeof(tv)),
+		    sizeof(tv));
+		p->itimers[k].value = ns_of_timeval(&tv.it_value);
+		p->itimers[k].interval = ns_of_timeval(&tv.it_interval);
+	}
+	for (size_t k = 0; k < p->ntimers; k++) {
+		memcpy(&ts, heal_answer(z, c->timers + k * sizeof(ts)),
+		    sizeof(ts));
+		p->timers[k].value = ns_of_timespec(&ts.it_value);
+		p->timers[k].interval = ns_of_timespec(&ts.it_interval);
+		p->timers[k].overrun =
+		    (int32_t)heal_result(z, i, c->overruns + 2 * k);
+	}
+}
+
+static int
+take_process(const struct frozen *z, size_t i, const struct process_calls *c,
+    struct process *p)
+{
+	int64_t mdwe = heal_result(z, i, c->mdwe);
+	int subreaper;
+
+	memcpy(p->actions, heal_answer(z, c->actions), sizeof(p->actions));
+	memcpy(&subreaper, heal_answer(z, c->subreaper), sizeof(subreaper));
+	p->child_subreaper = subreaper != 0;
+	p->dumpable = (uint32_t)heal_result(z, i, c->dumpable);
+	p->thp_disable = heal_result(z, i, c->thp) == 1;
+	p->mm.brk = (uint64_t)heal_result(z, i, c->brk);
+	take_timers(z, i, c, p);
+	if (mdwe > 0)
+		return process_unsupported(p, "memory-deny-write-execute",
+		    "it has forbidden itself memory that can be written and "
+		    "run (PR_SET_MDWE); it comes back without that");
+	return 0;
+}
+
+/* ---- credentials, names, pending signals ---- */
+
+static int
+peek(struct tracee *t, unsigned flags, struct siginfos *s)
+{
+	struct __ptrace_peeksiginfo_args args = { 0, flags, PEEK_MAX };
+	siginfo_t buf[PEEK_MAX], *si;
+	long n;
+
+	for (;;) {
+		n = ptrace(PTRACE_PEEKSIGINFO, t->tid, &args, buf);
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		for (long i = 0; i < n; i++) {
+			si = process_grow(&s->v, &s->n, sizeof(*si));
+			if (si == NULL)
+				return -ENOMEM;
+			*si = buf[i];
+		}
+		args.off += (uint64_t)n;
+	}
+}
+
+/*
+ * A signal may be pending without a siginfo: SIGSTOP, and what came when the
+ * queue was full.  The mask was read before the queue, so a signal that is in
+ * both is not counted twice.
+ */
+static int
+add_bare(struct siginfos *s, uint64_t mask)
+{
+	siginfo_t *si;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].si_signo >= 1 && s->v[i].si_signo <= PROCESS_NSIG)
+			mask &= ~(1ull << (s->v[i].si_signo - 1));
+	for (int signo = 1; signo <= PROCESS_NSIG; signo++) {
+		if ((mask >> (signo - 1) & 1) == 0)
+			continue;
+		si = process_grow(&s->v, &s->n, sizeof(*si));
+		if (si == NULL)
+			return -ENOMEM;
+		si->si_signo = signo;
+		si->si_code = SI_USER;
+	}
+	return 0;
+}
+
+static int
+read_status(const struct frozen *z, size_t i, struct proc_status *st)
+{
+	int fd = z->v[i].status_fd, err;
+	char name[48], *text;
+
+	if (fd >= 0) {
+		err = proc_read_fd(fd, &text, NULL);
+	} else {
+		snprintf(
+		    name, sizeof(name), "task/%d/status", (int)z->v[i].tid);
+		err = proc_try(z->pid, name, &text, NULL);
+	}
+	if (err != 0)
+		return err;
+	err = proc_parse_status(text, st);
+	free(text);
+	return err;
+}
+
+/* Done while the threads run our calls: two things at once. */
+static int
+read_statuses(struct frozen *z, struct process *p, uint64_t *pending)
+{
+	struct proc_status st;
+	int err;
+
+	for (size_t i = 0; i < z->n; i++) {
+		struct thread *t = &p->threads[i];
+
+		err = read_status(z, i, &st);
+		if (err != 0)
+			return err;
+		t->creds = st.creds;
+		memcpy(t->comm, st.comm, sizeof(t->comm));
+		pending[i + 1] = st.sigpnd;
+		if (i == 0) {
+			pending[0] = st.shdpnd;
+			p->umask = st.umask;
+			z->adopts = st.nspids > 1 || st.nspid == 1;
+		}
+	}
+	return 0;
+}
+
+static int
+read_pending(struct frozen *z, struct process *p, const uint64_t *pending)
+{
+	int err;
+
+	err = peek(&z->v[0], PTRACE_PEEKSIGINFO_SHARED, &p->pending);
+	if (err == 0)
+		err = add_bare(&p->pending, pending[0]);
+	for (size_t i = 0; i < z->n && err == 0; i++) {
+		err = peek(&z->v[i], 0, &p->threads[i].pending);
+		if (err == 0)
+			err = add_bare(&p->threads[i].pending, pending[i + 1]);
+	}
+	return err;
+}
+
+/* ---- calls in progress ---- */
+
+/* The first pending signal that has a handler and that `t` does not block. */
+static const struct ksigaction *
+deliverable(const struct process *p, const struct siginfos *s, uint64_t mask)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		int signo = s->v[i].si_signo;
+		const struct ksigaction *a;
+
+		if (signo < 1 || signo > PROCESS_NSIG ||
+		    (mask >> (signo - 1) & 1) != 0)
+			continue;
+		a = &p->actions[signo - 1];
+		if (a->handler != (uintptr_t)SIG_DFL &&
+		    a->handler != (uintptr_t)SIG_IGN)
+			return a;
+	}
+	return NULL;
+}
+
+/*
+ * A signal to the process goes to the first thread that does not block it,
+ * as the kernel would have it.
+ */
+static int
+settle_calls(struct frozen *z, struct process *p)
+{
+	const struct calls_memory memory = { frozen_read, z };
+	bool shared_taken = false;
+	char what[32];
+
+	for (size_t i = 0; i < z->n; i++) {
+		struct thread *t = &p->threads[i];
+		const struct ksigaction *a;
+
+		if (!calls_image(
+			t, &z->v[i].regs, z->pid, &z->v[i].sample, &memory)) {
+			snprintf(what, sizeof(what), "thread %d", (int)t->tid);
+			if (process_unsupported(p, what,
+				"it sleeps in a call that cannot be issued "
+				"again, and will see EINTR") != 0)
+				return -ENOMEM;
+		}
+		a = deliverable(p, &t->pending, t->sigmask);
+		if (a == NULL && !shared_taken) {
+			a = deliverable(p, &p->pending, t->sigmask);
+			shared_taken = a != NULL;
+		}
+		if (a != NULL)
+			calls_signalled(t, &z->v[i].regs, a->flags);
+	}
+	return 0;
+}
+
+/* ---- children ---- */
+
+static bool
+excluded(const struct frozen *z, pid_t pid)
+{
+	for (size_t i = 0; i < z->nexclude; i++)
+		if (z->exclude[i] == pid)
+			return true;
+	return false;
+}
+
+static int
+note_child(
+    struct snap_ctx *cx, struct frozen *z, struct process *p, pid_t child)
+{
+	struct proc_stat st = { 0 };
+	char what[32], *text;
+	bool dead;
+
+	if (excluded(z, child))
+		return 0;
+	if (twin_is(child, z->pid, &dead)) {
+		if (dead)
+			twin_reap_dead(cx, z, child);
+		return 0;
+	}
+	if (proc_try(child, "stat", &text, NULL) == 0) {
+		proc_parse_stat(text, &st);
+		free(text);
+	}
+	snprintf(what, sizeof(what), "child %d", (int)child);
+	return process_unsupported(p, what,
+	    "child processes are not part of a checkpoint yet: \"%s\"%s will "
+	    "not be a child of the restored process",
+	    st.comm, st.state == 'Z' ? ", a zombie," : "");
+}
+
+static int
+note_children(struct snap_ctx *cx, struct frozen *z, struct process *p)
+{
+	char name[48], *text, *s, *end;
+	int err = 0;
+
+	for (size_t i = 0; i < z->n && err == 0; i++) {
+		snprintf(
+		    name, sizeof(name), "task/%d/children", (int)z->v[i].tid);
+		err = proc_read(cx, z->pid, name, &text, NULL);
+		if (err != 0)
+			return err;
+		for (s = text; err == 0; s = end) {
+			long pid = strtol(s, &end, 10);
+
+			if (end == s)
+				break;
+			err = note_child(cx, z, p, (pid_t)pid);
+		}
+		free(text);
+	}
+	return err;
+}
+
+/* A process that was made by vfork(2) or CLONE_VM shares its parent's memory.
+ */
+static int
+note_shared_memory(struct process *p)
+{
+	if (p->ppid <= 0 ||
+	    syscall(SYS_kcmp, p->pid, p->ppid, 1 /* KCMP_VM */, 0, 0) != 0)
+		return 0;
+	return process_unsupported(p, "memory",
+	    "it is shared with the parent process (vfork or CLONE_VM); the "
+	    "restored process has its own");
+}
+
+/* ---- all of it ---- */
+
+static int
+ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
+    struct thread_calls *tc, struct process_calls *pc)
+{
+	size_t caller = heal_caller(z);
+	int err, err1;
+
+	for (size_t i = 0; i < z->n; i++)
+		if (!z->v[i].no_calls)
+			ask_thread(z, i, &tc[i]);
+	ask_process(z, caller, p, pc);
+	err = heal_start(cx, z);
+	if (err != 0)
+		return err;
+	err1 = read_statuses(z, p, pending);
+	err = heal_finish(cx, z);
+	if (err == 0 && err1 != 0)
+		err = snap_fail(cx, err1, "/proc/%d/task/*/status: %s",
+		    (int)z->pid, strerror(-err1));
+	if (err != 0)
+		return err;
+	for (size_t i = 0; i < z->n; i++)
+		if (!z->v[i].no_calls)
+			take_thread(z, i, &tc[i], &p->threads[i]);
+	err = take_process(z, caller, pc, p);
+	z->adopts |= p->child_subreaper;
+	return err;
+}
+
+static int
+gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
+    uint64_t *pending, struct thread_calls *tc)
+{
+	struct process_calls pc = { 0 };
+	int err;
+
+	err = heal_open(cx, z, p, THREAD_RECORDS, THREAD_DATA,
+	    THREAD_RECORDS + PROCESS_RECORDS + 2 * p->ntimers,
+	    THREAD_DATA + PROCESS_DATA +
+		p->ntimers * sizeof(struct itimerspec));
+	if (err == 0)
+		err = ask(cx, z, p, pending, tc, &pc);
+	if (err == 0)
+		err = read_pending(z, p, pending);
+	if (err == 0)
+		err = settle_calls(z, p);
+	if (err == 0 && heal_result(z, heal_caller(z), pc.children) != -ECHILD)
+		err = note_children(cx, z, p);
+	if (err == 0)
+		err = note_shared_memory(p);
+	return err;
+}
+
+int
+gather_inside(struct snap_ctx *cx, struct frozen *z, struct process *p)
+{
+	struct thread_calls *tc = calloc(z->n, sizeof(*tc));
+	uint64_t *pending = calloc(z->n + 1, sizeof(*pending));
+	int err = -ENOMEM;
+
+	if (tc != NULL && pending != NULL)
+		err = gather(cx, z, p, pending, tc);
+	free(tc);
+	free(pending);
+	if (err != 0)
+		return snap_fail(
+		    cx, err, "process %d: %s", (int)z->pid, strerror(-err));
+	frozen_step(cx, z, "seen from inside");
+	return 0;
+}
