@@ -300,6 +300,83 @@ restore()
 	}
 }
 
+# Expect that a restore is refused with one of these errnos, in a sentence,
+# and that nothing is left of it.
+# usage: refused ERRNO|ERRNO... PATH [OPTION...]
+refused()
+{
+	local want=$1
+	shift
+	if ANSWER=$("$TOOLS/request" "$MNT/.restore" "$@"); then
+		PIDS+=("$(sed 's/^OK \([0-9]*\).*/\1/' <<<"$ANSWER")")
+		echo "restored: $ANSWER"
+		return 1
+	fi
+	case "|$want|" in
+	*"|${ANSWER%% *}|"*) ;;
+	*)
+		echo "refused with: $ANSWER; expected $want"
+		return 1
+		;;
+	esac
+	# A sentence: more than a word, and not the errno's text alone.
+	[[ ${ANSWER#* } == *[a-z]*' '*[a-z]* ]] || {
+		echo "no sentence: $ANSWER"
+		return 1
+	}
+	no_strays
+}
+
+# Children of the daemon, and orphans that came to this script's reaper, that
+# are none of ours: agents, twins, half-made processes.  Twins of checkpoints
+# that are still held are none: nothing may be held when this is called.
+strays()
+{
+	local p q
+	for p in $(cat /proc/"$PPID"/task/*/children ${DAEMON:+/proc/$DAEMON/task/*/children} \
+	    2>/dev/null); do
+		[ "$p" != $$ ] || continue
+		for q in "${PIDS[@]}" "$DAEMON"; do
+			[ "$p" != "$q" ] || continue 2
+		done
+		echo "$p $(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)" \
+		    "($(state_of "$p"))"
+	done
+}
+
+no_strays_now()
+{
+	[ -z "$(strays)" ]
+}
+
+# What is on its way out gets a moment.
+# usage: no_strays [SECONDS]
+no_strays()
+{
+	wait_for "${1:-2}" no_strays_now || {
+		echo "left: $(strays)"
+		return 1
+	}
+}
+
+# After an image's file was edited: renew its line in xxh128sums.
+# usage: reseal IMAGE FILE...
+reseal()
+{
+	local image=$1 f
+	shift
+	for f; do
+		grep -v "  $f\$" "$image/xxh128sums" >"$WORK/sums"
+		(cd "$image" && xxhsum -H2 "$f" 2>/dev/null) >>"$WORK/sums"
+		chmod u+w "$image/xxh128sums"
+		# checkpoint's line is the last one, always.
+		{
+			grep -v '  checkpoint$' "$WORK/sums"
+			grep '  checkpoint$' "$WORK/sums"
+		} >"$image/xxh128sums"
+	done
+}
+
 # ---- the end ----
 
 cleanup()

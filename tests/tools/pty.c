@@ -37,8 +37,8 @@ main(int argc, char **argv)
 			return 1;
 		fprintf(f, "%s\n", ptsname(pfd[i].fd));
 		/* Held open, so that the master never sees a hang-up. */
-		slave[i] = open(ptsname(pfd[i].fd),
-		    O_RDWR | O_NOCTTY | O_CLOEXEC);
+		slave[i] =
+		    open(ptsname(pfd[i].fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
 		if (slave[i] < 0)
 			return 1;
 	}

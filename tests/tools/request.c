@@ -27,8 +27,8 @@ main(int argc, char **argv)
 		return 2;
 	}
 	for (i = 2; i < argc && len < sizeof(text); i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n",
-		    argv[i]);
+		len += (size_t)snprintf(
+		    text + len, sizeof(text) - len, "%s\n", argv[i]);
 	if ((fd = open(argv[1], O_RDWR)) < 0) {
 		printf("%s open\n", strerrorname_np(errno));
 		return 1;

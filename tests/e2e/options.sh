@@ -1,0 +1,208 @@
+#!/bin/bash
+# options.sh - what .restore understands, and what it answers.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+mount_snapfs
+cd "$WORK" || exit 1
+
+# Start mem_private, copy it into $1, kill it.
+prepare()
+{
+	start_subject mem_private || return
+	copy "$PID" "$1" || return
+	kill9 "$PID"
+}
+
+relative()
+{
+	mkdir -p a/b && prepare a/b/image || return
+	(cd a && echo b/image >"$MNT/.restore") || return
+	PIDS+=("$PID")
+	check_subject restored
+}
+t "a relative path" relative
+
+dotted()
+{
+	prepare dotted || return
+	(cd dotted && echo . >"$MNT/.restore") || return
+	PIDS+=("$PID")
+	check_subject restored
+}
+t "the current directory" dotted
+
+inside()
+{
+	# cp -r into a directory that exists makes DIR/PID.
+	mkdir into && prepare into || return
+	[ -d "into/$PID" ] || return
+	echo into >"$MNT/.restore" || return
+	PIDS+=("$PID")
+	check_subject restored
+}
+t "cp -r into a directory that exists" inside
+
+spaces()
+{
+	prepare 'a name with  spaces, and ünïcode' || return
+	echo 'a name with  spaces, and ünïcode' >"$MNT/.restore" || return
+	PIDS+=("$PID")
+	check_subject restored
+}
+t "a name with spaces" spaces
+
+no_newline()
+{
+	prepare plain || return
+	printf plain >"$MNT/.restore" || return
+	PIDS+=("$PID")
+	check_subject restored
+}
+t "without a newline" no_newline
+
+answer_same_file()
+{
+	local answer
+	prepare answer || return
+	exec 7<>"$MNT/.restore"
+	echo answer >&7 || return
+	PIDS+=("$PID")
+	answer=$(dd bs=4096 count=1 status=none <"/proc/$$/fd/7")
+	[ "$answer" = "$PID" ] || { echo "answer: $answer"; return 1; }
+	exec 7>&-
+	[ "$(cat "$MNT/.restore")" = "$PID" ] || { cat "$MNT/.restore"; return 1; }
+	check_subject restored || return
+	# And of a failure.
+	(echo "nowhere" >"$MNT/.restore") 2>/dev/null && return 1
+	grep -q nowhere "$MNT/.restore" || { cat "$MNT/.restore"; return 1; }
+}
+t "the answer, read back" answer_same_file
+
+new_pids()
+{
+	local old new i
+	start_subject call_futex || return
+	old=$PID
+	copy "$old" many || return
+	# The original lives.
+	for i in 1 2 3; do
+		ANSWER=$("$TOOLS/request" "$MNT/.restore" many pid=new) || {
+			echo "$ANSWER"
+			return 1
+		}
+		new=$(sed 's/^OK \([0-9]*\).*/\1/' <<<"$ANSWER")
+		PIDS+=("$new")
+		[ "$new" != "$old" ] && [ -d "/proc/$new/task" ] || return
+		[ "$(ls "/proc/$new/task" | wc -l)" = \
+		    "$(ls "/proc/$old/task" | wc -l)" ] || return
+		[ "$(readlink "/proc/$new/exe")" = "$(readlink "/proc/$old/exe")" ] ||
+		    return
+	done
+	for new in "${PIDS[@]}"; do
+		[ "$new" = "$old" ] || kill9 "$new" || return
+	done
+	check_subject survived
+}
+t "pid=new, with the original alive" new_pids
+
+cloned()
+{
+	local new
+	start_subject mem_private || return
+	ANSWER=$("$TOOLS/request" "$MNT/.restore" "$MNT/$PID" pid=new) || {
+		echo "$ANSWER"
+		return 1
+	}
+	new=$(sed 's/^OK \([0-9]*\).*/\1/' <<<"$ANSWER")
+	PIDS+=("$new")
+	[ "$new" != "$PID" ] || return
+	expect_untouched "$PID" || return
+	# Both look for the same order; each checks its own memory.
+	echo restored >"$DIR/check"
+	wait_for 10 gone "$new" || return
+	wait_for 10 gone "$PID" || return
+	wait "$PID" 2>/dev/null
+	forget "$PID"
+	forget "$new"
+	subject_result
+}
+t "a clone, straight from the mount" cloned
+
+stopped()
+{
+	prepare halted || return
+	restore "$PID" halted stopped || return
+	wait_for 5 is_stopped || { echo "state $(state_of "$PID")"; return 1; }
+	sleep 0.1
+	[ "$(state_of "$PID")" = T ] || return
+	kill -CONT "$PID"
+	check_subject restored
+}
+is_stopped()
+{
+	[ "$(state_of "$PID")" = T ]
+}
+t "stopped" stopped
+
+replace()
+{
+	start_subject mem_private || return
+	copy "$PID" again || return
+	refused EEXIST again || return
+	restore "$PID" again replace || return
+	# This shell's child was killed; the new one is not its child.
+	check_subject restored
+}
+t "replace" replace
+
+replace_nothing()
+{
+	prepare nobody || return
+	restore "$PID" nobody replace || return
+	check_subject restored
+}
+t "replace, with nobody there" replace_nothing
+
+edited()
+{
+	prepare edited || return
+	chmod -R u+w edited
+	ln -sfn "$WORK/elsewhere" edited/fd/1
+	ln -sfn "$WORK/elsewhere" edited/fd/2
+	: >elsewhere
+	grep -v '  fd\(info\)\?/[12]$' edited/xxh128sums >sums
+	cat sums >edited/xxh128sums
+	restore "$PID" edited || return
+	[ "$(readlink "/proc/$PID/fd/1")" = "$WORK/elsewhere" ] || {
+		readlink "/proc/$PID/fd/1"
+		return 1
+	}
+	kill9 "$PID"
+}
+t "an edited image" edited
+
+twice_written()
+{
+	prepare first || return
+	exec 7<>"$MNT/.restore"
+	(echo nonsense >&7) 2>/dev/null && return 1
+	echo first >&7 || return
+	exec 7>&-
+	PIDS+=("$PID")
+	check_subject restored
+}
+t "a second request on the same file" twice_written
+
+status_and_log()
+{
+	local n
+	n=$(wc -l <"$MNT/.status") && [ "$n" -gt 3 ] || return
+	grep -q ': ' "$MNT/.status" || return
+	[ "$(wc -l <"$MNT/.log")" -gt 3 ]
+}
+t ".status and .log" status_and_log
+
+t "nothing is left" no_strays
+t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]

@@ -1,0 +1,127 @@
+#!/bin/bash
+# unmount.sh - the end of the daemon, friendly and not: no process that it
+# holds may notice.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+
+rounds=30
+[ "${QUICK-no}" = no ] || rounds=5
+
+# Unmounting with a checkpoint open, by a reader that holds a file.
+with_open_checkpoint()
+{
+	start_subject call_epoll || return
+	mount_snapfs
+	exec 8<"$MNT/$PID/pages" || return
+	umount "$MNT" 2>/dev/null && { echo "it is not busy"; return 1; }
+	umount -l "$MNT" || return
+	exec 8<&-
+	wait_for 5 gone "$DAEMON" || { echo "the daemon stays"; return 1; }
+	wait "$DAEMON"
+	DAEMON=
+	expect_untouched "$PID" || return
+	no_strays || return
+	check_subject survived
+}
+t "umount with a checkpoint open" with_open_checkpoint
+
+# A checkpoint that lingers, nothing open.
+with_lingering_checkpoint()
+{
+	local line
+	start_subject call_poll || return
+	mount_snapfs linger=100
+	# This very shell reads: it lives on.
+	read -r line <"$MNT/$PID/checkpoint" || return
+	unmount_snapfs || return
+	expect_untouched "$PID" || return
+	no_strays || return
+	check_subject survived
+}
+t "umount with a checkpoint held" with_lingering_checkpoint
+
+by_signal()
+{
+	local line
+	start_subject call_futex || return
+	mount_snapfs linger=100
+	read -r line <"$MNT/$PID/checkpoint" || return
+	kill -TERM "$DAEMON"
+	wait_for 5 gone "$DAEMON" || { echo "the daemon stays"; return 1; }
+	wait "$DAEMON"
+	DAEMON=
+	is_mounted && { echo "the mount stays"; umount -l "$MNT"; return 1; }
+	expect_untouched "$PID" || return
+	no_strays || return
+	check_subject survived
+}
+t "SIGTERM" by_signal
+
+# SIGKILL at any moment of checkpoints that are taken one after the other.
+# usage: killed SUBJECT
+killed()
+{
+	local i reader name=$1
+	start_subject "$name" || return
+	for ((i = 0; i < rounds; i++)); do
+		mount_snapfs
+		while :; do
+			(read -r _ <"$MNT/$PID/checkpoint") || break
+		done 2>/dev/null &
+		reader=$!
+		sleep "0.0$((RANDOM % 4 + 1))$((RANDOM % 10))"
+		kill -9 "$DAEMON"
+		wait "$DAEMON" 2>/dev/null
+		DAEMON=
+		umount -l "$MNT"
+		wait $reader
+		gone "$PID" && { echo "round $i: it died"; return 1; }
+	done
+	expect_untouched "$PID" || return
+	no_strays 5 || return
+	check_subject survived
+}
+for s in call_futex call_poll thr_regs thr_fpu mem_private call_nanosleep \
+    sig_pending call_wait thr_rseq; do
+	t "kill -9 of the daemon: $s" killed $s
+done
+
+# The same in the middle of a restore: a process or none, but no half of one.
+killed_in_restore()
+{
+	local i pid job
+	start_subject mem_private || return
+	mount_snapfs
+	copy "$PID" "$WORK/image" || return
+	kill9 "$PID" || return
+	for ((i = 0; i < rounds; i++)); do
+		"$TOOLS/request" "$MNT/.restore" "$WORK/image" stopped \
+		    >"$WORK/answer" 2>&1 &
+		job=$!
+		sleep "0.00$((RANDOM % 10))"
+		kill -9 "$DAEMON"
+		wait "$DAEMON" 2>/dev/null
+		DAEMON=
+		umount -l "$MNT"
+		wait $job
+		# It was complete, and is stopped; or there is nothing.
+		sleep 0.05
+		if ! gone "$PID"; then
+			PIDS+=("$PID")
+			[ "$(state_of "$PID")" = T ] || {
+				echo "round $i: state $(state_of "$PID")"
+				return 1
+			}
+			kill -CONT "$PID"
+			rm -f "$DIR/check" "$DIR/result"
+			check_subject restored || { echo "round $i"; return 1; }
+			kill9 "$PID"
+		fi
+		mount_snapfs
+	done
+	no_strays 5
+}
+t "kill -9 of the daemon in a restore" killed_in_restore
+[ -z "$DAEMON" ] || t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]
