@@ -66,11 +66,15 @@ fields_write(struct text *t, const struct fields *f, const void *base)
 }
 
 static bool
-parse_u32(bool ok, uint64_t v, void *at)
+parse_u32(bool (*parse)(const char *s, uint64_t max, uint64_t *v),
+    const char *s, uint64_t max, uint32_t *to)
 {
-	if (ok)
-		*(uint32_t *)at = (uint32_t)v;
-	return ok;
+	uint64_t v;
+
+	if (!parse(s, max, &v))
+		return false;
+	*to = (uint32_t)v;
+	return true;
 }
 
 static bool
@@ -137,7 +141,7 @@ parse_limit(char *s, uint64_t *v)
 static bool
 parse_value(const struct field *f, char *s, void *at)
 {
-	uint64_t max, v = 0;
+	uint64_t max;
 
 	max = f->max != 0 ? (uint64_t)f->max
 	      : f->type == FIELD_U32 || f->type == FIELD_O32 ||
@@ -150,11 +154,11 @@ parse_value(const struct field *f, char *s, void *at)
 	case FIELD_X64:
 		return text_xnum(s, max, at);
 	case FIELD_U32:
-		return parse_u32(text_dec(s, max, &v), v, at);
+		return parse_u32(text_dec, s, max, at);
 	case FIELD_X32:
-		return parse_u32(text_xnum(s, max, &v), v, at);
+		return parse_u32(text_xnum, s, max, at);
 	case FIELD_O32:
-		return parse_u32(text_oct(s, max, &v), v, at);
+		return parse_u32(text_oct, s, max, at);
 	case FIELD_I32:
 		return parse_i32(f, s, at);
 	case FIELD_BOOL:

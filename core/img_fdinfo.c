@@ -6,7 +6,8 @@
  *	kind: KIND		the kind of object, see snapfs(5)
  *	file: ID		descriptors that share an open file (dup(2))
  *				have the same: the lowest of their numbers
- *	KEY: VALUE		what the kind wants to know, escaped
+ *	KEY: VALUE		what the kind wants to know, escaped; some keys
+ *				may be there more than once
  *
  * All descriptors of one open file repeat its lines.
  */
@@ -49,8 +50,6 @@ add_kv(struct reader *r, const char *key, char *value)
 {
 	if (key[strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0')
 		return lines_fail(r->l, "a bad key `%.32s'", key);
-	if (openfile_get(&r->f, key) != NULL)
-		return lines_fail(r->l, "a second `%.32s'", key);
 	if (!text_unescape(value))
 		return lines_fail(r->l, "badly escaped");
 	return openfile_put(&r->f, key, "%s", value);

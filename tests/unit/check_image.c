@@ -1,0 +1,549 @@
+/*
+ * An image there and back; and damaged in every way that is cheap to think
+ * of: refused each time, with a sentence.
+ */
+#include <check.h>
+
+#include "ctx.h"
+#include "sample.h"
+
+static struct snap_ctx *cx;
+static struct process *p;
+static struct image_tree tree;
+static char name[64];
+static int dir;
+
+static void
+set_up(void)
+{
+	cx = snap_ctx_new(NULL);
+	p = sample_process();
+	ck_assert_int_eq(image_write(cx, p, &tree), 0);
+	strcpy(name, "/tmp/check_image.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(name));
+	dir = open(name, O_RDONLY | O_DIRECTORY);
+	ck_assert_int_ge(dir, 0);
+	sample_dump(p, &tree, dir);
+}
+
+static void
+tear_down(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", name);
+	ck_assert_int_eq(system(command), 0);
+	close(dir);
+	image_tree_free(&tree);
+	process_free(p);
+	snap_ctx_free(cx);
+}
+
+/* Read it, and all of it; the error, with a sentence. */
+static int
+try(struct process **out)
+{
+	struct image_sums *sums;
+	struct process *q;
+	int err;
+
+	snap_clear(cx);
+	err = image_read(cx, dir, &q, &sums);
+	if (err == 0) {
+		err = image_verify(cx, q, sums);
+		image_sums_free(sums);
+		if (err == 0 && out != NULL)
+			*out = q;
+		else
+			process_free(q);
+	}
+	ck_assert_int_le(err, 0);
+	ck_assert((err == 0) == (snap_error(cx)[0] == '\0'));
+	return err;
+}
+
+static void
+expect_error(int err, const char *sentence)
+{
+	int got = try(NULL);
+
+	ck_assert_msg(
+	    got == err, "%d instead of %d: %s", got, err, snap_error(cx));
+	ck_assert_msg(strstr(snap_error(cx), sentence) != NULL,
+	    "no `%s' in: %s", sentence, snap_error(cx));
+}
+
+static void
+expect_same_tree(const struct image_tree *a, const struct image_tree *b)
+{
+	ck_assert_uint_eq(a->n, b->n);
+	for (size_t i = 0; i < a->n; i++) {
+		ck_assert_str_eq(a->v[i].name, b->v[i].name);
+		ck_assert_uint_eq(a->v[i].node.size, b->v[i].node.size);
+		ck_assert_int_eq(a->v[i].source, b->v[i].source);
+		if (a->v[i].text != NULL)
+			ck_assert_msg(memcmp(a->v[i].text, b->v[i].text,
+					  a->v[i].node.size) == 0,
+			    "%s:\n%s\ninstead of\n%s", a->v[i].name,
+			    b->v[i].text, a->v[i].text);
+	}
+}
+
+static void
+expect_same_thread(const struct thread *a, const struct thread *b)
+{
+	ck_assert_mem_eq(&a->regs, &b->regs, sizeof(a->regs));
+	ck_assert_uint_eq(a->xsave_len, b->xsave_len);
+	ck_assert_mem_eq(a->xsave, b->xsave, a->xsave_len);
+	ck_assert_int_eq(a->restart.nr, b->restart.nr);
+	ck_assert_mem_eq(
+	    a->restart.args, b->restart.args, sizeof(a->restart.args));
+	ck_assert_uint_eq(a->restart.left_ns, b->restart.left_ns);
+	ck_assert_str_eq(a->comm, b->comm);
+	ck_assert_uint_eq(a->pending.n, b->pending.n);
+	ck_assert_mem_eq(a->pending.v, b->pending.v, sizeof(siginfo_t));
+	/* numbers in a row, without the pointers between them */
+	ck_assert_mem_eq(&a->altstack_sp, &b->altstack_sp,
+	    offsetof(struct thread, affinity) -
+		offsetof(struct thread, altstack_sp));
+	ck_assert_uint_eq(a->affinity_len, b->affinity_len);
+	ck_assert_mem_eq(a->affinity, b->affinity, a->affinity_len);
+	ck_assert_mem_eq(&a->creds.ruid, &b->creds.ruid, 8 * sizeof(uid_t));
+	ck_assert_uint_eq(a->creds.ngroups, b->creds.ngroups);
+	ck_assert_mem_eq(a->creds.groups, b->creds.groups, 2 * sizeof(gid_t));
+	ck_assert_uint_eq(a->creds.cap_bnd, b->creds.cap_bnd);
+	ck_assert_uint_eq(a->creds.securebits, b->creds.securebits);
+	ck_assert_uint_eq(a->creds.no_new_privs, b->creds.no_new_privs);
+}
+
+/* What a writer and a reader that both forget would not show. */
+static void
+expect_same_process(const struct process *a, const struct process *b)
+{
+	ck_assert_str_eq(a->id, b->id);
+	ck_assert_int_eq(a->time.tv_sec, b->time.tv_sec);
+	ck_assert_int_eq(a->time.tv_nsec, b->time.tv_nsec);
+	ck_assert_str_eq(a->kernel, b->kernel);
+	ck_assert_mem_eq(a->rlimits, b->rlimits, sizeof(a->rlimits));
+	ck_assert_mem_eq(a->actions, b->actions, sizeof(a->actions));
+	ck_assert_mem_eq(a->itimers, b->itimers, sizeof(a->itimers));
+	ck_assert_mem_eq(&a->mm, &b->mm, sizeof(a->mm));
+	ck_assert_uint_eq(a->thp_disable, b->thp_disable);
+	ck_assert_uint_eq(a->child_subreaper, b->child_subreaper);
+	ck_assert_int_eq(a->oom_score_adj, b->oom_score_adj);
+	ck_assert_uint_eq(a->umask, b->umask);
+	ck_assert_uint_eq(a->nthreads, b->nthreads);
+	for (size_t i = 0; i < a->nthreads; i++)
+		expect_same_thread(&a->threads[i], &b->threads[i]);
+	ck_assert_uint_eq(a->ntimers, b->ntimers);
+	ck_assert_int_eq(b->timers[0].id, 0);
+	ck_assert_mem_eq(&a->timers[0], &b->timers[1], sizeof(*a->timers));
+	ck_assert_uint_eq(a->nfiles, b->nfiles);
+	ck_assert_uint_eq(b->fds[0].file, b->fds[1].file);
+	ck_assert_uint_eq(b->fds[1].cloexec, 1);
+	ck_assert_str_eq(a->files[2].target, b->files[2].target);
+	ck_assert_str_eq(a->mapfiles[0].path, b->mapfiles[0].path);
+	ck_assert_uint_eq(a->nruns, b->nruns);
+	ck_assert_uint_eq(b->cmdline_len, 4);
+	ck_assert_str_eq(a->unsupported[0].why, b->unsupported[0].why);
+}
+
+START_TEST(there_and_back)
+{
+	struct image_tree again;
+	struct process *q;
+	char a[64], b[64];
+
+	ck_assert_msg(try(&q) == 0, "%s", snap_error(cx));
+	expect_same_process(p, q);
+	ck_assert_int_eq(image_write(cx, q, &again), 0);
+	expect_same_tree(&tree, &again);
+	for (uint64_t off = 0; off < p->pages_size; off += 4095) {
+		ssize_t n = memory_read(p, a, sizeof(a), off);
+
+		ck_assert_int_gt(n, 0);
+		ck_assert_int_eq(memory_read(q, b, sizeof(b), off), n);
+		ck_assert_mem_eq(a, b, (size_t)n);
+	}
+	ck_assert_int_eq(memory_read(q, a, 1, p->pages_size), 0);
+	image_tree_free(&again);
+	process_free(q);
+}
+END_TEST
+
+/* The order that snap.h promises, and the links between the nodes. */
+START_TEST(shape_of_the_tree)
+{
+	const struct snap_name *top = snap_top_names();
+	uint32_t n = tree.v[0].node.first_child, last = 0;
+
+	ck_assert_str_eq(tree.v[1].name, "checkpoint");
+	ck_assert_str_eq(tree.v[tree.n - 1].name, "xxh128sums");
+	for (; n != 0; n = tree.v[n].node.next, top++) {
+		ck_assert_uint_gt(n, last);
+		ck_assert_str_eq(tree.v[n].name, top->name);
+		ck_assert_int_eq(tree.v[n].node.type, top->type);
+		last = n;
+	}
+	ck_assert_ptr_null(top->name);
+}
+END_TEST
+
+START_TEST(xxhsum_agrees)
+{
+	char command[256];
+
+	if (system("command -v xxhsum >/dev/null") != 0)
+		return;
+	snprintf(command, sizeof(command),
+	    "cd '%s' && xxhsum -c xxh128sums >out 2>&1 && "
+	    "[ $(grep -c OK out) = $(grep -c . xxh128sums) ]",
+	    name);
+	ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+/* ---- damage ---- */
+
+static char *
+slurp(const char *path, size_t *len)
+{
+	struct stat st;
+	char *buf;
+	int fd;
+
+	fd = openat(dir, path, O_RDONLY);
+	ck_assert_int_ge(fd, 0);
+	fstat(fd, &st);
+	*len = (size_t)st.st_size;
+	buf = malloc(*len + 1);
+	ck_assert_int_eq(read(fd, buf, *len), st.st_size);
+	buf[*len] = '\0';
+	close(fd);
+	return buf;
+}
+
+static void
+spit(const char *path, const void *buf, size_t len)
+{
+	int fd = openat(dir, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, buf, len), (ssize_t)len);
+	close(fd);
+}
+
+static void
+expect_refused(const char *path, const char *how)
+{
+	int err = try(NULL);
+
+	ck_assert_msg(err == -EBADMSG || err == -EPROTO, "%s %s: %d %s", path,
+	    how, err, snap_error(cx));
+}
+
+START_TEST(cut_or_flipped)
+{
+	char path[64], *buf;
+	size_t len;
+
+	for (uint32_t i = 1; i < tree.n; i++) {
+		if (tree.v[i].node.type != SNAP_FILE)
+			continue;
+		sample_path(&tree, i, path);
+		buf = slurp(path, &len);
+		for (size_t cut = 0; cut < len; cut += 1 + len / 7) {
+			spit(path, buf, cut);
+			expect_refused(path, "cut");
+		}
+		for (size_t k = 0; k < len * 8; k += 1 + len / 5) {
+			buf[k / 8] ^= (char)(1 << k % 8);
+			spit(path, buf, len);
+			expect_refused(path, "flipped");
+			buf[k / 8] ^= (char)(1 << k % 8);
+		}
+		spit(path, buf, len);
+		free(buf);
+		ck_assert_int_eq(try(NULL), 0);
+	}
+}
+END_TEST
+
+START_TEST(absent)
+{
+	char path[64], away[] = "away";
+
+	for (uint32_t i = 1; i < tree.n; i++) {
+		sample_path(&tree, i, path);
+		ck_assert_int_eq(renameat(dir, path, dir, away), 0);
+		if (strcmp(path, "checkpoint") == 0)
+			expect_error(-ENOENT, "no checkpoint");
+		else
+			expect_refused(path, "absent");
+		ck_assert_int_eq(renameat(dir, away, dir, path), 0);
+	}
+	ck_assert_int_eq(try(NULL), 0);
+}
+END_TEST
+
+/* A FIFO that no one writes, a link to the very file, a directory. */
+START_TEST(of_another_type)
+{
+	char path[64], away[] = "away";
+
+	for (uint32_t i = 1; i < tree.n; i++) {
+		if (tree.v[i].node.type != SNAP_FILE)
+			continue;
+		sample_path(&tree, i, path);
+		ck_assert_int_eq(renameat(dir, path, dir, away), 0);
+		ck_assert_int_eq(mkfifoat(dir, path, 0600), 0);
+		expect_refused(path, "a FIFO");
+		unlinkat(dir, path, 0);
+		ck_assert_int_eq(
+		    symlinkat(strchr(path, '/') ? "../away" : away, dir, path),
+		    0);
+		expect_refused(path, "a link");
+		unlinkat(dir, path, 0);
+		ck_assert_int_eq(mkdirat(dir, path, 0700), 0);
+		expect_refused(path, "a directory");
+		unlinkat(dir, path, AT_REMOVEDIR);
+		ck_assert_int_eq(renameat(dir, away, dir, path), 0);
+	}
+}
+END_TEST
+
+/* ---- what is edited is taken as meant, or refused by line ---- */
+
+static void
+drop_sum(const char *path)
+{
+	char *buf, *line, *end;
+	size_t len;
+
+	buf = slurp("xxh128sums", &len);
+	for (line = buf; *line != '\0'; line = end) {
+		end = strchr(line, '\n') + 1;
+		if (strncmp(line + 34, path, strlen(path)) == 0 &&
+		    line[34 + strlen(path)] == '\n') {
+			memmove(line, end, strlen(end) + 1);
+			end = line;
+		}
+	}
+	spit("xxh128sums", buf, strlen(buf));
+	free(buf);
+}
+
+/* Replace the first `from` by `to`, and take the sum away. */
+static void
+edit(const char *path, const char *from, const char *to)
+{
+	struct text t = { 0 };
+	char *buf, *at;
+	size_t len;
+
+	buf = slurp(path, &len);
+	at = memmem(buf, len, from, strlen(from));
+	ck_assert_msg(at != NULL, "%s: no `%s'", path, from);
+	text_put(&t, buf, (size_t)(at - buf));
+	text_puts(&t, to);
+	at += strlen(from);
+	text_put(&t, at, (size_t)(buf + len - at));
+	spit(path, t.s, t.len);
+	text_fini(&t);
+	free(buf);
+	drop_sum(path);
+}
+
+static const struct {
+	const char *path, *from, *to, *sentence;
+} bad_edits[] = {
+	{ "maps", "00401000 r-xp", "00402800 r-xp", "maps:1:" },
+	{ "maps", "00600000-", "00400000-", "maps:2: starts below" },
+	{ "maps", "rw-p", "rwsp", "maps:2:" },
+	{ "maps", "[vsyscall]\n", "[vsyscall]", "maps:9:" },
+	{ "maps", "7ffd00104000-7ffd00106000", "800000000000-800000002000",
+	    "maps:8: above" },
+	{ "pagemap", "exe 0", "exe 7", "pagemap:3:" },
+	{ "pagemap", "file 1", "file 2", "pagemap:2:" },
+	{ "pagemap", " 1 /dev/zero", " 9 /dev/zero", "no such contents" },
+	{ "pagemap", "vma 400000-401000 file 0", "vma 400000-401000 file -",
+	    "it has a file" },
+	{ "pagemap", "vma 400000-401000 file", "vma 400000-401000 fiel",
+	    "no such kind" },
+	{ "pagemap", "vma 1000000-1010000 anon - 3",
+	    "vma 1000000-1010000 anon - 16", "protection key" },
+	{ "pagemap", "hg,ac", "hg,hg", "bad flags" },
+	{ "pagemap", "hg,ac", "hg,", "bad flags" },
+	{ "pagemap", "vma 1000000-1010000 anon", "vma 1000000-1010000 vdso",
+	    "another name" },
+	{ "pagemap", "run 601000-602000 held 0", "run 5ff000-602000 held 0",
+	    "not inside" },
+	{ "pagemap", "held 4096", "held 8192", "offset should be 4096" },
+	{ "pagemap", "run 1004000-1006000 guard", "run 1003000-1006000 guard",
+	    "below the run" },
+	{ "pagemap", "run 1000000-1004000", "run 1000000-100f000", "pages" },
+	{ "pagemap", "run 1000000-1004000", "run 1000000-1003000", "offset" },
+	{ "status", "pid: 4321\n", "pid: 4322\n", "has pid 4321" },
+	{ "status", "umask: 0027", "umask: 01777", "status:" },
+	{ "status", "umask: 0027\n", "", "no `umask'" },
+	{ "status", "umask: 0027\n", "umask: 0027\numask: 0027\n",
+	    "a second `umask'" },
+	{ "status", "umask:", "unmask:", "unknown key" },
+	{ "status", "nice: -5", "nice: -21", "nice" },
+	{ "status", "nice: -5", "nice: 99999999999999999999", "nice" },
+	{ "status", "thread: 4322", "thread: 4321", "order" },
+	{ "status", "thread: 4321", "thread: 4320", "the leader" },
+	{ "status", "rlimit-fsize: 1 1000", "rlimit-fsize: 2000 1000",
+	    "rlimit" },
+	{ "status", "affinity: a5", "affinity: zz", "not bytes in hex" },
+	{ "status", "groups: 20", "groups: 20 ", "group" },
+	{ "status", "name: \\040w", "name:  \\040\\000", "name" },
+	{ "regs", "thread: 4322", "thread: 4323", "regs:" },
+	{ "regs", "rip: 0x0000000000400011", "rip: 0xffffffff81000000", "rip" },
+	{ "regs", "rip: 0x0000000000400011", "rip: 0x0000800000000000", "rip" },
+	{ "regs", "cs: 0x0000000000000033", "cs: 0x0000000000000010", "cs" },
+	{ "regs", "cs: 0x0000000000000033", "cs: 0x0000000000000023",
+	    "64-bit" },
+	{ "regs", "eflags: 0x0000000000000246", "eflags: 0x0000000000003246",
+	    "eflags" },
+	{ "regs", "ds: 0x0000000000000000", "ds: 0x0000000000000018",
+	    "selector" },
+	{ "regs", "fs_base: 0x0000000001000100", "fs_base: 0xffff888000000000",
+	    "fs_base" },
+	{ "regs", "orig_rax: 0xffffffffffffffff",
+	    "orig_rax: 0x0000000000000001", "orig_rax" },
+	{ "regs", "xsave: 0200 03", "xsave: 0201 03", "not OFFSET" },
+	{ "regs", "xsave: 0200 03000000000000000000000000000000",
+	    "xsave: 0200 03000000000000000100000000000000", "format" },
+	{ "regs", "xsave-length: ", "xsave-length: 9999", "" },
+	{ "regs", "restart-left-ns: 123456789\n", "", "restart" },
+	{ "signals", "action: 2 SIGINT", "action: 65 SIGINT", "signals:1:" },
+	{ "signals", "action: 2 SIGINT", "action: 3 SIGINT", "SIGQUIT" },
+	{ "signals", "action: 2 SIGINT", "action: 9 SIGKILL", "SIGKILL" },
+	{ "signals", "pending: process 40", "pending: process 41", "agree" },
+	{ "signals", "pending: 4322", "pending: 4323", "thread" },
+	{ "timers", "timer: 0", "timer: 8", "order" },
+	{ "timers", "itimer: prof", "itimer: real", "second" },
+	{ "timers", "notify: 4", "notify: 3", "timers:" },
+	{ "timers", "thread: 4322", "thread: 1", "no thread 1" },
+	{ "fdinfo/0", "flags:\t02002", "flags:\t2002", "fdinfo/0:2:" },
+	{ "fdinfo/0", "file: 0", "file: -1", "file" },
+	{ "fdinfo/1", "pos:\t77", "pos:\t78", "says otherwise" },
+	{ "fdinfo/5", "kind: eventfd", "kind: eventd", "kind" },
+	{ "fdinfo/1000", "content: 2", "content: 3", "content" },
+	{ "auxv", "", "x", "auxv" },
+	{ "unsupported", "fd 9: a socket:", "fd 9  a socket ",
+	    "unsupported:1:" },
+};
+
+START_TEST(edited_wrongly)
+{
+	edit(bad_edits[_i].path, bad_edits[_i].from, bad_edits[_i].to);
+	expect_error(-EBADMSG, bad_edits[_i].sentence);
+}
+END_TEST
+
+START_TEST(edited_well)
+{
+	struct process *q;
+
+	edit("environ", "", "NEW=1");
+	edit("status", "umask: 0027", "umask: 0077");
+	unlinkat(dir, "cwd", 0);
+	ck_assert_int_eq(symlinkat("/var", dir, "cwd"), 0);
+	/* one duplicate led elsewhere: from now on a file of its own */
+	unlinkat(dir, "fd/0", 0);
+	ck_assert_int_eq(symlinkat("/dev/zero", dir, "fd/0"), 0);
+	edit("files/2", "memfd's", "the memfd's");
+	ck_assert_msg(try(&q) == 0, "%s", snap_error(cx));
+	ck_assert_uint_eq(q->environ_len, 5);
+	ck_assert_uint_eq(q->umask, 077);
+	ck_assert_str_eq(q->cwd, "/var");
+	ck_assert_uint_eq(q->nfiles, 4);
+	ck_assert_str_eq(q->files[q->fds[0].file].target, "/dev/zero");
+	ck_assert_str_eq(q->files[q->fds[1].file].target, "/dev/null");
+	ck_assert_uint_eq(q->files[q->fds[1].file].id, 1);
+	ck_assert_uint_eq(process_content(q, 2)->size, 17);
+	process_free(q);
+}
+END_TEST
+
+START_TEST(of_another_world)
+{
+	char *buf;
+	size_t len;
+
+	buf = slurp("checkpoint", &len);
+	buf[strlen("snapfs checkpoint ")] = '2';
+	spit("checkpoint", buf, len);
+	expect_error(-EPROTO, "version 2");
+	spit("checkpoint", "something else\n", 15);
+	expect_error(-EBADMSG, "checkpoint:1:");
+	spit("checkpoint", "", 0);
+	expect_error(-EBADMSG, "checkpoint:");
+	ck_assert(!snap_image_is(dir));
+	buf[strlen("snapfs checkpoint ")] = '1';
+	spit("checkpoint", buf, len);
+	ck_assert(snap_image_is(dir));
+	free(buf);
+}
+END_TEST
+
+/* Bytes changed at random behind the checksums' back: no crash. */
+START_TEST(random_edits)
+{
+	static const char *const paths[] = { "maps", "pagemap", "status",
+		"regs", "signals", "timers", "unsupported", "fdinfo/0",
+		"fdinfo/5", "fdinfo/1000", "auxv" };
+	static const char bytes[] = "0159afx-:,. \n\t\\\0\377 ";
+	char *buf, *copy;
+	size_t len;
+
+	srand(4711);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		drop_sum(paths[i]);
+		buf = slurp(paths[i], &len);
+		copy = malloc(len);
+		for (int round = 0; round < 300; round++) {
+			memcpy(copy, buf, len);
+			for (int k = rand() % 3; k >= 0; k--)
+				copy[(size_t)rand() % len] =
+				    bytes[(size_t)rand() % sizeof(bytes)];
+			spit(paths[i], copy, len);
+			try(NULL);
+		}
+		spit(paths[i], buf, len);
+		free(copy);
+		free(buf);
+	}
+	ck_assert_int_eq(try(NULL), 0);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("image");
+	TCase *t = tcase_create("image");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, there_and_back);
+	tcase_add_test(t, shape_of_the_tree);
+	tcase_add_test(t, xxhsum_agrees);
+	tcase_add_test(t, cut_or_flipped);
+	tcase_add_test(t, absent);
+	tcase_add_test(t, of_another_type);
+	tcase_add_loop_test(
+	    t, edited_wrongly, 0, sizeof(bad_edits) / sizeof(bad_edits[0]));
+	tcase_add_test(t, edited_well);
+	tcase_add_test(t, of_another_world);
+	tcase_add_test(t, random_edits);
+	suite_add_tcase(s, t);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed != 0;
+}
