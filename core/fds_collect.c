@@ -383,6 +383,9 @@ run_kind(struct walk *w, const struct fd_probe *q, struct openfile *f, int fuse)
 	if (fuse == 2)
 		return snap_fail(
 		    w->cx, -ENOTSUP, "a file of this very file system");
+	if (f->pos > INT64_MAX)
+		return snap_fail(
+		    w->cx, -ENOTSUP, "its position is %lld", (long long)f->pos);
 	err = kind->collect(w->cx, q, w->p, f);
 	if (err == 0)
 		err = fdlock_collect(w->cx, q, f);

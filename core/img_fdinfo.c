@@ -45,11 +45,25 @@ struct reader {
 	unsigned seen;
 };
 
+/* One line for each lock, watch or packet. */
+static bool
+may_repeat(const char *key)
+{
+	static const char *const keys[] = { "lock", "tfd", "watch", "packet" };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (strcmp(key, keys[i]) == 0)
+			return true;
+	return false;
+}
+
 static int
 add_kv(struct reader *r, const char *key, char *value)
 {
 	if (key[strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0')
 		return lines_fail(r->l, "a bad key `%.32s'", key);
+	if (!may_repeat(key) && openfile_get(&r->f, key) != NULL)
+		return lines_fail(r->l, "a second `%.32s'", key);
 	if (!text_unescape(value))
 		return lines_fail(r->l, "badly escaped");
 	return openfile_put(&r->f, key, "%s", value);

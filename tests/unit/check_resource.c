@@ -31,6 +31,7 @@
 #include "ctx.h"
 #include "fdkv.h"
 #include "fdlock.h"
+#include "img.h"
 #include "process.h"
 #include "resource.h"
 
@@ -115,6 +116,40 @@ end(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
+/* As an image has it: everything through the text of fdinfo/N, and back. */
+static void
+through_text(struct snap_ctx *cx, struct process *p)
+{
+	struct process *q = process_new(), t;
+
+	for (size_t i = 0; i < p->nfds; i++) {
+		const struct fdent *e = &p->fds[i];
+		struct text text = { 0 };
+		struct lines l;
+		size_t len;
+		char *s;
+
+		img_fdinfo_write(&text, p, e);
+		s = text_take(&text, &len);
+		lines_init(&l, cx, "fdinfo", s, len);
+		ck_assert_msg(img_fdinfo_read(
+				  &l, q, e->fd, p->files[e->file].target) == 0,
+		    "%s", snap_error(cx));
+		free(s);
+	}
+	ck_assert_int_eq(img_fdinfo_finish(cx, q), 0);
+	ck_assert_uint_eq(p->nfiles, q->nfiles);
+	ck_assert_uint_eq(p->nfds, q->nfds);
+	for (size_t i = 0; i < p->nfds; i++)
+		ck_assert_uint_eq(p->fds[i].file, q->fds[i].file);
+	t = *p;
+	p->files = q->files;
+	p->fds = q->fds;
+	q->files = t.files;
+	q->fds = t.fds;
+	process_free(q);
+}
+
 static struct process *
 collect(void (*prepare)(void))
 {
@@ -128,6 +163,7 @@ collect(void (*prepare)(void))
 	err = fds_collect(cx, pid, p);
 	ck_assert_msg(err == 0, "collect: %d %s", err, snap_error(cx));
 	end(pid);
+	through_text(cx, p);
 	err = fds_check(cx, p);
 	ck_assert_msg(err == 0, "check: %d %s", err, snap_error(cx));
 	snap_ctx_free(cx);
