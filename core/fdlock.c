@@ -192,38 +192,22 @@ int
 fdowner_collect(
     struct snap_ctx *cx, const struct fd_probe *q, struct openfile *f)
 {
-	struct f_owner_ex own = { .pid = 0 };
-	int fd, sig;
-	bool self;
+	const struct f_owner_ex *own = &q->owner;
+	bool group = own->type == F_OWNER_PGRP;
 
-	/* Regular files send signals for leases only. */
-	if ((S_ISREG(q->st.st_mode) && strstr(q->fdinfo, "LEASE") == NULL) ||
-	    (q->flags & O_PATH) != 0)
-		return 0;
-	fd = resource_getfd(cx, q);
-	if (fd < 0)
-		return fd;
-	sig = fcntl(fd, F_GETSIG);
-	if (fcntl(fd, F_GETOWN_EX, &own) != 0)
-		own.pid = 0;
-	close(fd);
-	if (own.pid != 0) {
-		self = own.pid ==
-		       (own.type == F_OWNER_PGRP ? q->p->pgid : q->p->pid);
-		if (!self)
-			return snap_fail(cx, -ENOTSUP,
-			    "its signals go to %s %d, which is not restored",
-			    own.type == F_OWNER_PGRP  ? "process group"
-			    : own.type == F_OWNER_TID ? "thread"
-						      : "process",
-			    (int)own.pid);
-		if (openfile_put(f, "owner", "%s self",
-			own.type == F_OWNER_PGRP  ? "pgrp"
-			: own.type == F_OWNER_TID ? "tid"
-						  : "pid") != 0)
-			return -ENOMEM;
-	}
-	return sig > 0 ? openfile_put(f, "signal", "%d", sig) : 0;
+	if (own->pid != 0 && own->pid != (group ? q->p->pgid : q->p->pid))
+		return snap_fail(cx, -ENOTSUP,
+		    "its signals go to %s %d, which is not restored",
+		    group		       ? "process group"
+		    : own->type == F_OWNER_TID ? "thread"
+					       : "process",
+		    (int)own->pid);
+	if (own->pid != 0 && openfile_put(f, "owner", "%s self",
+				 group			    ? "pgrp"
+				 : own->type == F_OWNER_TID ? "tid"
+							    : "pid") != 0)
+		return -ENOMEM;
+	return q->sig > 0 ? openfile_put(f, "signal", "%d", q->sig) : 0;
 }
 
 static bool

@@ -32,6 +32,9 @@ struct entry {
 	uint32_t same; /* index of the first descriptor of this open file */
 	bool reader, writer; /* of its inode, see struct fd_probe */
 	uint32_t group_flags;
+	uint64_t number; /* of an eventfd: tells it from others */
+	struct f_owner_ex owner;
+	int sig;
 	uint32_t file;
 };
 
@@ -108,32 +111,35 @@ walk_init(struct walk *w)
 
 /* ---- one descriptor ---- */
 
+/* A fdinfo file is shown whole: a short read is the end. */
 static int
 read_info(struct walk *w, const char *name)
 {
 	int fd = openat(w->infodir, name, O_RDONLY | O_CLOEXEC);
-	size_t n = 0;
+	size_t n = 0, room;
 	ssize_t got;
+	char *b;
 	int err = 0;
 
 	if (fd < 0)
 		return -errno;
-	while ((got = read(fd, w->buf + n, w->bufsize - n - 1)) != 0) {
+	for (;;) {
+		room = w->bufsize - n - 1;
+		got = read(fd, w->buf + n, room);
 		if (got < 0) {
 			err = -errno;
 			break;
 		}
 		n += (size_t)got;
-		if (w->bufsize - n < 1024) {
-			char *b = realloc(w->buf, w->bufsize * 2);
-
-			if (b == NULL) {
-				err = -ENOMEM;
-				break;
-			}
-			w->buf = b;
-			w->bufsize *= 2;
+		if ((size_t)got < room)
+			break;
+		b = realloc(w->buf, w->bufsize * 2);
+		if (b == NULL) {
+			err = -ENOMEM;
+			break;
 		}
+		w->buf = b;
+		w->bufsize *= 2;
 	}
 	close(fd);
 	w->buf[n] = '\0';
@@ -145,12 +151,12 @@ read_info(struct walk *w, const char *name)
  * network file systems), what the kernel remembers is enough.
  */
 static int
-stat_object(int dir, const char *name, struct stat *st)
+stat_object(int fd, struct stat *st)
 {
 	struct statx x;
 
-	if (statx(dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
-		STATX_BASIC_STATS, &x) != 0)
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS,
+		&x) != 0)
 		return -errno;
 	memset(st, 0, sizeof(*st));
 	st->st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
@@ -167,6 +173,26 @@ stat_object(int dir, const char *name, struct stat *st)
 	return 0;
 }
 
+/* What can be asked of a duplicate of the descriptor, and nowhere else. */
+static int
+ask_duplicate(struct walk *w, struct entry *e)
+{
+	int fd = (int)syscall(SYS_pidfd_getfd, w->pidfd, e->fd, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	err = stat_object(fd, &e->st);
+	/* Regular files send signals for leases only. */
+	if ((e->flags & O_PATH) == 0 &&
+	    (!S_ISREG(e->st.st_mode) || strstr(e->fdinfo, "LEASE") != NULL)) {
+		e->sig = fcntl(fd, F_GETSIG);
+		if (fcntl(fd, F_GETOWN_EX, &e->owner) != 0)
+			e->owner.pid = 0;
+	}
+	close(fd);
+	return err;
+}
+
 static int
 add_entry(struct walk *w, const char *name, int fd)
 {
@@ -180,9 +206,6 @@ add_entry(struct walk *w, const char *name, int fd)
 	if (e == NULL)
 		return -ENOMEM;
 	e->fd = fd;
-	err = stat_object(w->fddir, name, &e->st);
-	if (err != 0)
-		return err;
 	len = readlinkat(w->fddir, name, target, sizeof(target) - 1);
 	if (len < 0)
 		return -errno;
@@ -192,11 +215,15 @@ add_entry(struct walk *w, const char *name, int fd)
 		return err;
 	if (!proc_field_u64(w->buf, "flags", 8, &flags))
 		return -EPROTO;
+	if (!proc_field_u64(w->buf, "eventfd-id", 10, &e->number))
+		e->number = 0;
 	e->cloexec = (flags & O_CLOEXEC) != 0;
 	e->flags = (uint32_t)flags & ~(uint32_t)O_CLOEXEC;
 	e->target = strdup(target);
 	e->fdinfo = strdup(w->buf);
-	return e->target == NULL || e->fdinfo == NULL ? -ENOMEM : 0;
+	if (e->target == NULL || e->fdinfo == NULL)
+		return -ENOMEM;
+	return ask_duplicate(w, e);
 }
 
 static int
@@ -258,6 +285,8 @@ by_file(struct walk *w, const struct entry *x, const struct entry *y)
 
 	if (x->flags != y->flags)
 		return x->flags < y->flags ? -1 : 1;
+	if (x->number != y->number)
+		return x->number < y->number ? -1 : 1;
 	c = syscall(SYS_kcmp, w->pid, w->pid, KCMP_FILE, x->fd, y->fd);
 	if (c < 0 || c > 2) {
 		w->error = c < 0 ? -errno : -EPROTO;
@@ -448,6 +477,8 @@ collect_file(struct walk *w, struct entry *e)
 		.reader = e->reader,
 		.writer = e->writer,
 		.group_flags = e->group_flags,
+		.owner = e->owner,
+		.sig = e->sig,
 		.fuse = fuse != 0,
 		.root = w->root >= 0 ? w->root : AT_FDCWD,
 		.p = w->p,

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -40,43 +41,65 @@ slot_of(const char *begin, const char *line, unsigned tfd)
 	return n;
 }
 
-/* tfd:        4 events:       19 data:                4  pos:0 ino:2e22 sdev:f */
+/* The blanks that pad the columns, then a number. */
+static bool
+column(const char **s, const char *name, int base, uint64_t max, uint64_t *v)
+{
+	*s += strspn(*s, " \t");
+	if (!kv_scan_text(s, name))
+		return false;
+	*s += strspn(*s, " ");
+	return kv_scan_u64(s, base, max, v);
+}
+
+/*
+ * tfd:        4 events:       19 data:                4  pos:0 ino:2e22 sdev:f
+ *
+ * `seen` has a bit for each number that was there before: rarely any, so that
+ * counting them is rare too.
+ */
 static int
 watch_line(struct snap_ctx *cx, const struct fd_probe *q, const char *line,
-    struct openfile *f)
+    uint64_t *seen, struct openfile *f)
 {
 	struct kcmp_epoll_slot slot = { .efd = (unsigned)q->fd };
-	unsigned long long data;
-	unsigned tfd, events;
+	uint64_t tfd, events, data, bit;
+	const char *s = line;
 
-	if (sscanf(line, "tfd: %u events: %x data: %llx", &tfd, &events,
-		&data) != 3 ||
-	    tfd >= MAX_FD)
+	if (!column(&s, "tfd:", 10, MAX_FD - 1, &tfd) ||
+	    !column(&s, "events:", 16, UINT32_MAX, &events) ||
+	    !column(&s, "data:", 16, UINT64_MAX, &data))
 		return snap_fail(
 		    cx, -ENOTSUP, "an epoll whose watches are not known");
-	slot.tfd = tfd;
-	slot.toff = slot_of(q->fdinfo, line, tfd);
+	bit = 1ull << tfd % 64;
+	slot.tfd = (unsigned)tfd;
+	if ((seen[tfd / 64] & bit) != 0)
+		slot.toff = slot_of(q->fdinfo, line, (unsigned)tfd);
+	seen[tfd / 64] |= bit;
 	if (syscall(SYS_kcmp, q->pid, q->pid, KCMP_EPOLL_TFD, tfd, &slot) != 0)
 		return snap_fail(cx, -ENOTSUP,
-		    "an epoll that watches a file added as descriptor %u, "
+		    "an epoll that watches a file added as descriptor %llu, "
 		    "which is closed or another file now",
-		    tfd);
-	return openfile_put(
-	    f, "tfd", "%u events %x data %llx", tfd, events, data);
+		    (unsigned long long)tfd);
+	return openfile_put(f, "tfd", "%llu events %llx data %llx",
+	    (unsigned long long)tfd, (unsigned long long)events,
+	    (unsigned long long)data);
 }
 
 static int
 epoll_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
     struct openfile *f)
 {
+	uint64_t *seen = calloc(MAX_FD / 64, sizeof(*seen));
 	const char *s = q->fdinfo;
-	int err = 0;
+	int err = seen == NULL ? -ENOMEM : 0;
 
 	(void)p;
 	while (err == 0 && (s = strstr(s, "\ntfd:")) != NULL) {
 		s++;
-		err = watch_line(cx, q, s, f);
+		err = watch_line(cx, q, s, seen, f);
 	}
+	free(seen);
 	return err;
 }
 

@@ -8,6 +8,7 @@
 #ifndef RESOURCE_H
 #define RESOURCE_H
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 
@@ -25,8 +26,10 @@ struct fd_probe {
 	const char *fdinfo; /* the text of /proc/PID/fdinfo/N */
 	uint32_t flags;	    /* O_*, as fdinfo has them, without O_CLOEXEC */
 	/* Of this very inode, among all descriptors of the process: */
-	bool reader, writer;  /* is there one that reads, one that writes */
-	uint32_t group_flags; /* the flags of all of them */
+	bool reader, writer;	 /* is there one that reads, one that writes */
+	uint32_t group_flags;	 /* the flags of all of them */
+	struct f_owner_ex owner; /* F_GETOWN_EX, pid 0: none */
+	int sig;		 /* F_GETSIG, 0: SIGIO */
 	bool fuse; /* on a FUSE mount: its server may not answer, or be us */
 	int root;  /* where its paths begin, or AT_FDCWD */
 	const struct process *p;

@@ -1,0 +1,105 @@
+/*
+ * plan.h - what has to be done to make a process again, as an ordered array
+ * of operations, computed from its image.  Pure: nothing is opened, mapped or
+ * asked here, so that a plan can be printed, compared and tested.
+ */
+#ifndef PLAN_H
+#define PLAN_H
+
+#include "layout.h"
+#include "process.h"
+#include "restorer/restorer.h"
+
+struct snap_ctx;
+
+/* What a plan has to know of where it will be carried out. */
+struct host {
+	struct range vvar, vvar_vclock, vdso; /* ours */
+	struct creds creds;		      /* ours; groups are borrowed */
+	uint64_t lent_caps; /* of these, what we must not pass on */
+	struct {
+		uint64_t cur, max;
+	} rlimits[PROCESS_NRLIMITS];
+	bool new_pid;
+	bool environ_edited; /* p->environ is to replace what memory has */
+	int fd_first;	     /* descriptors from here up are ours */
+	int pages_fd, exe_fd;
+	const int *file_fds; /* for each of p->mapfiles; -1: not needed */
+};
+
+/* Something that must outlive the great unmapping, at `off` in the area. */
+struct moved {
+	struct range from; /* where it is, or empty: shared memory to be made */
+	uint64_t off, len;
+	int file; /* of shared memory: index into mapfiles */
+};
+
+struct plan {
+	struct moved *moved;
+	size_t nmoved;
+	uint64_t stacks_off; /* LANE_STACK for each lane */
+	uint64_t data_off;
+	uint8_t *data;
+	size_t ndata;
+	size_t *relocs; /* 8-byte words in data that are area offsets */
+	size_t nrelocs;
+	struct op *ops;
+	size_t nops;
+	struct lane *lanes;
+	size_t nlanes;
+	char *text; /* what the operations are about */
+	size_t ntext;
+
+	uint32_t what; /* of the operations being added */
+	struct op spare;
+	bool failed; /* memory ran out */
+};
+
+int plan_make(struct snap_ctx *cx, const struct process *p,
+    const struct host *h, struct plan **out);
+void plan_free(struct plan *pl);
+
+/* The plan as text, an operation a line; to be freed.  NULL: no memory. */
+char *plan_print(const struct plan *pl);
+const char *plan_op_name(const struct op *op);
+
+/*
+ * Does `v` map shared memory that has no file, which the agent makes and fills
+ * in the area?  (If not, shared memory is mapped from a descriptor.)
+ */
+bool plan_is_anonymous_object(const struct vma *v);
+
+/* ---- for the parts that add operations ---- */
+
+/* What the operations added from now on are about: "maps:14". */
+void plan_what(struct plan *pl, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Never NULL: when memory ran out it is a spare one. */
+struct op *plan_op(struct plan *pl, enum op_kind kind, enum op_check check,
+    int nr, const uint64_t args[6]);
+/* The offset in the area of a copy of `len` bytes; 16-aligned. */
+uint64_t plan_data(struct plan *pl, const void *bytes, size_t len);
+/* The 8 bytes at this offset in the area are themselves such an offset. */
+void plan_reloc(struct plan *pl, uint64_t off);
+
+#define PLAN_CALL(pl, check, nr, ...) \
+	plan_op(pl, OP_CALL, check, nr, (const uint64_t[6]){ __VA_ARGS__ })
+
+int plan_moved(struct snap_ctx *cx, struct plan *pl, const struct process *p,
+    const struct host *h);
+int plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
+    const struct host *h);
+void plan_memory_late(struct plan *pl, const struct process *p);
+void plan_process(
+    struct plan *pl, const struct process *p, const struct host *h);
+void plan_clones(
+    struct plan *pl, const struct process *p, const struct host *h);
+void plan_process_late(
+    struct plan *pl, const struct process *p, const struct host *h);
+void plan_thread(struct plan *pl, const struct process *p, size_t lane,
+    const struct host *h);
+void plan_creds(
+    struct plan *pl, const struct creds *want, const struct host *h);
+void plan_epilogue(struct plan *pl, const struct process *p);
+
+#endif

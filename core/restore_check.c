@@ -1,0 +1,221 @@
+/*
+ * restore_check.c - can this image come to life here: its CPU's state, its
+ * vDSO, what was edited in it.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "fileid.h"
+#include "proc.h"
+#include "proc_parse.h"
+#include "restore.h"
+
+#define USER_CS 0x33
+#define USER_SS 0x2b
+#define MAX_ENVIRON (32u << 20)
+
+/* ---- us ---- */
+
+static int
+own_creds(struct restore *r)
+{
+	struct proc_status st;
+	char *text;
+	int err;
+
+	err = proc_read(r->cx, getpid(), "status", &text, NULL);
+	if (err < 0)
+		return err;
+	err = proc_parse_status(text, &st);
+	free(text);
+	if (err < 0)
+		return snap_fail(r->cx, err, "/proc/self/status is unreadable");
+	r->host.creds = st.creds;
+	r->host.creds.securebits = (uint32_t)prctl(PR_GET_SECUREBITS);
+	return 0;
+}
+
+static int
+own_limits(struct restore *r)
+{
+	struct rlimit64 l;
+
+	for (int i = 0; i < PROCESS_NRLIMITS; i++) {
+		if (prlimit64(0, i, NULL, &l) < 0)
+			return snap_fail(
+			    r->cx, -errno, "getrlimit: %s", strerror(errno));
+		r->host.rlimits[i].cur = l.rlim_cur;
+		r->host.rlimits[i].max = l.rlim_max;
+	}
+	/* Descriptors are kept above those of the image meanwhile. */
+	l.rlim_cur = l.rlim_max = r->host.rlimits[RLIMIT_NOFILE].max;
+	(void)prlimit64(0, RLIMIT_NOFILE, &l, NULL);
+	return 0;
+}
+
+/* ---- the CPU ---- */
+
+static uint64_t
+own_xfeatures(void)
+{
+	unsigned a, b, c, d;
+	uint32_t lo, hi;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return 3; /* x87, SSE */
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static int
+check_cpu(struct restore *r)
+{
+	uint64_t missing = r->p->xfeatures & ~own_xfeatures();
+
+	if (missing != 0)
+		return snap_fail(r->cx, -ENOTSUP,
+		    "this CPU, or kernel, lacks register state that the "
+		    "process uses (xsave features %#" PRIx64 ")",
+		    missing);
+	for (size_t i = 0; i < r->p->nthreads; i++) {
+		const struct thread *t = &r->p->threads[i];
+
+		if (t->regs.cs != USER_CS || t->regs.ss != USER_SS)
+			return snap_fail(r->cx, -ENOTSUP,
+			    "thread %d runs 32-bit code, which is not "
+			    "supported",
+			    (int)t->tid);
+	}
+	return 0;
+}
+
+static int
+check_vdso(struct restore *r)
+{
+	const struct range *d = &r->self.vdso;
+	char id[2 * FILEID_BUILD_ID_MAX + 1] = "";
+
+	if (r->p->vdso[0] == '\0')
+		return 0;
+	if (d->end > d->start)
+		fileid_build_id_mem(
+		    (const void *)d->start, d->end - d->start, id);
+	if (strcmp(id, r->p->vdso) != 0)
+		return snap_fail(r->cx, -ENOTSUP,
+		    "the vDSO of the image (kernel %s) is not this kernel's: "
+		    "restore on the kernel that it was taken on",
+		    r->p->kernel == NULL ? "unknown" : r->p->kernel);
+	return 0;
+}
+
+/* ---- what was edited ---- */
+
+/* Bytes of the image's memory; false where they are not all in `pages`. */
+static bool
+image_memory(const struct process *p, uint64_t at, uint8_t *buf, size_t len)
+{
+	for (size_t i = 0; i < p->nruns && len > 0; i++) {
+		const struct run *run = &p->runs[i];
+		size_t n;
+
+		if (run->kind != RUN_HELD || at < run->start || at >= run->end)
+			continue;
+		n = run->end - at < len ? run->end - at : len;
+		if (pread(p->pages_fd, buf, n,
+			(off_t)(run->offset + (at - run->start))) != (ssize_t)n)
+			return false;
+		at += n;
+		buf += n;
+		len -= n;
+	}
+	return len == 0;
+}
+
+static int
+check_environ(struct restore *r)
+{
+	const struct process *p = r->p;
+	uint64_t room = p->mm.env_end - p->mm.env_start;
+	uint8_t *have;
+	bool known;
+
+	if (p->mm.env_end < p->mm.env_start || room > MAX_ENVIRON)
+		return 0;
+	have = malloc(room + 1);
+	if (have == NULL)
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	known = image_memory(p, p->mm.env_start, have, room);
+	r->host.environ_edited =
+	    known &&
+	    (room != p->environ_len || memcmp(have, p->environ, room) != 0);
+	free(have);
+	if (r->host.environ_edited && p->environ_len > room)
+		return snap_fail(r->cx, -E2BIG,
+		    "environ: the new environment has %zu bytes, and there is "
+		    "room for %" PRIu64,
+		    p->environ_len, room);
+	return 0;
+}
+
+/* ---- what is left out ---- */
+
+static void
+note_rights(struct restore *r)
+{
+	uint64_t may = r->host.creds.cap_prm & ~r->opt->lent_caps;
+	uint64_t lost = 0;
+
+	for (size_t i = 0; i < r->p->nthreads; i++)
+		lost |= r->p->threads[i].creds.cap_prm & ~may;
+	if (lost != 0)
+		restore_note(r, "capabilities that you lack: %#" PRIx64, lost);
+}
+
+static void
+note_absent(struct restore *r)
+{
+	for (size_t i = 0; i < r->p->nunsupported; i++)
+		restore_note(r, "without %s", r->p->unsupported[i].what);
+	if (r->p->sid != r->p->pid && !r->opt->new_pid)
+		restore_note(r,
+		    "it leads a session of its own (it was in session %d)",
+		    (int)r->p->sid);
+}
+
+int
+restore_check(struct restore *r)
+{
+	int err;
+
+	if (r->p->nthreads == 0 || r->p->threads[0].tid != r->p->pid)
+		return snap_fail(r->cx, -EBADMSG,
+		    "regs: the first thread is not %d", (int)r->p->pid);
+	err = layout_self(r->cx, &r->self);
+	if (err == 0)
+		err = own_creds(r);
+	if (err == 0)
+		err = own_limits(r);
+	if (err == 0)
+		err = check_cpu(r);
+	if (err == 0)
+		err = check_vdso(r);
+	if (err == 0)
+		err = check_environ(r);
+	if (err < 0)
+		return err;
+	r->host.vdso = r->self.vdso;
+	r->host.vvar = r->self.vvar;
+	r->host.vvar_vclock = r->self.vvar_vclock;
+	r->host.lent_caps = r->opt->lent_caps;
+	r->host.new_pid = r->opt->new_pid;
+	note_rights(r);
+	note_absent(r);
+	return 0;
+}

@@ -1,0 +1,243 @@
+/*
+ * restore_child.c - what the new process does in ordinary C: what needs
+ * paths, or libc, or the agent's memory.  The rest is in the plan.
+ *
+ * Every signal is blocked from birth.  Whatever fails is said through the
+ * area, and the process ends; nobody else has seen it by then.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rseq.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/rseq.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "resource.h"
+#include "restore.h"
+
+static void __attribute__((noreturn)) give_up(struct restore *r, int err)
+{
+	struct area *a = r->area;
+
+	snprintf(a->text, sizeof(a->text), "%s", snap_error(r->cx));
+	__atomic_store_n(&a->error, err < 0 ? err : -EIO, __ATOMIC_RELEASE);
+	_exit(1);
+}
+
+static void
+note(struct restore *r, const char *fmt, ...)
+{
+	struct area *a = r->area;
+	size_t n = strlen(a->note);
+	va_list ap;
+
+	if (n > 0 && n + 2 < sizeof(a->note)) {
+		memcpy(a->note + n, "; ", 3);
+		n += 2;
+	}
+	va_start(ap, fmt);
+	vsnprintf(a->note + n, sizeof(a->note) - n, fmt, ap);
+	va_end(ap);
+}
+
+/* Where its numbers are in no one's way; p's own descriptors follow. */
+static int
+move_kept(struct restore *r)
+{
+	struct process *p = r->p;
+
+	for (size_t i = 0; i < r->nkept; i++) {
+		int to = r->host.fd_first + (int)i;
+
+		if (r->kept[i].fd >= 0 &&
+		    dup3(r->kept[i].fd, to, O_CLOEXEC) < 0)
+			return snap_fail(r->cx, -EMFILE,
+			    "descriptor %d: %s (the limit of open files is too "
+			    "low)",
+			    to, strerror(errno));
+	}
+	p->pages_fd = r->host.pages_fd;
+	for (size_t i = 0; i < p->ncontents; i++)
+		p->contents[i].fd = r->content_fds[i];
+	return 0;
+}
+
+/* What is both open and mapped: open it once more for the mapping. */
+static int
+open_same(struct restore *r)
+{
+	for (size_t i = 0; i < r->nkept; i++) {
+		const struct kept *k = &r->kept[i];
+		char name[64];
+		int fd, to = r->host.fd_first + (int)i;
+
+		if (k->fd >= 0)
+			continue;
+		snprintf(name, sizeof(name), "/proc/self/fd/%u",
+		    r->p->files[k->file].id);
+		fd = open(name, k->writable ? O_RDWR : O_RDONLY);
+		if (fd < 0 || dup3(fd, to, O_CLOEXEC) < 0)
+			return snap_fail(r->cx, -errno,
+			    "fd %u, which is also mapped: %s",
+			    r->p->files[k->file].id, strerror(errno));
+		close(fd);
+	}
+	return 0;
+}
+
+static int
+open_descriptors(struct restore *r)
+{
+	struct fd_restore f = {
+		.p = r->p,
+		.tty = r->tty_fd,
+		.base = r->fd_base,
+		.note = r->area->note,
+	};
+	int err;
+
+	err = move_kept(r);
+	if (err == 0)
+		err = fds_restore(r->cx, &f);
+	if (err == 0)
+		err = open_same(r);
+	return err;
+}
+
+/* The terminal becomes ours only if it is nobody's. */
+static void
+take_terminal(struct restore *r)
+{
+	if (r->p->tty == 0)
+		return;
+	if (r->tty_fd < 0 || ioctl(r->tty_fd, TIOCSCTTY, 0) < 0)
+		note(r, "it has no controlling terminal");
+}
+
+static void
+write_proc(struct restore *r, const char *name, const char *fmt, long value)
+{
+	char path[64], text[32];
+	int fd, n, ok;
+
+	snprintf(path, sizeof(path), "/proc/self/%s", name);
+	n = snprintf(text, sizeof(text), fmt, value);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	ok = fd >= 0 && write(fd, text, (size_t)n) == n;
+	if (!ok)
+		note(r, "%s could not be set to %s: %s", name, text,
+		    strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static long
+read_proc(const char *name, int base)
+{
+	char path[64], text[32];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/%s", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+	}
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+	return strtol(text, NULL, base);
+}
+
+static void
+set_proc_files(struct restore *r)
+{
+	const struct process *p = r->p;
+
+	if (read_proc("oom_score_adj", 10) != p->oom_score_adj)
+		write_proc(r, "oom_score_adj", "%ld", p->oom_score_adj);
+	if (read_proc("coredump_filter", 16) != (long)p->coredump_filter)
+		write_proc(
+		    r, "coredump_filter", "%#lx", (long)p->coredump_filter);
+}
+
+/* Descriptors first: their paths are those of the root we still have. */
+static int
+stand(struct restore *r)
+{
+	if (r->root_fd >= 0 && (fchdir(r->root_fd) < 0 || chroot(".") < 0))
+		return snap_fail(
+		    r->cx, -errno, "root: %s: %s", r->p->root, strerror(errno));
+	if (fchdir(r->cwd_fd) < 0)
+		return snap_fail(
+		    r->cx, -errno, "cwd: %s: %s", r->p->cwd, strerror(errno));
+	umask(r->p->umask);
+	return 0;
+}
+
+/*
+ * Our libc's registration must go before its memory does.  How long it is,
+ * libc does not tell exactly, and the kernel wants to know.
+ */
+static int
+forget_rseq(struct restore *r)
+{
+	uintptr_t at = (uintptr_t)__builtin_thread_pointer();
+
+	if (__rseq_size == 0)
+		return 0;
+	at += (uintptr_t)__rseq_offset;
+	for (unsigned len = 32; len <= 1024; len += 32)
+		if (syscall(
+			SYS_rseq, at, len, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) == 0)
+			return 0;
+	return snap_fail(r->cx, -ENOTSUP,
+	    "the C library's rseq area cannot be unregistered: %s",
+	    strerror(errno));
+}
+
+static void __attribute__((noreturn)) enter(struct restore *r)
+{
+	uint64_t stack = (uint64_t)r->map + r->plan->stacks_off + LANE_STACK;
+
+	__asm__ volatile("mov %0, %%rsp\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "call *%1\n\t"
+			 "hlt"
+			 :
+			 : "r"(stack), "r"(r->entry), "D"(r->area), "S"(0ul)
+			 : "memory");
+	__builtin_unreachable();
+}
+
+void
+restore_child(struct restore *r)
+{
+	char go;
+	int err = 0;
+
+	/* Not one instruction beyond this unless the agent is our tracer. */
+	if (read(r->go[0], &go, 1) != 1)
+		_exit(1);
+	if (setsid() < 0)
+		err = snap_fail(r->cx, -errno, "setsid: %s", strerror(errno));
+	set_proc_files(r);
+	if (err == 0)
+		err = open_descriptors(r);
+	take_terminal(r);
+	if (err == 0)
+		err = stand(r);
+	if (err == 0)
+		err = forget_rseq(r);
+	if (err < 0)
+		give_up(r, err);
+	enter(r);
+}

@@ -1,0 +1,298 @@
+/*
+ * restore_files.c - open, as whoever asked for the restore, what the new
+ * process will map, run and stand in.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "contents.h"
+#include "ctx.h"
+#include "fileid.h"
+#include "resource.h"
+#include "restore.h"
+
+/* Takes over fd.  The index, or -ENOMEM. */
+static int
+keep(struct restore *r, int fd)
+{
+	struct kept *k = process_grow(&r->kept, &r->nkept, sizeof(*k));
+
+	if (k == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	}
+	k->fd = fd;
+	k->file = -1;
+	return (int)r->nkept - 1;
+}
+
+static int
+keep_dup(struct restore *r, int fd, const char *what)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (copy < 0)
+		return snap_fail(
+		    r->cx, -errno, "%s: %s", what, strerror(errno));
+	return keep(r, copy);
+}
+
+/* ---- mapped files ---- */
+
+struct use {
+	bool mapped, written, shared;
+};
+
+static struct use
+use_of(const struct process *p, int file)
+{
+	struct use u = { false, false, false };
+
+	for (size_t i = 0; i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+
+		if (v->file != file || plan_is_anonymous_object(v))
+			continue;
+		u.mapped = true;
+		u.shared |= v->shared;
+		u.written |= v->shared && v->prot & PROT_WRITE;
+	}
+	return u;
+}
+
+static int
+reopen_readonly(int fd)
+{
+	char name[64];
+	int ro;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	ro = open(name, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	return ro;
+}
+
+/*
+ * A file of our own with the saved bytes.  Where it is not to be written, no
+ * descriptor that could write is left: it may be the executable.
+ */
+static int
+open_saved(struct restore *r, const struct mapfile *f, struct use u)
+{
+	const struct content *c = process_content(r->p, f->content);
+	const char *base = strrchr(f->path, '/');
+	int fd, err;
+
+	if (c == NULL)
+		return snap_fail(r->cx, -EBADMSG,
+		    "%s: its contents (files/%u) are missing", f->path,
+		    f->content);
+	if (strncmp(f->path, "/memfd:", 7) == 0)
+		fd = memfd_create(f->path + 7, MFD_CLOEXEC);
+	else
+		fd = memfd_create(
+		    base == NULL ? f->path : base + 1, MFD_CLOEXEC);
+	if (fd < 0)
+		return snap_fail(r->cx, -errno, "a file for %s: %s", f->path,
+		    strerror(errno));
+	err = ftruncate(fd, (off_t)c->size) < 0
+		  ? -errno
+		  : contents_copy(fd, c->fd, c->size);
+	if (err < 0) {
+		close(fd);
+		return snap_fail(
+		    r->cx, err, "files/%u: %s", c->id, strerror(-err));
+	}
+	if (!u.shared) {
+		fd = reopen_readonly(fd);
+		if (fd < 0)
+			return snap_fail(r->cx, -errno,
+			    "opening the contents of %s again: %s", f->path,
+			    strerror(errno));
+	}
+	return fd;
+}
+
+/*
+ * What a process writes through a mapping goes on changing after the
+ * checkpoint: such a file must only be large enough.
+ */
+static int
+open_named(struct restore *r, const struct mapfile *f, struct use u)
+{
+	int mode = u.written ? O_RDWR : O_RDONLY, fd;
+	const char *how;
+	struct stat st;
+
+	fd = open(f->path, mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return snap_fail(r->cx, -errno,
+		    "%s, which the process had mapped: %s", f->path,
+		    strerror(errno));
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return snap_fail(
+		    r->cx, -ESTALE, "%s is no longer a regular file", f->path);
+	}
+	how = fileid_differs(f, fd);
+	if (how != NULL && !(u.written && (uint64_t)st.st_size >= f->size)) {
+		close(fd);
+		return snap_fail(r->cx, -ESTALE,
+		    "%s changed since the checkpoint: it %s", f->path, how);
+	}
+	return fd;
+}
+
+/* The open file of the image that is the same object, or -1. */
+static int
+file_of_content(const struct process *p, uint32_t content)
+{
+	char want[16];
+
+	if (content == 0)
+		return -1;
+	snprintf(want, sizeof(want), "%u", content);
+	for (size_t i = 0; i < p->nfiles; i++) {
+		const char *have = openfile_get(&p->files[i], "content");
+
+		if (have != NULL && strcmp(have, want) == 0 &&
+		    (strcmp(p->files[i].kind, "file") == 0 ||
+			strcmp(p->files[i].kind, "memfd") == 0))
+			return (int)i;
+	}
+	return -1;
+}
+
+static int
+open_mapfile(struct restore *r, size_t i)
+{
+	const struct mapfile *f = &r->p->mapfiles[i];
+	struct use u = use_of(r->p, (int)i);
+	int fd, k, same;
+
+	r->file_fds[i] = -1;
+	if (!u.mapped && (int)i != r->p->exe_file)
+		return 0;
+	same = file_of_content(r->p, f->content);
+	if (same >= 0 && (int)i != r->p->exe_file) {
+		k = keep(r, -1);
+		if (k < 0)
+			return k;
+		r->kept[k].file = same;
+		r->kept[k].writable = u.written;
+	} else {
+		fd =
+		    f->content != 0 ? open_saved(r, f, u) : open_named(r, f, u);
+		k = fd < 0 ? fd : keep(r, fd);
+	}
+	r->file_fds[i] = k;
+	return k < 0 ? k : 0;
+}
+
+/* ---- the directories ---- */
+
+static int
+open_dir(struct restore *r, const char *path, const char *what)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return snap_fail(
+		    r->cx, -errno, "%s: %s: %s", what, path, strerror(errno));
+	return keep(r, fd);
+}
+
+static int
+open_dirs(struct restore *r)
+{
+	r->cwd_fd = open_dir(r, r->p->cwd, "cwd");
+	if (r->cwd_fd < 0)
+		return r->cwd_fd;
+	if (strcmp(r->p->root, "/") == 0)
+		return 0;
+	r->root_fd = open_dir(r, r->p->root, "root");
+	return r->root_fd < 0 ? r->root_fd : 0;
+}
+
+/* ---- numbers ---- */
+
+/*
+ * Above every number of the image, and above our own, so that moving one
+ * there never closes another.
+ */
+static void
+number(struct restore *r)
+{
+	struct process *p = r->p;
+	int base = 3, first;
+
+	for (size_t i = 0; i < p->nfds; i++)
+		if (p->fds[i].fd >= base)
+			base = p->fds[i].fd + 1;
+	for (size_t i = 0; i < r->nkept; i++)
+		if (r->kept[i].fd >= base)
+			base = r->kept[i].fd + 1;
+	if (r->end[1] >= base)
+		base = r->end[1] + 1;
+	first = base + (int)p->nfiles;
+	r->fd_base = base;
+	r->host.fd_first = first;
+	r->host.pages_fd = first; /* kept first of all */
+	for (size_t i = 0; i < p->nmapfiles; i++)
+		if (r->file_fds[i] >= 0)
+			r->file_fds[i] += first;
+	for (size_t i = 0; i < p->ncontents; i++)
+		r->content_fds[i] += first;
+	r->cwd_fd += first;
+	if (r->root_fd >= 0)
+		r->root_fd += first;
+	if (r->tty_fd >= 0)
+		r->tty_fd += first;
+	r->host.exe_fd = p->exe_file >= 0 ? r->file_fds[p->exe_file] : -1;
+	r->host.file_fds = r->file_fds;
+}
+
+int
+restore_open(struct restore *r)
+{
+	struct process *p = r->p;
+	int err;
+
+	r->cwd_fd = r->root_fd = r->tty_fd = -1;
+	r->file_fds = calloc(p->nmapfiles + 1, sizeof(int));
+	r->content_fds = calloc(p->ncontents + 1, sizeof(int));
+	if (r->file_fds == NULL || r->content_fds == NULL)
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	err = keep_dup(r, p->pages_fd, "pages");
+	for (size_t i = 0; i < p->ncontents && err >= 0; i++)
+		err = r->content_fds[i] =
+		    keep_dup(r, p->contents[i].fd, "files");
+	for (size_t i = 0; i < p->nmapfiles && err >= 0; i++)
+		err = open_mapfile(r, i);
+	if (err >= 0)
+		err = open_dirs(r);
+	if (err >= 0 && r->opt->tty >= 0)
+		err = r->tty_fd = keep_dup(r, r->opt->tty, "tty");
+	if (err < 0)
+		return err;
+	number(r);
+	return 0;
+}
+
+void
+restore_close(struct restore *r)
+{
+	for (size_t i = 0; i < r->nkept; i++)
+		if (r->kept[i].fd >= 0)
+			close(r->kept[i].fd);
+	free(r->kept);
+	free(r->file_fds);
+	free(r->content_fds);
+}

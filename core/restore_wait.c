@@ -1,0 +1,142 @@
+/*
+ * restore_wait.c - while the new process carries out the plan: let its
+ * threads go on from where they are born, and learn how it ended.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "restore.h"
+
+/* How often a death is looked for while nothing else can be waited for. */
+#define TICK_NS 5000000
+
+static int
+operation_failed(struct restore *r, uint32_t i)
+{
+	const struct op *op = &r->area->ops[i];
+	const char *what = r->plan->text + r->plan->ops[i].what;
+	int err;
+
+	if (op->kind == OP_CLONE && op->ret == -EEXIST) {
+		size_t lane = r->plan->ops[i].args[1];
+
+		err = restore_pid_taken(
+		    r, r->p->threads[lane].tid, INT32_MAX / 1000);
+		if (err < 0)
+			return err;
+		return snap_fail(r->cx, -EEXIST, "pid %d is in use",
+		    (int)r->p->threads[lane].tid);
+	}
+	if (op->kind == OP_READ && op->ret >= 0)
+		return snap_fail(
+		    r->cx, -EBADMSG, "pages: shorter than pagemap says");
+	err = op->ret < 0 ? (int)op->ret : -ENOTSUP;
+	if (op->ret < 0 && op->kind == OP_CALL && op->nr == SYS_mremap)
+		return snap_fail(r->cx, err, "%s: mremap: %s%s", what,
+		    strerror(-err),
+		    strcmp(what, "vdso") == 0 ? " (this kernel seals its vDSO)"
+					      : "");
+	if (op->ret < 0)
+		return snap_fail(r->cx, err, "%s: %s: %s", what,
+		    plan_op_name(op), strerror(-err));
+	return snap_fail(r->cx, err, "%s: %s gave %lld where %lld was expected",
+	    what, plan_op_name(op), (long long)op->ret, (long long)op->want);
+}
+
+/* The new process is dead: the reason is in the area, or in its status. */
+static int
+explain(struct restore *r, int st)
+{
+	int32_t error = __atomic_load_n(&r->area->error, __ATOMIC_ACQUIRE);
+	uint32_t op = __atomic_load_n(&r->area->failed, __ATOMIC_ACQUIRE);
+
+	if (error != 0)
+		return snap_fail(r->cx, error, "%.*s",
+		    (int)sizeof(r->area->text) - 1, r->area->text);
+	if (op > 0 && op <= r->plan->nops)
+		return operation_failed(r, op - 1);
+	if (WIFSIGNALED(st))
+		return snap_fail(r->cx, -EIO,
+		    "the new process was killed by signal %d", WTERMSIG(st));
+	return snap_fail(r->cx, -EIO, "the new process ended unexpectedly");
+}
+
+/*
+ * One report.  1 if a thread came up, 0 if it was nothing, or an error.  A
+ * SIGSTOP from outside, which cannot be blocked, is kept for the end.
+ */
+static int
+report(struct restore *r, pid_t pid, int st)
+{
+	if (WIFSTOPPED(st) && st >> 16 == PTRACE_EVENT_STOP) {
+		ptrace(PTRACE_CONT, pid, 0, 0);
+		return 1;
+	}
+	if (WIFSTOPPED(st) && WSTOPSIG(st) == SIGSTOP) {
+		r->p->group_stopped = true;
+		ptrace(PTRACE_CONT, pid, 0, 0);
+		return 0;
+	}
+	if (WIFSTOPPED(st))
+		return snap_fail(r->cx, -EBADMSG,
+		    "the new process got signal %d while it was restored",
+		    WSTOPSIG(st));
+	if (pid != r->pid)
+		return 0;
+	r->traced = false;
+	return explain(r, st);
+}
+
+static int
+next_report(struct restore *r, int flags)
+{
+	int st;
+	pid_t w;
+
+	do
+		w = waitpid(-1, &st, __WALL | flags);
+	while (w < 0 && errno == EINTR);
+	if (w < 0)
+		return snap_fail(r->cx, -errno,
+		    "waiting for the new process: %s", strerror(errno));
+	if (w == r->parent && !WIFSTOPPED(st)) {
+		r->parent = 0;
+		return snap_fail(
+		    r->cx, -EIO, "the new process's parent was killed");
+	}
+	return w == 0 ? 0 : report(r, w, st);
+}
+
+int
+restore_wait(struct restore *r)
+{
+	struct timespec tick = { 0, TICK_NS };
+	struct area *a = r->area;
+	size_t born = 1;
+	uint32_t done;
+	int err;
+
+	while (born < r->plan->nlanes) {
+		err = next_report(r, 0);
+		if (err < 0)
+			return err;
+		born += (size_t)err;
+	}
+	for (;;) {
+		done = __atomic_load_n(&a->done, __ATOMIC_ACQUIRE);
+		if (done >= a->nlanes)
+			return 0;
+		syscall(SYS_futex, &a->done, FUTEX_WAIT, done, &tick, NULL, 0);
+		err = next_report(r, WNOHANG);
+		if (err < 0)
+			return err;
+	}
+}

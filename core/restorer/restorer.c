@@ -1,0 +1,240 @@
+/*
+ * restorer.c - the loop over the plan of a restore.
+ *
+ * Runs in the new process when nothing else of it is left: no libc, no stack
+ * but its own, no data but the area.  It decides nothing; all that is clever
+ * is in the plan.  Linked flat, so it must not need relocations, and entered
+ * at its first byte, which is restorer_lane().
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "restorer.h"
+
+#define TASK_SIZE_MAX 0x7ffffffff000ull
+#define IOV_BATCH 1024
+#define TIMER_TRIES (1 << 20)
+
+void restorer_lane(struct area *a, uint64_t lane)
+    __attribute__((noreturn, used, section(".text.start")));
+
+static long
+call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
+    uint64_t f)
+{
+	register uint64_t r10 __asm__("r10") = d;
+	register uint64_t r8 __asm__("r8") = e;
+	register uint64_t r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile(
+	    "syscall"
+	    : "=a"(ret)
+	    : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+	    : "rcx", "r11", "memory");
+	return ret;
+}
+
+static void
+futex_wait(uint32_t *word, uint32_t value)
+{
+	call6(SYS_futex, (uint64_t)word, FUTEX_WAIT, value, 0, 0, 0);
+}
+
+/*
+ * A short read is not an error yet: the pages may come through a file system
+ * that answers piecemeal.  The end of the file is.
+ */
+static long
+read_all(struct op *op)
+{
+	struct iovec *iov = (struct iovec *)op->args[1];
+	uint64_t n = op->args[2], off = op->args[3];
+	int64_t total = 0;
+	long r;
+
+	while (total < op->want) {
+		r = call6(SYS_preadv, op->args[0], (uint64_t)iov,
+		    n < IOV_BATCH ? n : IOV_BATCH, off, 0, 0);
+		if (r == -EINTR)
+			continue;
+		if (r <= 0)
+			return r < 0 ? r : total;
+		total += r;
+		off += (uint64_t)r;
+		while (n > 0 && (uint64_t)r >= iov->iov_len) {
+			r -= (long)iov->iov_len;
+			iov++;
+			n--;
+		}
+		if (r > 0) {
+			iov->iov_base = (char *)iov->iov_base + r;
+			iov->iov_len -= (uint64_t)r;
+		}
+	}
+	return total;
+}
+
+static long
+clear(const struct area *a)
+{
+	long r;
+
+	r = call6(SYS_munmap, 0, a->start, 0, 0, 0, 0);
+	if (r == 0)
+		r = call6(
+		    SYS_munmap, a->end, TASK_SIZE_MAX - a->end, 0, 0, 0, 0);
+	return r;
+}
+
+/*
+ * The new thread finds its two arguments on its own stack; the parent's frame
+ * is not its to return into.
+ */
+static long
+clone_lane(struct area *a, struct clone_args *ca, uint64_t lane)
+{
+	uint64_t *top = (uint64_t *)(ca->stack + ca->stack_size);
+	long ret;
+
+	top[0] = (uint64_t)a;
+	top[1] = lane;
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "pop %%rdi\n\t"
+			 "pop %%rsi\n\t"
+			 "call restorer_lane\n\t"
+			 "hlt\n"
+			 "1:"
+			 : "=a"(ret)
+			 : "a"(SYS_clone3), "D"(ca), "S"(sizeof(*ca))
+			 : "rcx", "r11", "memory");
+	if (ret > 0)
+		a->lanes[lane].tid = (int32_t)ret;
+	return ret;
+}
+
+static void
+copy(uint64_t dst, uint64_t src, uint64_t len)
+{
+	__asm__ volatile("rep movsb"
+			 : "+D"(dst), "+S"(src), "+c"(len)
+			 :
+			 : "memory");
+}
+
+/*
+ * Newer kernels take the id that is in the word; older ones count from 0, so
+ * the right one comes up in time.
+ */
+static long
+timer(uint64_t clock, uint64_t event, int64_t want)
+{
+	int32_t id;
+	long r;
+
+	for (int i = 0; i < TIMER_TRIES; i++) {
+		id = (int32_t)want;
+		r = call6(
+		    SYS_timer_create, clock, event, (uint64_t)&id, 0, 0, 0);
+		if (r < 0)
+			return r;
+		if (id == want)
+			return id;
+		call6(SYS_timer_delete, (uint64_t)id, 0, 0, 0, 0, 0);
+		if (id > want)
+			break;
+	}
+	return -EAGAIN;
+}
+
+static long
+barrier(struct area *a)
+{
+	uint32_t n;
+
+	for (;;) {
+		n = __atomic_load_n(&a->done, __ATOMIC_ACQUIRE);
+		if (n >= a->nlanes - 1)
+			return 0;
+		futex_wait(&a->done, n);
+	}
+}
+
+static long
+perform(struct area *a, struct op *op)
+{
+	const uint64_t *v = op->args;
+	uint32_t *word;
+
+	switch (op->kind) {
+	case OP_CALL:
+		return call6(op->nr, v[0], v[1], v[2], v[3], v[4], v[5]);
+	case OP_READ:
+		return read_all(op);
+	case OP_CLEAR:
+		return clear(a);
+	case OP_CLONE:
+		return clone_lane(a, (struct clone_args *)v[0], v[1]);
+	case OP_STORE:
+		*(volatile uint64_t *)v[0] = v[1];
+		return 0;
+	case OP_COPY:
+		copy(v[0], v[1], v[2]);
+		return 0;
+	case OP_SWAP:
+		word = (uint32_t *)v[0];
+		if (*word == (uint32_t)v[1])
+			*word = (uint32_t)v[2];
+		return 0;
+	case OP_TIMER:
+		return timer(v[0], v[1], op->want);
+	case OP_BARRIER:
+		return barrier(a);
+	}
+	return -ENOSYS;
+}
+
+static int
+failed(const struct op *op)
+{
+	switch (op->check) {
+	case CHECK_OK:
+		return op->ret < 0;
+	case CHECK_IS:
+		return op->ret != op->want;
+	}
+	return 0;
+}
+
+void
+restorer_lane(struct area *a, uint64_t lane)
+{
+	const struct lane *l = &a->lanes[lane];
+
+	for (uint32_t i = l->first; i < l->first + l->n; i++) {
+		struct op *op = &a->ops[i];
+
+		for (int k = 0; k < 6; k++)
+			if (op->tid & 1 << k)
+				op->args[k] =
+				    (uint64_t)a->lanes[op->args[k]].tid;
+		op->ret = perform(a, op);
+		if (failed(op)) {
+			uint32_t none = 0;
+
+			__atomic_compare_exchange_n(&a->failed, &none, i + 1, 0,
+			    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+			call6(SYS_exit_group, 1, 0, 0, 0, 0, 0);
+		}
+	}
+	__atomic_add_fetch(&a->done, 1, __ATOMIC_RELEASE);
+	call6(SYS_futex, (uint64_t)&a->done, FUTEX_WAKE, 1 << 30, 0, 0, 0);
+	for (;;)
+		futex_wait(&a->never, 0);
+}

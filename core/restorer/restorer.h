@@ -1,0 +1,76 @@
+/*
+ * restorer.h - what the plan of a restore and the free-standing loop that
+ * carries it out agree on.  Plain data; included by both sides.
+ *
+ * All of it lives in one shared mapping, the area, at an address that is free
+ * in the agent's layout and in the image's:
+ *
+ *	start                                                           end
+ *	| moved things | stacks | data | operations | lanes | area | code |
+ *
+ * "Moved things" are what is kept across the great unmapping: our own vDSO,
+ * and shared anonymous memory that the agent filled.  A lane is what one
+ * thread of the new process does; the leader's comes first and creates the
+ * others.
+ */
+#ifndef RESTORER_H
+#define RESTORER_H
+
+#include <stdint.h>
+
+enum op_kind {
+	OP_CALL,  /* the system call nr(args) */
+	OP_READ,  /* preadv(fd, iov, n, offset) until `want` bytes are in */
+	OP_CLEAR, /* unmap all but the area */
+	OP_CLONE, /* clone3(args[0]); the new thread does lane args[1] */
+	OP_STORE, /* the 8 bytes args[1] to address args[0] */
+	OP_COPY,  /* args[2] bytes from args[1] to args[0] */
+	OP_SWAP,  /* 4 bytes at args[0]: if they are args[1], make it args[2] */
+	OP_TIMER, /* timer_create(args[0], args[1]), which must get id want */
+	OP_BARRIER, /* wait until all other lanes are done */
+};
+
+enum op_check {
+	CHECK_OK,   /* a result below 0 ends the restore */
+	CHECK_IS,   /* any result but `want` does */
+	CHECK_NOTE, /* a result below 0 is worth a note */
+	CHECK_ANY,
+};
+
+struct op {
+	uint8_t kind, check;
+	uint8_t rel; /* bit i: args[i] is an offset from the area's start */
+	uint8_t tid; /* bit i: args[i] is a lane, and its tid is meant */
+	int32_t nr;
+	uint64_t args[6];
+	int64_t want;
+	int64_t ret;   /* what came of it */
+	uint32_t what; /* offset in the plan's text: "maps:14" */
+	uint32_t pad;
+};
+
+struct lane {
+	uint32_t first, n; /* its operations */
+	int32_t tid;
+	uint32_t pad;
+};
+
+struct area {
+	uint64_t start, end;
+	struct op *ops;
+	struct lane *lanes;
+	uint32_t nlanes;
+	uint32_t done;	 /* a futex: lanes that are through */
+	uint32_t never;	 /* a futex that nobody wakes */
+	uint32_t failed; /* 1 + the operation that ended the restore */
+
+	/* Of the time before the loop: what the new process has to say. */
+	int32_t born;  /* a futex: 1 once it has a pid, or -errno */
+	int32_t error; /* -errno */
+	char text[1024];
+	char note[512];
+};
+
+#define LANE_STACK 4096
+
+#endif

@@ -1,0 +1,247 @@
+#include "agent.h"
+
+#include "writer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct agent {
+	struct agent_request ask;
+	struct writer writer;
+	struct agent_message result;
+};
+
+static void
+send_message(const struct agent_message *m)
+{
+	/* If the daemon is gone, there is nobody to tell. */
+	while (
+	    send(AGENT_FD, m, sizeof(*m), MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+}
+
+static void
+log_message(void *arg, enum snap_level level, const char *line)
+{
+	const struct agent *a = arg;
+	struct agent_message m = { .type = AGENT_LOG, .level = level };
+
+	if (level > a->ask.log_level)
+		return;
+	snprintf(m.text, sizeof(m.text), "%s", line);
+	send_message(&m);
+}
+
+static int fail(struct agent *a, int err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static int
+fail(struct agent *a, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(a->result.text, sizeof(a->result.text), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+/* ---- the image ---- */
+
+/* The directories in `dir` that are images: their number, the last one open. */
+static int
+images_in(DIR *dir, int *found)
+{
+	struct dirent *de;
+	int fd, n = 0;
+
+	while ((de = readdir(dir)) != NULL) {
+		if (strcmp(de->d_name, ".") == 0 ||
+		    strcmp(de->d_name, "..") == 0 ||
+		    (de->d_type != DT_DIR && de->d_type != DT_UNKNOWN))
+			continue;
+		fd = openat(dirfd(dir), de->d_name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (!snap_image_is(fd)) {
+			close(fd);
+			continue;
+		}
+		if (*found >= 0)
+			close(*found);
+		*found = fd;
+		n++;
+	}
+	return n;
+}
+
+/* `cp -r` makes dir/ or dir/PID/: if it is the latter, go down. */
+static int
+image_inside(struct agent *a, int fd, int *found)
+{
+	const char *path = a->ask.restore.path;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), n;
+	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+
+	*found = -1;
+	if (dir == NULL) {
+		if (copy >= 0)
+			close(copy);
+		return fail(a, -ENOMEM, "%s: %s", path, strerror(ENOMEM));
+	}
+	n = images_in(dir, found);
+	closedir(dir);
+	if (n == 1)
+		return 0;
+	if (*found >= 0)
+		close(*found);
+	*found = -1;
+	return n == 0 ? fail(a, -ENOENT, "%s: there is no checkpoint", path)
+		      : fail(a, -EINVAL,
+			    "%s: there are %d checkpoints: say which", path, n);
+}
+
+static int
+open_image(struct agent *a, int *image)
+{
+	const char *path = a->ask.restore.path;
+	int fd, err;
+
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(a, -errno, "%s: %s", path, strerror(errno));
+	*image = fd;
+	if (snap_image_is(fd))
+		return 0;
+	err = image_inside(a, fd, image);
+	close(fd);
+	return err;
+}
+
+/* ---- the restore ---- */
+
+static void
+restore_image(struct agent *a, int image, int tty)
+{
+	const struct restore_request *ask = &a->ask.restore;
+	struct snap_options opt = {
+		.freeze_timeout_ms = a->ask.freeze_timeout_ms,
+		.log = log_message,
+		.log_arg = a,
+	};
+	struct snap_restore_options ropt = {
+		.dir = image,
+		.new_pid = ask->new_pid,
+		.stopped = ask->stopped,
+		.replace = ask->replace,
+		.tty = tty,
+		.lent_caps = a->writer.lent,
+	};
+	struct snap_restore_result res = { 0 };
+	struct snap_ctx *cx = snap_ctx_new(&opt);
+	const char *notes = a->writer.notes;
+	int err;
+
+	if (cx == NULL) {
+		a->result.err = -ENOMEM;
+		return;
+	}
+	err = snap_restore(cx, &ropt, &res);
+	a->result.err = err < 0 ? err : 0;
+	a->result.pid = res.pid;
+	if (err < 0)
+		fail(a, err, "%s", snap_error(cx));
+	else
+		fail(a, 0, "%s%s%s", notes,
+		    notes[0] != '\0' && res.note[0] != '\0' ? "; " : "",
+		    res.note);
+	snap_ctx_free(cx);
+}
+
+/* As the writer. */
+static void
+work(struct agent *a)
+{
+	int image = -1, tty = -1, err;
+
+	err = open_image(a, &image);
+	if (err == 0) {
+		err = writer_terminal(&a->writer, a->ask.restore.tty, &tty);
+		if (err < 0)
+			fail(a, err, "%s", a->writer.why);
+	}
+	/* What was opened of the writer must not be inherited. */
+	writer_close(&a->writer);
+	if (err < 0)
+		a->result.err = err;
+	else
+		restore_image(a, image, tty);
+	a->result.type = AGENT_RESULT;
+	send_message(&a->result);
+}
+
+/* In a pid namespace one is only as a child. */
+static int
+work_in_child(struct agent *a)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		writer_die_with_parent();
+		work(a);
+		return 0;
+	}
+	if (pid < 0) {
+		a->result.err = fail(a, -errno, "fork: %s", strerror(errno));
+		a->result.type = AGENT_RESULT;
+		send_message(&a->result);
+		return 1;
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	/* So that the daemon hears how it died. */
+	if (WIFSIGNALED(status))
+		kill(getpid(), WTERMSIG(status));
+	return 0;
+}
+
+int
+agent_main(void)
+{
+	struct agent *a = calloc(1, sizeof(*a));
+	bool fork_needed;
+	int err;
+
+	if (a == NULL)
+		return 1;
+	writer_die_with_parent();
+	if (recv(AGENT_FD, &a->ask, sizeof(a->ask), 0) !=
+	    (ssize_t)sizeof(a->ask))
+		return 1;
+	err = writer_open(&a->writer, &a->ask);
+	if (err == 0)
+		err = writer_become(&a->writer, &fork_needed);
+	if (err < 0) {
+		fail(a, err, "%s", a->writer.why);
+		a->result.err = err;
+		a->result.type = AGENT_RESULT;
+		send_message(&a->result);
+		return 1;
+	}
+	if (fork_needed)
+		return work_in_child(a);
+	work(a);
+	return 0;
+}

@@ -1,0 +1,48 @@
+/*
+ * agent.h - the process that does a restore, and how the daemon talks to it.
+ *
+ * It is this same program, executed anew: single-threaded, with nothing of the
+ * daemon's memory or descriptors but a socket.  It becomes the writer, calls
+ * snap_restore(), says how that ended, and exits.
+ */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include "control.h"
+#include "snap.h"
+#include "view.h"
+
+/* argv[0] of an agent, by which main() knows that it is one. */
+#define AGENT_NAME "snapfs: restore"
+#define AGENT_FD 3 /* a SOCK_SEQPACKET socket */
+
+/* From the daemon: one. */
+struct agent_request {
+	pid_t tid;	       /* the writing thread, blocked in write(2) */
+	struct proc_id writer; /* its process */
+	uid_t uid;	       /* the ids that FUSE saw */
+	gid_t gid;
+	bool privileged;	  /* the daemon may become others */
+	unsigned seccomp_filters; /* that the daemon itself is under */
+	unsigned freeze_timeout_ms;
+	enum snap_level log_level;
+	struct restore_request restore;
+};
+
+/* From the agent: log lines, then one result. */
+enum agent_type { AGENT_LOG, AGENT_RESULT };
+
+#define AGENT_TEXT_MAX 1400u
+
+struct agent_message {
+	enum agent_type type;
+	enum snap_level level;	   /* AGENT_LOG */
+	int err;		   /* AGENT_RESULT: 0 or -errno */
+	pid_t pid;		   /* AGENT_RESULT, if 0 */
+	char text[AGENT_TEXT_MAX]; /* the line, the sentence, or the note */
+};
+
+/* The agent's main; returns its exit status. */
+int agent_main(void);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * control.h - what is written into .restore, and what is answered there.
+ *
+ * A request is the path of a checkpoint's directory on the first line, and an
+ * option on each line after it; the last newline may be missing.
+ */
+#ifndef CONTROL_H
+#define CONTROL_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define CONTROL_MAX (2u * PATH_MAX + 256) /* the longest request, bytes */
+
+struct restore_request {
+	char path[PATH_MAX];
+	bool new_pid; /* pid=new */
+	bool stopped;
+	bool replace;
+	char tty[PATH_MAX]; /* tty=PATH, "" if not given */
+};
+
+/*
+ * 0, or -errno with a sentence in `why`.  Pure; `text` need not be terminated
+ * and may hold anything.
+ */
+int control_parse(const char *text, size_t len, struct restore_request *out,
+    char *why, size_t whysize);
+
+/*
+ * The last answer that each user got, so that .restore can be read later.
+ * Those of the users who asked least recently are forgotten.
+ */
+#define CONTROL_ANSWER_MAX 1600u
+#define CONTROL_USERS 64u
+
+struct control_answers {
+	struct {
+		bool used;
+		uid_t uid;
+		unsigned long when;
+		char text[CONTROL_ANSWER_MAX];
+	} v[CONTROL_USERS];
+	unsigned long clock;
+};
+
+void control_answer_put(struct control_answers *a, uid_t uid, const char *text);
+/* "" if there is none; owned by `a`. */
+const char *control_answer_get(const struct control_answers *a, uid_t uid);
+
+#endif

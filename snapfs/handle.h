@@ -1,0 +1,38 @@
+/*
+ * handle.h - what an open file or directory of the mount is to the daemon.
+ */
+#ifndef HANDLE_H
+#define HANDLE_H
+
+#include "snapfs.h"
+
+struct handle {
+	uint32_t magic;
+	struct node node;
+	struct view *view; /* NODE_PROC and NODE_FILE: open in it */
+	uint32_t n;	   /* its number in the checkpoint, if that is taken */
+	bool in_checkpoint;
+
+	/* The root: the processes that the opener may see. */
+	struct proc_id *procs;
+	size_t nprocs;
+
+	/* A control file: what is read from it. */
+	char *text;
+	size_t len;
+	/*
+	 * .restore: who opened it; and where a read begins after a write, for
+	 * the file offset went on with what was written.
+	 */
+	struct view_creds creds;
+	off_t base;
+};
+
+struct handle *handle_new(const struct node *node); /* NULL: no memory */
+void handle_free(struct handle *h);
+
+/* To and from the integer that FUSE keeps for us. */
+uint64_t handle_fh(struct handle *h);
+struct handle *handle_of(const struct fuse_file_info *fi);
+
+#endif

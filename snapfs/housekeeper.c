@@ -1,0 +1,137 @@
+#include "housekeeper.h"
+
+#include "job.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct housekeeper {
+	struct snapfs *fs;
+	int epoll;
+	int wake;    /* an eventfd: there are views again */
+	bool asleep; /* under the lock: waits without looking at the clock */
+};
+
+static bool
+has_exited(const struct reader *r)
+{
+	struct pollfd p = { .fd = r->pidfd, .events = POLLIN };
+
+	return r->pidfd >= 0 && poll(&p, 1, 0) == 1;
+}
+
+/* The pid may be another reader's by now: so ask the pidfd. */
+static struct reader *
+exited_reader(struct view_table *t, pid_t pid)
+{
+	struct reader *r;
+
+	LIST_FOREACH(r, &t->readers[(unsigned)pid % VIEW_BUCKETS], link)
+	if (r->id.pid == pid && !r->gone && has_exited(r))
+		return r;
+	return NULL;
+}
+
+void
+housekeeper_watch(struct housekeeper *h, struct reader *r)
+{
+	struct epoll_event ev = {
+		.events = EPOLLIN,
+		.data.u64 = (uint64_t)r->id.pid,
+	};
+	uint64_t one = 1;
+
+	if (h->asleep && write(h->wake, &one, sizeof(one)) > 0)
+		h->asleep = false;
+	if (r->pidfd >= 0)
+		return;
+	/* It is blocked in a request, so it is there; else its time runs out. */
+	r->pidfd = (int)syscall(SYS_pidfd_open, r->id.pid, 0);
+	if (r->pidfd >= 0)
+		epoll_ctl(h->epoll, EPOLL_CTL_ADD, r->pidfd, &ev);
+}
+
+void
+housekeeper_unwatch(void *arg, struct reader *r)
+{
+	(void)arg;
+	/* Nothing else has this descriptor, so epoll forgets it too. */
+	if (r->pidfd >= 0)
+		close(r->pidfd);
+	r->pidfd = -1;
+}
+
+static void
+handle(struct housekeeper *h, const struct epoll_event *ev)
+{
+	struct reader *r;
+	uint64_t n;
+
+	if (ev->data.u64 == 0) {
+		if (read(h->wake, &n, sizeof(n)) < 0)
+			return;
+		return;
+	}
+	r = exited_reader(&h->fs->views, (pid_t)ev->data.u64);
+	if (r == NULL)
+		return;
+	/* What is open may stay for long, and this event would come again. */
+	epoll_ctl(h->epoll, EPOLL_CTL_DEL, r->pidfd, NULL);
+	view_reader_gone(&h->fs->views, r);
+}
+
+static void *
+housekeeper_main(void *arg)
+{
+	struct housekeeper *h = arg;
+	struct snapfs *fs = h->fs;
+	struct epoll_event ev[16];
+	int i, n, timeout = -1;
+
+	for (;;) {
+		n = epoll_wait(h->epoll, ev, 16, timeout);
+		pthread_mutex_lock(&fs->lock);
+		for (i = 0; i < n; i++)
+			handle(h, &ev[i]);
+		timeout = view_expire(&fs->views, snapfs_now());
+		h->asleep = timeout < 0;
+		pthread_mutex_unlock(&fs->lock);
+	}
+	return NULL;
+}
+
+struct housekeeper *
+housekeeper_new(struct snapfs *fs)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	struct housekeeper *h = calloc(1, sizeof(*h));
+	int err;
+
+	if (h == NULL)
+		return NULL;
+	h->fs = fs;
+	h->asleep = true;
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (h->epoll < 0 || h->wake < 0 ||
+	    epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->wake, &ev) < 0) {
+		err = errno;
+		goto fail;
+	}
+	err = -job_thread(housekeeper_main, h, "housekeeper");
+	if (err == 0)
+		return h;
+fail:
+	if (h->epoll >= 0)
+		close(h->epoll);
+	if (h->wake >= 0)
+		close(h->wake);
+	free(h);
+	errno = err;
+	return NULL;
+}

@@ -1,0 +1,22 @@
+/*
+ * housekeeper.h - a thread that ends views: those whose reader has exited, and
+ * those that were left unused.
+ */
+#ifndef HOUSEKEEPER_H
+#define HOUSEKEEPER_H
+
+#include "view.h"
+
+struct snapfs;
+struct housekeeper;
+
+/* Starts the thread.  NULL with errno set. */
+struct housekeeper *housekeeper_new(struct snapfs *fs);
+
+/* With the lock: hear of the exit of this reader, and look at the clock. */
+void housekeeper_watch(struct housekeeper *h, struct reader *r);
+
+/* The view_table's `reader_unused`. */
+void housekeeper_unwatch(void *fs, struct reader *r);
+
+#endif

@@ -1,0 +1,406 @@
+#include "job.h"
+
+#include "housekeeper.h"
+#include "tree.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The work on such a thread keeps its data on the heap. */
+#define STACK_SIZE (256u << 10)
+
+struct waiter {
+	struct want want;
+	struct job *job;	  /* while it is listed */
+	bool listed, interrupted; /* under the lock */
+	TAILQ_ENTRY(waiter) link;
+};
+
+TAILQ_HEAD(waiters, waiter);
+
+struct job {
+	struct snapfs *fs;
+	struct view *view;
+	struct caller reader;
+	struct proc_id target;
+	pthread_cond_t wake; /* the view has ended, or is in use no more */
+	struct waiters waiters;
+	uint8_t *looked_up; /* bit mask over nodes; under the lock */
+	struct log_job log;
+};
+
+int
+job_thread(void *(*start)(void *), void *arg, const char *name)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	sigset_t all, old;
+	int err;
+
+	/* Signals are for the main thread, which waits for them. */
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&thread, &attr, start, arg);
+	if (err == 0)
+		pthread_setname_np(thread, name);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -err;
+}
+
+/* ---- waiting requests ---- */
+
+/*
+ * libfuse calls this when FUSE_INTERRUPT comes, with a lock of the request's
+ * held: so that lock is taken before ours, and fuse_req_interrupt_func(), which
+ * takes it, is never called with ours held.
+ */
+static void
+interrupted(fuse_req_t req, void *arg)
+{
+	struct waiter *w = arg;
+	struct snapfs *fs = w->want.fs;
+	bool ours;
+
+	(void)req;
+	pthread_mutex_lock(&fs->lock);
+	w->interrupted = true;
+	ours = w->listed;
+	if (ours) {
+		TAILQ_REMOVE(&w->job->waiters, w, link);
+		view_unuse(&fs->views, w->job->view);
+	}
+	pthread_mutex_unlock(&fs->lock);
+	if (ours) {
+		w->want.answer(&w->want, NULL, -EINTR);
+		free(w);
+	}
+}
+
+/* After this the interrupt function neither runs nor will run. */
+static void
+settle(struct waiter *w)
+{
+	fuse_req_interrupt_func(w->want.req, NULL, NULL);
+}
+
+static void
+answer_all(struct job *j, struct waiters *waiters, int err)
+{
+	struct waiter *w;
+
+	while ((w = TAILQ_FIRST(waiters)) != NULL) {
+		TAILQ_REMOVE(waiters, w, link);
+		settle(w);
+		w->want.answer(&w->want, j->view, err);
+		free(w);
+		pthread_mutex_lock(&j->fs->lock);
+		view_unuse(&j->fs->views, j->view);
+		pthread_mutex_unlock(&j->fs->lock);
+	}
+}
+
+/* ---- the thread of a checkpoint ---- */
+
+/*
+ * Between the check of the reader's rights and the freeze the process may have
+ * become another (its pid was taken anew), or privileged (it executed a setuid
+ * program).  So ask again about what was taken: the twin has the credentials of
+ * that instant, and the files have the owner that /proc gave it, which is root
+ * for whatever a user may not trace.
+ */
+static int
+verify(struct job *j, const struct snap_checkpoint *cp)
+{
+	const uint64_t ptrace = UINT64_C(1) << CAP_SYS_PTRACE;
+	struct snapfs *fs = j->fs;
+	struct snap_checkpoint_info info;
+	struct procinfo_stat st;
+	int err;
+
+	err = procinfo_stat(fs->proc, j->target.pid, &st);
+	if (err == 0 &&
+	    !proc_id_equal(j->target, (struct proc_id){ st.pid, st.start }))
+		return -ESRCH;
+	if (!(j->reader.creds.caps & ptrace) &&
+	    snap_checkpoint_node(cp, 0)->uid != j->reader.creds.uid)
+		return -EACCES;
+	snap_checkpoint_info(cp, &info);
+	if (info.twin == 0)
+		return 0;
+	return access_check(&fs->access, &j->reader.creds, info.twin);
+}
+
+static int
+take(struct job *j, struct snap_checkpoint **cp)
+{
+	struct snap_options opt = {
+		.freeze_timeout_ms = j->fs->opts.freeze_timeout_ms,
+		.log = log_sink,
+		.log_arg = &j->log,
+	};
+	struct snap_take_options take_opt = {
+		.exclude = &j->reader.id.pid,
+		.nexclude = 1,
+	};
+	struct snap_ctx *cx = snap_ctx_new(&opt);
+	int err;
+
+	if (cx == NULL)
+		return -ENOMEM;
+	err = snap_checkpoint_take(cx, j->target.pid, &take_opt, cp);
+	snap_ctx_free(cx);
+	if (err < 0)
+		return err;
+	err = verify(j, *cp);
+	if (err == 0) {
+		j->looked_up = calloc(1, snap_checkpoint_nodes(*cp) / 8 + 1);
+		if (j->looked_up == NULL)
+			err = -ENOMEM;
+	}
+	if (err < 0) {
+		log_put(j->log.log, j->log.uid, SNAP_ERROR, "%s%s",
+		    j->log.prefix, strerror(-err));
+		snap_checkpoint_drop(*cp);
+		*cp = NULL;
+	}
+	return err;
+}
+
+static void
+count(struct snapfs *fs, const struct snap_checkpoint *cp)
+{
+	struct snap_checkpoint_info info;
+
+	if (cp == NULL) {
+		fs->counters.failed++;
+		return;
+	}
+	fs->counters.checkpoints++;
+	snap_checkpoint_info(cp, &info);
+	if (info.frozen_us > fs->counters.frozen_us_max)
+		fs->counters.frozen_us_max = info.frozen_us;
+}
+
+/*
+ * Let the kernel forget the names of a checkpoint that is no more, and with
+ * them its pages.  That may wait for the answer to another request, so no lock
+ * is held.
+ */
+static void
+forget_nodes(struct job *j, const struct snap_checkpoint *cp)
+{
+	struct fuse_session *se = j->fs->se;
+	const struct snap_node *sn;
+	struct node node, dir;
+	uint32_t n;
+
+	for (n = 1; n < snap_checkpoint_nodes(cp); n++) {
+		if (!(j->looked_up[n / 8] & 1u << n % 8))
+			continue;
+		sn = snap_checkpoint_node(cp, n);
+		node = tree_node(cp, n, j->target, j->view->gen);
+		dir = tree_node(cp, sn->parent, j->target, j->view->gen);
+		fuse_lowlevel_notify_inval_entry(
+		    se, node_ino(&dir), sn->name, strlen(sn->name));
+		fuse_lowlevel_notify_inval_inode(se, node_ino(&node), 0, 0);
+	}
+}
+
+static bool
+wanted(const struct snapfs *fs, const struct view *v)
+{
+	if (v->state != VIEW_ENDED || v->nuse > 0)
+		return true;
+	return v->nopen > 0 && !fs->closing;
+}
+
+/* Sleep until nobody wants it, then drop it on this very thread. */
+static void
+keep(struct job *j, struct snap_checkpoint *cp)
+{
+	struct snapfs *fs = j->fs;
+	bool closing;
+
+	pthread_mutex_lock(&fs->lock);
+	while (wanted(fs, j->view))
+		pthread_cond_wait(&j->wake, &fs->lock);
+	closing = fs->closing;
+	pthread_mutex_unlock(&fs->lock);
+
+	if (!closing)
+		forget_nodes(j, cp);
+	snap_checkpoint_drop(cp);
+
+	pthread_mutex_lock(&fs->lock);
+	view_dropped(&fs->views, j->view);
+	pthread_mutex_unlock(&fs->lock);
+}
+
+static void
+job_free(struct job *j)
+{
+	pthread_cond_destroy(&j->wake);
+	free(j->looked_up);
+	free(j);
+}
+
+static void *
+job_main(void *arg)
+{
+	struct job *j = arg;
+	struct snapfs *fs = j->fs;
+	struct waiters waiters = TAILQ_HEAD_INITIALIZER(waiters);
+	struct snap_checkpoint *cp = NULL;
+	struct waiter *w;
+	int err;
+
+	err = take(j, &cp);
+
+	pthread_mutex_lock(&fs->lock);
+	/*
+	 * Once it failed nobody finds this job: the next look-up begins
+	 * another.  Each waiter has a use of the view, so it stays until the
+	 * last is answered.
+	 */
+	TAILQ_CONCAT(&waiters, &j->waiters, link);
+	TAILQ_FOREACH(w, &waiters, link)
+	w->listed = false;
+	view_taken(&fs->views, j->view, cp, snapfs_now());
+	count(fs, cp);
+	pthread_mutex_unlock(&fs->lock);
+
+	answer_all(j, &waiters, err);
+	if (cp != NULL)
+		keep(j, cp);
+
+	job_free(j);
+	pthread_mutex_lock(&fs->lock);
+	fs->njobs--;
+	pthread_cond_broadcast(&fs->quiet);
+	pthread_mutex_unlock(&fs->lock);
+	return NULL;
+}
+
+void
+job_drop(void *arg, struct view *v)
+{
+	(void)arg;
+	pthread_cond_signal(&v->job->wake);
+}
+
+void
+job_looked_up(struct view *v, uint32_t n)
+{
+	if (v->job != NULL && v->job->looked_up != NULL)
+		v->job->looked_up[n / 8] |= 1u << n % 8;
+}
+
+/* ---- asking for a checkpoint ---- */
+
+static int
+begin(struct snapfs *fs, struct view *v, const struct caller *who)
+{
+	struct job *j;
+	char name[16];
+	int err;
+
+	if (fs->closing)
+		return -ENODEV;
+	if (!view_make_room(&fs->views, v, snapfs_now())) {
+		log_put(fs->log, who->creds.uid, SNAP_ERROR,
+		    "%d: there are %u checkpoints already, all in use "
+		    "(max_checkpoints)",
+		    v->target.pid, fs->views.ntaken);
+		return -EAGAIN;
+	}
+	j = calloc(1, sizeof(*j));
+	if (j == NULL)
+		return -ENOMEM;
+	j->fs = fs;
+	j->view = v;
+	j->reader = *who;
+	j->target = v->target;
+	TAILQ_INIT(&j->waiters);
+	pthread_cond_init(&j->wake, NULL);
+	j->log = (struct log_job){ .log = fs->log, .uid = who->creds.uid };
+	snprintf(j->log.prefix, sizeof(j->log.prefix), "%d: ", v->target.pid);
+	snprintf(name, sizeof(name), "take-%d", v->target.pid);
+	v->job = j;
+	view_taking(&fs->views, v, &who->creds, snapfs_now());
+	fs->njobs++;
+	err = job_thread(job_main, j, name);
+	if (err < 0) {
+		fs->njobs--;
+		job_free(j);
+		view_taken(&fs->views, v, NULL, snapfs_now());
+	}
+	return err;
+}
+
+/* With the lock: put `w` on the list of the view's job, begun if need be. */
+static int
+enlist(struct snapfs *fs, const struct caller *who, struct proc_id target,
+    struct waiter *w, struct view **out)
+{
+	struct view *v;
+	int err = 0;
+
+	v = view_get(&fs->views, who->id, target, snapfs_now());
+	if (v == NULL)
+		return -ENOMEM;
+	housekeeper_watch(fs->housekeeper, v->reader);
+	*out = v;
+	if (v->state == VIEW_RESERVED)
+		err = begin(fs, v, who);
+	if (err < 0)
+		return err;
+	view_use(v);
+	if (v->state == VIEW_TAKING) {
+		w->job = v->job;
+		w->listed = true;
+		TAILQ_INSERT_TAIL(&v->job->waiters, w, link);
+	}
+	return 0;
+}
+
+void
+job_want(struct snapfs *fs, const struct caller *who, struct proc_id target,
+    const struct want *want)
+{
+	struct waiter *w = calloc(1, sizeof(*w));
+	struct view *v = NULL;
+	bool listed;
+	int err;
+
+	if (w == NULL) {
+		want->answer(want, NULL, -ENOMEM);
+		return;
+	}
+	w->want = *want;
+	fuse_req_interrupt_func(want->req, interrupted, w);
+
+	pthread_mutex_lock(&fs->lock);
+	err = w->interrupted ? -EINTR : enlist(fs, who, target, w, &v);
+	listed = err == 0 && w->listed;
+	pthread_mutex_unlock(&fs->lock);
+
+	/* A listed one may be answered and gone by now. */
+	if (listed)
+		return;
+	settle(w);
+	w->want.answer(&w->want, v, err);
+	if (err == 0) {
+		pthread_mutex_lock(&fs->lock);
+		view_unuse(&fs->views, v);
+		pthread_mutex_unlock(&fs->lock);
+	}
+	free(w);
+}

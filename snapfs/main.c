@@ -1,0 +1,283 @@
+/*
+ * main.c - start, mount, serve, unmount.
+ */
+#include "agent.h"
+#include "housekeeper.h"
+#include "job.h"
+#include "ops.h"
+#include "readahead.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* How long an unmount waits for the threads of checkpoints, in s. */
+#define CLOSE_S 5
+
+#define THREADS 16
+
+uint64_t
+snapfs_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/*
+ * A twin is known once its checkpoint is there; until then it is a process
+ * traced by one of our threads that is not being checkpointed.
+ */
+static bool
+traced_by_us(struct snapfs *fs, pid_t pid)
+{
+	char text[4096], path[64];
+	const char *p;
+
+	if (procinfo_read_small(fs->proc, pid, "status", text, sizeof(text)) <
+	    0)
+		return false;
+	p = strstr(text, "\nTracerPid:");
+	if (p == NULL || atoi(p + 11) == 0)
+		return false;
+	snprintf(path, sizeof(path), "self/task/%d", atoi(p + 11));
+	return faccessat(fs->proc, path, F_OK, 0) == 0;
+}
+
+static bool
+known_as_own(struct snapfs *fs, const struct procinfo_stat *st)
+{
+	size_t i;
+
+	if (st->pid == getpid() || st->ppid == getpid())
+		return true;
+	for (i = 0; i < MAX_AGENTS; i++)
+		if (fs->agents[i] > 0 &&
+		    (fs->agents[i] == st->pid || fs->agents[i] == st->ppid))
+			return true;
+	return false;
+}
+
+static bool
+is_target(struct snapfs *fs, pid_t pid)
+{
+	const struct view *v;
+
+	TAILQ_FOREACH(v, &fs->views.views, by_use)
+	if (v->state == VIEW_TAKING && v->target.pid == pid)
+		return true;
+	return false;
+}
+
+bool
+snapfs_own(struct snapfs *fs, const struct procinfo_stat *st)
+{
+	bool own, target;
+
+	pthread_mutex_lock(&fs->lock);
+	own = known_as_own(fs, st);
+	target = is_target(fs, st->pid);
+	pthread_mutex_unlock(&fs->lock);
+	if (own || target)
+		return own;
+	return st->state == 't' && traced_by_us(fs, st->pid);
+}
+
+/* A checkpoint has descriptors of its own. */
+static void
+raise_descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		return;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
+}
+
+static unsigned
+own_seccomp_filters(int proc)
+{
+	struct procinfo_status st;
+	unsigned n;
+	char *text;
+	int dir = openat(proc, "self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0 || procinfo_read(dir, "status", &text) < 0)
+		errx(1, "/proc/self/status cannot be read");
+	close(dir);
+	if (procinfo_parse_status(text, &st) < 0)
+		errx(1, "/proc/self/status is not understood");
+	free(text);
+	n = st.seccomp_filters;
+	procinfo_status_fini(&st);
+	return n;
+}
+
+static void
+init(struct snapfs *fs)
+{
+	int error;
+
+	clock_gettime(CLOCK_REALTIME, &fs->since);
+	fs->proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fs->proc < 0)
+		err(1, "/proc");
+	error = access_init(&fs->access, fs->proc);
+	if (error < 0)
+		errx(1, "own credentials: %s", strerror(-error));
+	fs->seccomp_filters = own_seccomp_filters(fs->proc);
+	fs->log = log_new(
+	    fs->opts.log_level, fs->opts.foreground ? STDERR_FILENO : -1);
+	if (fs->log == NULL)
+		errx(1, "%s", strerror(ENOMEM));
+	pthread_mutex_init(&fs->lock, NULL);
+	pthread_cond_init(&fs->quiet, NULL);
+	buffers_init(&fs->buffers);
+	view_table_init(&fs->views);
+	fs->views.max = fs->opts.max_checkpoints;
+	fs->views.linger_ms = fs->opts.linger_ms;
+	fs->views.drop = job_drop;
+	fs->views.reader_unused = housekeeper_unwatch;
+	fs->views.arg = fs;
+}
+
+static bool
+all_quiet(const struct snapfs *fs)
+{
+	size_t i;
+
+	for (i = 0; i < MAX_AGENTS; i++)
+		if (fs->agents[i] != 0)
+			return false;
+	return fs->njobs == 0;
+}
+
+/*
+ * Every checkpoint is dropped; the originals are not even frozen.  If a thread
+ * does not end in time, the end of the program ends its twin.
+ */
+static void
+close_all(struct snapfs *fs)
+{
+	struct timespec end;
+	size_t i;
+
+	pthread_mutex_lock(&fs->lock);
+	fs->closing = true;
+	view_end_all(&fs->views);
+	/* Its writer gets no answer any more, so nothing may come of it. */
+	for (i = 0; i < MAX_AGENTS; i++)
+		if (fs->agents[i] > 0)
+			kill(fs->agents[i], SIGKILL);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += CLOSE_S;
+	while (!all_quiet(fs))
+		if (pthread_cond_timedwait(&fs->quiet, &fs->lock, &end) != 0)
+			break;
+	pthread_mutex_unlock(&fs->lock);
+}
+
+static int
+serve(struct snapfs *fs)
+{
+	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
+	int error;
+
+	if (cfg == NULL)
+		return -ENOMEM;
+	fuse_loop_cfg_set_clone_fd(cfg, 1);
+	fuse_loop_cfg_set_max_threads(cfg, THREADS);
+	fuse_loop_cfg_set_idle_threads(cfg, THREADS);
+	error = fuse_session_loop_mt(fs->se, cfg);
+	fuse_loop_cfg_destroy(cfg);
+	/* A signal ended it: that is no failure. */
+	return error > 0 ? 0 : error;
+}
+
+static void
+unmount(struct snapfs *fs)
+{
+	/*
+	 * Requests that were not read yet are answered by the kernel, so that
+	 * nobody waits for a daemon that listens no more.
+	 */
+	if (fs->access.eff & UINT64_C(1) << CAP_SYS_ADMIN)
+		umount2(fs->opts.mountpoint, MNT_FORCE | MNT_DETACH);
+	fuse_session_unmount(fs->se);
+}
+
+static int
+run(struct snapfs *fs, struct fuse_args *args)
+{
+	int error;
+
+	fs->se = fuse_session_new(args, &snapfs_ops, sizeof(snapfs_ops), fs);
+	if (fs->se == NULL)
+		return 1;
+	if (fuse_set_signal_handlers(fs->se) < 0)
+		errx(1, "signal handlers: %s", strerror(errno));
+	if (fuse_session_mount(fs->se, fs->opts.mountpoint) < 0)
+		return 1;
+	if (fuse_daemonize(fs->opts.foreground) < 0)
+		return 1;
+	/* Threads do not survive daemon(3), and the daemon's pid is new. */
+	raise_descriptors();
+	readahead_raise(fs->proc, fs->opts.mountpoint, BUFFER_SIZE);
+	error = access_lower(&fs->access);
+	fs->housekeeper = housekeeper_new(fs);
+	if (error == 0 && fs->housekeeper == NULL)
+		error = -errno;
+	if (error == 0)
+		error = serve(fs);
+	if (error < 0)
+		warnx("%s: %s", fs->opts.mountpoint, strerror(-error));
+	close_all(fs);
+	unmount(fs);
+	fuse_remove_signal_handlers(fs->se);
+	fuse_session_destroy(fs->se);
+	return error < 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct snapfs fs;
+	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
+	char why[256];
+	int error;
+
+	if (argc == 1 && strcmp(argv[0], AGENT_NAME) == 0)
+		return agent_main();
+	if (opts_parse(&fs.opts, &args, why, sizeof(why)) < 0) {
+		warnx("%s", why);
+		fputs(opts_usage, stderr);
+		return 1;
+	}
+	if (fs.opts.help) {
+		fputs(opts_usage, stdout);
+		return 0;
+	}
+	if (fs.opts.version) {
+		printf("snapfs %s\n", SNAPFS_VERSION);
+		return 0;
+	}
+	init(&fs);
+	error = run(&fs, &args);
+	fuse_opt_free_args(&args);
+	/*
+	 * Threads that did not end still use what there is: the end of the
+	 * process is the end of all of it.
+	 */
+	fflush(NULL);
+	_exit(error);
+}

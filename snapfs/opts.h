@@ -1,0 +1,37 @@
+/*
+ * opts.h - the command line: snapfs [SOURCE] MOUNTPOINT [-f] [-d] [-o OPTIONS]
+ */
+#ifndef OPTS_H
+#define OPTS_H
+
+#include "snap.h"
+
+struct fuse_args;
+
+struct opts {
+	char *source;	  /* NULL: "snapfs" */
+	char *mountpoint; /* absolute */
+	bool foreground;
+	bool debug; /* every FUSE request to stderr */
+	bool help, version;
+	bool allow_other;
+	unsigned linger_ms;
+	unsigned freeze_timeout_ms;
+	unsigned max_checkpoints;
+	enum snap_level log_level;
+};
+
+/*
+ * Parse `args`; what is left in it is for libfuse.  0, or -EINVAL with a
+ * sentence in `why`.
+ */
+int opts_parse(
+    struct opts *o, struct fuse_args *args, char *why, size_t whysize);
+void opts_fini(struct opts *o);
+
+extern const char opts_usage[];
+
+/* Seconds, with a fraction if one likes, as ms; false if it is no such. */
+bool opts_seconds(const char *s, unsigned *ms);
+
+#endif

@@ -1,0 +1,422 @@
+#include "restore.h"
+
+#include "agent.h"
+#include "job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* How long an agent may take; and how long after the writer was interrupted. */
+#define LIMIT_MS (3600u * 1000)
+#define INTERRUPTED_MS 2000u
+#define EXIT_MS 5000u /* from its answer to its end */
+
+struct restore {
+	struct snapfs *fs;
+	fuse_req_t req;
+	struct handle *handle; /* open as long as the write is not answered */
+	struct caller writer;
+	size_t size;
+	off_t end; /* the file offset behind what was written */
+	struct agent_request ask;
+	int interrupt; /* an eventfd */
+	struct log_job log;
+
+	pid_t agent;
+	int sock;
+	struct agent_message result;
+	bool has_result;
+};
+
+static void set_result(struct restore *r, int err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void
+set_result(struct restore *r, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->result.text, sizeof(r->result.text), fmt, ap);
+	va_end(ap);
+	r->result.err = err;
+	r->has_result = true;
+}
+
+/* ---- the agent's process ---- */
+
+/*
+ * The table of agents makes them and their children invisible in the mount.
+ * The place is taken before the process is there, so that it always is.
+ */
+static pid_t *
+agent_slot(struct snapfs *fs, pid_t was, pid_t is)
+{
+	pid_t *found = NULL;
+	size_t i;
+
+	pthread_mutex_lock(&fs->lock);
+	for (i = 0; i < MAX_AGENTS && found == NULL; i++)
+		if (fs->agents[i] == was && !(was == 0 && fs->closing))
+			found = &fs->agents[i];
+	if (found != NULL)
+		*found = is;
+	if (is == 0)
+		pthread_cond_broadcast(&fs->quiet);
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+static int
+spawn(int sock, pid_t *pid)
+{
+	char *argv[] = { (char[]){ AGENT_NAME }, NULL };
+	char *envp[] = { NULL };
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int err;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(
+	    &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawn_file_actions_init(&fa);
+	err = posix_spawn_file_actions_adddup2(&fa, sock, AGENT_FD);
+	if (err == 0)
+		err = posix_spawn_file_actions_addopen(
+		    &fa, 0, "/dev/null", O_RDWR, 0);
+	if (err == 0)
+		err = posix_spawn_file_actions_adddup2(&fa, 0, 1);
+	if (err == 0)
+		err = posix_spawn_file_actions_adddup2(&fa, 0, 2);
+	if (err == 0)
+		err =
+		    posix_spawn_file_actions_addclosefrom_np(&fa, AGENT_FD + 1);
+	if (err == 0)
+		err =
+		    posix_spawn(pid, "/proc/self/exe", &fa, &attr, argv, envp);
+	posix_spawn_file_actions_destroy(&fa);
+	posix_spawnattr_destroy(&attr);
+	return -err;
+}
+
+static int
+start_agent(struct restore *r)
+{
+	int sv[2], moved, err;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	/* dup2() onto itself would leave close-on-exec set. */
+	moved = fcntl(sv[1], F_DUPFD_CLOEXEC, AGENT_FD + 1);
+	close(sv[1]);
+	if (moved < 0) {
+		close(sv[0]);
+		return -EMFILE;
+	}
+	err = spawn(moved, &r->agent);
+	close(moved);
+	if (err < 0) {
+		close(sv[0]);
+		r->agent = 0;
+		return err;
+	}
+	r->sock = sv[0];
+	if (send(r->sock, &r->ask, sizeof(r->ask), MSG_NOSIGNAL) !=
+	    (ssize_t)sizeof(r->ask))
+		return -EIO; /* it died: its end is looked at */
+	return 0;
+}
+
+/* One message; false at the end of them. */
+static bool
+receive(struct restore *r)
+{
+	struct agent_message m;
+	ssize_t n = recv(r->sock, &m, sizeof(m), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (n != (ssize_t)sizeof(m))
+		return false;
+	m.text[sizeof(m.text) - 1] = '\0';
+	if (m.type == AGENT_LOG) {
+		if (m.level <= SNAP_DEBUG)
+			log_sink(&r->log, m.level, m.text);
+		return true;
+	}
+	/* What it says is taken as data: an errno and a pid, or EIO. */
+	r->result = m;
+	if (m.err > 0 || m.err < -4095 || (m.err == 0 && m.pid <= 0))
+		r->result.err = -EIO;
+	r->has_result = true;
+	return false;
+}
+
+/* Listen until it has said its result, or ended, or its time is over. */
+static void
+listen_to_agent(struct restore *r)
+{
+	struct pollfd p[2] = {
+		{ .fd = r->sock, .events = POLLIN },
+		{ .fd = r->interrupt, .events = POLLIN },
+	};
+	uint64_t now = snapfs_now(), end = now + LIMIT_MS;
+	bool interrupted = false;
+
+	for (; now < end; now = snapfs_now()) {
+		if (poll(p, 2, (int)(end - now)) < 0 && errno != EINTR)
+			return;
+		if (p[1].revents != 0) {
+			interrupted = true;
+			p[1].fd = -1;
+			p[1].revents = 0;
+			end = snapfs_now() + INTERRUPTED_MS;
+		}
+		if (p[0].revents != 0 && !receive(r))
+			return;
+	}
+	/*
+	 * Until it is complete, what it makes dies with it: so this leaves
+	 * nothing behind.
+	 */
+	kill(r->agent, SIGKILL);
+	set_result(r, interrupted ? -EINTR : -ETIMEDOUT,
+	    interrupted ? "interrupted before the process was complete"
+			: "the restore took too long and was given up");
+}
+
+/* It exits by itself, unless something is wrong with it. */
+static int
+reap(pid_t pid)
+{
+	uint64_t end = snapfs_now() + EXIT_MS;
+	int status = 0, pidfd;
+	struct pollfd p = { .events = POLLIN };
+
+	pidfd = pidfd_open(pid, 0);
+	p.fd = pidfd;
+	while (pidfd >= 0 && snapfs_now() < end)
+		if (poll(&p, 1, (int)EXIT_MS) == 1)
+			break;
+	if (pidfd < 0 || p.revents == 0)
+		kill(pid, SIGKILL);
+	if (pidfd >= 0)
+		close(pidfd);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+static void
+run_agent(struct restore *r)
+{
+	int err, status;
+
+	if (agent_slot(r->fs, 0, -1) == NULL) {
+		set_result(r, -EAGAIN, "too many restores at once");
+		return;
+	}
+	err = start_agent(r);
+	if (r->agent == 0) {
+		set_result(
+		    r, err, "no process for the restore: %s", strerror(-err));
+		agent_slot(r->fs, -1, 0);
+		return;
+	}
+	agent_slot(r->fs, -1, r->agent);
+	if (err == 0)
+		listen_to_agent(r);
+	close(r->sock);
+	status = reap(r->agent);
+	agent_slot(r->fs, r->agent, 0);
+	if (r->has_result)
+		return;
+	if (WIFSIGNALED(status))
+		set_result(r, -EIO, "the restoring process died of signal %d",
+		    WTERMSIG(status));
+	else
+		set_result(r, -EIO, "the restoring process said nothing");
+}
+
+/* ---- the answer ---- */
+
+static void
+answer_text(const struct restore *r, char *text, size_t size)
+{
+	const struct agent_message *m = &r->result;
+	const char *nl = m->text[0] != '\0' ? "\n" : "";
+
+	if (m->err == 0)
+		snprintf(text, size, "%d\n%s%s", m->pid, m->text, nl);
+	else
+		snprintf(text, size, "%s\n",
+		    m->text[0] != '\0' ? m->text : strerror(-m->err));
+}
+
+static void
+finish(struct restore *r)
+{
+	struct snapfs *fs = r->fs;
+	struct handle *h = r->handle;
+	char text[CONTROL_ANSWER_MAX];
+	const struct agent_message *m = &r->result;
+
+	if (m->err == 0)
+		log_put(fs->log, r->log.uid, SNAP_NOTICE, "%s: is %d again",
+		    r->ask.restore.path, m->pid);
+	else
+		log_put(fs->log, r->log.uid, SNAP_ERROR, "%s: %s",
+		    r->ask.restore.path,
+		    m->text[0] != '\0' ? m->text : strerror(-m->err));
+	answer_text(r, text, sizeof(text));
+
+	pthread_mutex_lock(&fs->lock);
+	control_answer_put(&fs->answers, r->writer.creds.uid, text);
+	free(h->text);
+	h->text = strdup(text);
+	h->len = h->text != NULL ? strlen(text) : 0;
+	h->base = m->err == 0 ? r->end : 0;
+	if (m->err == 0)
+		fs->counters.restores++;
+	else
+		fs->counters.failed_restores++;
+	pthread_mutex_unlock(&fs->lock);
+
+	/* No interrupt function runs after this. */
+	fuse_req_interrupt_func(r->req, NULL, NULL);
+	if (m->err == 0)
+		fuse_reply_write(r->req, r->size);
+	else
+		fuse_reply_err(r->req, -m->err);
+	if (r->interrupt >= 0)
+		close(r->interrupt);
+	free(r);
+}
+
+static void *
+restore_main(void *arg)
+{
+	struct restore *r = arg;
+
+	run_agent(r);
+	finish(r);
+	return NULL;
+}
+
+static void
+interrupted(fuse_req_t req, void *arg)
+{
+	struct restore *r = arg;
+	uint64_t one = 1;
+
+	(void)req;
+	if (write(r->interrupt, &one, sizeof(one)) < 0)
+		return; /* it cannot be full */
+}
+
+/* ---- the request ---- */
+
+/*
+ * Whoever writes must be who opened: else a program with more rights than its
+ * caller could be made to write here what it believes to be its output.
+ */
+static bool
+same_rights(const struct view_creds *opener, const struct view_creds *writer)
+{
+	return opener->uid == writer->uid && opener->gid == writer->gid &&
+	       (writer->caps & ~opener->caps) == 0;
+}
+
+static void
+fill_request(struct restore *r)
+{
+	struct snapfs *fs = r->fs;
+	struct agent_request *ask = &r->ask;
+	const uint64_t needed = UINT64_C(1) << CAP_SETUID |
+				UINT64_C(1) << CAP_SETGID |
+				UINT64_C(1) << CAP_SYS_ADMIN;
+
+	ask->tid = r->writer.tid;
+	ask->writer = r->writer.id;
+	ask->uid = r->writer.creds.uid;
+	ask->gid = r->writer.creds.gid;
+	ask->privileged = (fs->access.prm & needed) == needed;
+	ask->seccomp_filters = fs->seccomp_filters;
+	ask->freeze_timeout_ms = fs->opts.freeze_timeout_ms;
+	ask->log_level = fs->opts.log_level;
+}
+
+static int
+check(struct restore *r, const char *buf, size_t size)
+{
+	char why[256];
+	int err;
+
+	if (!same_rights(&r->handle->creds, &r->writer.creds)) {
+		set_result(r, -EPERM,
+		    "the writer has other rights than whoever opened the file");
+		return -EPERM;
+	}
+	err = control_parse(buf, size, &r->ask.restore, why, sizeof(why));
+	if (err < 0)
+		set_result(r, err, "%s", why);
+	return err;
+}
+
+void
+restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who, const char *buf, size_t size, off_t off)
+{
+	struct restore *r = calloc(1, sizeof(*r));
+	int err;
+
+	if (r == NULL) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	r->fs = fs;
+	r->req = req;
+	r->handle = h;
+	r->writer = *who;
+	r->size = size;
+	r->end = off + (off_t)size;
+	r->log = (struct log_job){ .log = fs->log, .uid = who->creds.uid };
+	r->interrupt = -1;
+	if (check(r, buf, size) < 0) {
+		finish(r);
+		return;
+	}
+	snprintf(r->log.prefix, sizeof(r->log.prefix),
+	    "restore by %d: ", who->id.pid);
+	fill_request(r);
+	r->interrupt = eventfd(0, EFD_CLOEXEC);
+	if (r->interrupt < 0) {
+		set_result(r, -errno, "%s", strerror(errno));
+		finish(r);
+		return;
+	}
+	fuse_req_interrupt_func(req, interrupted, r);
+	err = job_thread(restore_main, r, "restore");
+	if (err < 0) {
+		set_result(r, err, "no thread: %s", strerror(-err));
+		finish(r);
+	}
+}

@@ -1,0 +1,16 @@
+/*
+ * restore.h - a write to .restore: parsed, done by an agent, answered.
+ */
+#ifndef RESTORE_H
+#define RESTORE_H
+
+#include "handle.h"
+
+/*
+ * Answer the write of `size` bytes at `off` by `who`, later.  What the reader
+ * of the same open file gets is put into `h`.
+ */
+void restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who, const char *buf, size_t size, off_t off);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * snapfs.h - one mount: what its callbacks, jobs and housekeeper share.
+ */
+#ifndef SNAPFS_H
+#define SNAPFS_H
+
+#define FUSE_USE_VERSION 312
+
+#include "access.h"
+#include "buffer.h"
+#include "control.h"
+#include "log.h"
+#include "opts.h"
+#include "view.h"
+
+#include <fuse3/fuse_lowlevel.h>
+#include <pthread.h>
+
+#define MAX_AGENTS 32u /* restores at once */
+
+struct counters {
+	uint64_t checkpoints, failed, restores, failed_restores;
+	uint64_t frozen_us_max;
+};
+
+struct snapfs {
+	struct fuse_session *se;
+	struct opts opts;
+	struct log *log;
+	struct access access;
+	int proc; /* /proc, open */
+	struct timespec since;
+	unsigned seccomp_filters; /* that the daemon is under */
+	struct housekeeper *housekeeper;
+	struct buffers buffers;
+
+	pthread_mutex_t lock; /* of all below, and of what views have */
+	pthread_cond_t quiet; /* a job or an agent has ended */
+	struct view_table views;
+	struct control_answers answers;
+	struct counters counters;
+	unsigned njobs;		  /* threads of checkpoints */
+	pid_t agents[MAX_AGENTS]; /* at work; 0: free, -1: being started */
+	bool closing;		  /* unmounted: nothing new, no notifications */
+};
+
+/* ms of CLOCK_MONOTONIC, for views. */
+uint64_t snapfs_now(void);
+
+/*
+ * Is this process one of the daemon's own (the daemon, its twins, its agents)
+ * and so not there?  Takes the lock.
+ */
+bool snapfs_own(struct snapfs *fs, const struct procinfo_stat *st);
+
+#endif

@@ -1,0 +1,390 @@
+#include "view.h"
+
+#include <linux/capability.h>
+#include <stdlib.h>
+
+/* An idle checkpoint of another reader may be ended after so many ms. */
+#define IDLE_MS 1000
+
+static unsigned
+bucket(struct proc_id id)
+{
+	return (unsigned)id.pid % VIEW_BUCKETS;
+}
+
+void
+view_table_init(struct view_table *t)
+{
+	unsigned i;
+
+	t->ntaken = 0;
+	t->nviews = 0;
+	t->last_gen = 0;
+	TAILQ_INIT(&t->views);
+	for (i = 0; i < VIEW_BUCKETS; i++) {
+		LIST_INIT(&t->by_gen[i]);
+		LIST_INIT(&t->readers[i]);
+	}
+}
+
+/* ---- finding ---- */
+
+static struct reader *
+reader_find(struct view_table *t, struct proc_id id)
+{
+	struct reader *r;
+
+	LIST_FOREACH(r, &t->readers[bucket(id)], link)
+	if (proc_id_equal(r->id, id) && !r->gone)
+		return r;
+	return NULL;
+}
+
+struct view *
+view_find(struct view_table *t, struct proc_id reader, struct proc_id target)
+{
+	struct reader *r = reader_find(t, reader);
+	struct view *v;
+
+	if (r == NULL)
+		return NULL;
+	LIST_FOREACH(v, &r->views, of_reader)
+	if (proc_id_equal(v->target, target))
+		return v;
+	return NULL;
+}
+
+struct view *
+view_find_pid(struct view_table *t, struct proc_id reader, pid_t pid)
+{
+	struct reader *r = reader_find(t, reader);
+	struct view *v;
+
+	if (r == NULL)
+		return NULL;
+	LIST_FOREACH(v, &r->views, of_reader)
+	if (v->target.pid == pid && v->state == VIEW_TAKEN)
+		return v;
+	return NULL;
+}
+
+struct view *
+view_find_gen(struct view_table *t, uint32_t gen)
+{
+	struct view *v;
+
+	LIST_FOREACH(v, &t->by_gen[gen % VIEW_BUCKETS], by_gen)
+	if (v->gen == gen)
+		return v;
+	return NULL;
+}
+
+/* ---- beginning ---- */
+
+static struct reader *
+reader_get(struct view_table *t, struct proc_id id)
+{
+	struct reader *r = reader_find(t, id);
+
+	if (r != NULL)
+		return r;
+	r = calloc(1, sizeof(*r));
+	if (r == NULL)
+		return NULL;
+	r->id = id;
+	r->pidfd = -1;
+	LIST_INIT(&r->views);
+	LIST_INSERT_HEAD(&t->readers[bucket(id)], r, link);
+	return r;
+}
+
+static void
+reader_put(struct view_table *t, struct reader *r)
+{
+	if (!LIST_EMPTY(&r->views))
+		return;
+	if (t->reader_unused != NULL)
+		t->reader_unused(t->arg, r);
+	LIST_REMOVE(r, link);
+	free(r);
+}
+
+/* A number that no view has; they come round after 2^29. */
+static uint32_t
+next_gen(struct view_table *t)
+{
+	do {
+		t->last_gen = t->last_gen % NODE_MAX_GEN + 1;
+	} while (view_find_gen(t, t->last_gen) != NULL);
+	return t->last_gen;
+}
+
+static struct view *
+view_new(struct view_table *t, struct proc_id reader, struct proc_id target,
+    uint64_t now)
+{
+	struct view *v = calloc(1, sizeof(*v));
+
+	if (v == NULL)
+		return NULL;
+	v->reader = reader_get(t, reader);
+	if (v->reader == NULL) {
+		free(v);
+		return NULL;
+	}
+	v->gen = next_gen(t);
+	v->target = target;
+	v->used = now;
+	LIST_INSERT_HEAD(&v->reader->views, v, of_reader);
+	LIST_INSERT_HEAD(&t->by_gen[v->gen % VIEW_BUCKETS], v, by_gen);
+	TAILQ_INSERT_TAIL(&t->views, v, by_use);
+	t->nviews++;
+	return v;
+}
+
+struct view *
+view_get(struct view_table *t, struct proc_id reader, struct proc_id target,
+    uint64_t now)
+{
+	struct view *v = view_find(t, reader, target);
+
+	if (v == NULL)
+		return view_new(t, reader, target, now);
+	view_touch(t, v, now);
+	return v;
+}
+
+struct view *
+view_list_top(struct view_table *t, struct view *v, uint64_t now)
+{
+	struct proc_id reader = v->reader->id, target = v->target;
+
+	if (v->state != VIEW_TAKEN || v->nopen > 0 || v->nuse > 0)
+		return v;
+	view_end(t, v);
+	return view_new(t, reader, target, now);
+}
+
+/* ---- using ---- */
+
+void
+view_touch(struct view_table *t, struct view *v, uint64_t now)
+{
+	v->used = now;
+	if (v->state == VIEW_ENDED)
+		return;
+	TAILQ_REMOVE(&t->views, v, by_use);
+	TAILQ_INSERT_TAIL(&t->views, v, by_use);
+}
+
+void
+view_open(struct view_table *t, struct view *v, uint64_t now)
+{
+	v->nopen++;
+	view_touch(t, v, now);
+}
+
+static bool
+idle(const struct view *v)
+{
+	return v->state != VIEW_TAKING && v->nopen == 0 && v->nuse == 0;
+}
+
+/* An ended view goes with its last user; what it has is dropped first. */
+static void
+put(struct view_table *t, struct view *v)
+{
+	if (v->state != VIEW_ENDED || v->nopen > 0 || v->nuse > 0)
+		return;
+	if (v->job != NULL)
+		t->drop(t->arg, v);
+	else
+		free(v);
+}
+
+static void
+done_with(struct view_table *t, struct view *v)
+{
+	if (v->state == VIEW_ENDED)
+		put(t, v);
+	else if (v->reader->gone && idle(v))
+		view_end(t, v);
+}
+
+void
+view_close(struct view_table *t, struct view *v, uint64_t now)
+{
+	v->nopen--;
+	view_touch(t, v, now);
+	done_with(t, v);
+}
+
+void
+view_use(struct view *v)
+{
+	v->nuse++;
+}
+
+void
+view_unuse(struct view_table *t, struct view *v)
+{
+	v->nuse--;
+	done_with(t, v);
+}
+
+/* ---- taking ---- */
+
+static struct view *
+evictable(struct view_table *t, const struct view *for_view, uint64_t now)
+{
+	struct view *v;
+
+	TAILQ_FOREACH(v, &t->views, by_use)
+	if (v->state == VIEW_TAKEN && idle(v) && v->reader == for_view->reader)
+		return v;
+	TAILQ_FOREACH(v, &t->views, by_use)
+	if (v->state == VIEW_TAKEN && idle(v) && now - v->used >= IDLE_MS)
+		return v;
+	return NULL;
+}
+
+bool
+view_make_room(struct view_table *t, struct view *v, uint64_t now)
+{
+	struct view *victim;
+
+	if (t->ntaken < t->max)
+		return true;
+	victim = evictable(t, v, now);
+	if (victim == NULL)
+		return false;
+	view_end(t, victim);
+	return true;
+}
+
+void
+view_taking(struct view_table *t, struct view *v,
+    const struct view_creds *creds, uint64_t now)
+{
+	v->state = VIEW_TAKING;
+	v->creds = *creds;
+	v->counted = true;
+	t->ntaken++;
+	view_touch(t, v, now);
+}
+
+static void
+uncount(struct view_table *t, struct view *v)
+{
+	if (v->counted)
+		t->ntaken--;
+	v->counted = false;
+}
+
+void
+view_taken(struct view_table *t, struct view *v, struct snap_checkpoint *cp,
+    uint64_t now)
+{
+	v->cp = cp;
+	if (cp == NULL) {
+		v->job = NULL;
+		uncount(t, v);
+	} else {
+		snap_checkpoint_info(cp, &v->info);
+		v->taken = now;
+	}
+	if (v->state != VIEW_ENDED)
+		v->state = cp == NULL ? VIEW_RESERVED : VIEW_TAKEN;
+	view_touch(t, v, now);
+	done_with(t, v);
+}
+
+void
+view_dropped(struct view_table *t, struct view *v)
+{
+	v->job = NULL;
+	v->cp = NULL;
+	put(t, v);
+}
+
+/* ---- ending ---- */
+
+void
+view_end(struct view_table *t, struct view *v)
+{
+	struct reader *r = v->reader;
+
+	if (v->state == VIEW_ENDED)
+		return;
+	v->state = VIEW_ENDED;
+	uncount(t, v);
+	TAILQ_REMOVE(&t->views, v, by_use);
+	LIST_REMOVE(v, by_gen);
+	LIST_REMOVE(v, of_reader);
+	v->reader = NULL;
+	reader_put(t, r);
+	t->nviews--;
+	put(t, v);
+}
+
+void
+view_end_all(struct view_table *t)
+{
+	struct view *v;
+
+	while ((v = TAILQ_FIRST(&t->views)) != NULL)
+		view_end(t, v);
+}
+
+void
+view_reader_gone(struct view_table *t, struct reader *r)
+{
+	struct view *v, *next;
+	bool last;
+
+	r->gone = true;
+	for (v = LIST_FIRST(&r->views); v != NULL; v = next) {
+		next = LIST_NEXT(v, of_reader);
+		last = next == NULL;
+		if (idle(v))
+			view_end(t, v); /* frees `r` with its last view */
+		if (last)
+			break;
+	}
+}
+
+int
+view_expire(struct view_table *t, uint64_t now)
+{
+	struct view *v, *next;
+	uint64_t wait = UINT64_MAX, age;
+
+	/* In order of use: the first that is young enough ends the search. */
+	for (v = TAILQ_FIRST(&t->views); v != NULL; v = next) {
+		next = TAILQ_NEXT(v, by_use);
+		age = now - v->used;
+		if (age < t->linger_ms) {
+			wait = t->linger_ms - age;
+			break;
+		}
+		if (idle(v))
+			view_end(t, v);
+		else
+			wait = t->linger_ms;
+	}
+	if (wait == UINT64_MAX)
+		return -1;
+	return wait > 60000 ? 60000 : (int)wait + 1;
+}
+
+bool
+view_creds_cover(
+    const struct view_creds *caller, const struct view_creds *taken)
+{
+	const uint64_t ptrace = UINT64_C(1) << CAP_SYS_PTRACE;
+
+	if (caller->caps & ptrace)
+		return true;
+	return caller->uid == taken->uid && caller->gid == taken->gid &&
+	       !(taken->caps & ptrace);
+}
