@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/rseq.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -47,12 +48,26 @@ note(struct restore *r, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* The soft limit may be below numbers that are used; the plan sets it last. */
+static void
+raise_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 &&
+	    lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
 /* Where its numbers are in no one's way; p's own descriptors follow. */
 static int
 move_kept(struct restore *r)
 {
 	struct process *p = r->p;
 
+	raise_limit();
 	for (size_t i = 0; i < r->nkept; i++) {
 		int to = r->host.fd_first + (int)i;
 
