@@ -360,6 +360,7 @@ image_restart_block(struct thread *t, const struct user_regs_struct *r,
 		rs->nr = -1;
 		return true;
 	}
+	t->regs.orig_rax = (unsigned long)-1;
 	rs->has_timeout = true;
 	rs->left_ns = ns;
 	if (left_at != 0 && read_timespec(m, left_at, &rs->left_ns))
