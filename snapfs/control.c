@@ -55,14 +55,13 @@ is(const char *s, size_t len, const char *word)
 	return len == strlen(word) && memcmp(s, word, len) == 0;
 }
 
+/* 1 if the line is an option, 0 if not, -errno. */
 static int
 parse_option(const char *s, size_t len, struct restore_request *out, char *why,
     size_t whysize)
 {
-	char quoted[64];
+	int err;
 
-	if (len == 0)
-		return 0;
 	if (is(s, len, "pid=new")) {
 		out->new_pid = true;
 	} else if (is(s, len, "stopped")) {
@@ -70,44 +69,61 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 	} else if (is(s, len, "replace")) {
 		out->replace = true;
 	} else if (len >= 4 && memcmp(s, "tty=", 4) == 0) {
-		return take_path(out->tty, "the terminal's path", s + 4,
-		    len - 4, why, whysize);
+		err = take_path(out->tty, "the terminal's path", s + 4, len - 4,
+		    why, whysize);
+		return err < 0 ? err : 1;
 	} else {
-		quote(quoted, sizeof(quoted), s, len);
-		return fail(why, whysize, -EINVAL,
-		    "there is no option '%s': pid=new, stopped, replace and "
-		    "tty=PATH are understood",
-		    quoted);
+		return 0;
 	}
-	return 0;
+	return 1;
+}
+
+static int
+parse_line(const char *s, size_t len, struct restore_request *out, char *why,
+    size_t whysize)
+{
+	char quoted[64];
+	int err = parse_option(s, len, out, why, whysize);
+
+	if (err != 0)
+		return err < 0 ? err : 0;
+	if (out->path[0] == '\0')
+		return take_path(
+		    out->path, "the image's path", s, len, why, whysize);
+	if (len == 0)
+		return 0;
+	quote(quoted, sizeof(quoted), s, len);
+	return fail(why, whysize, -EINVAL,
+	    "there is no option '%s': pid=new, stopped, replace and tty=PATH "
+	    "are understood",
+	    quoted);
 }
 
 int
 control_parse(const char *text, size_t len, struct restore_request *out,
     char *why, size_t whysize)
 {
-	const char *end = text + len, *line, *nl;
+	const char *line = text, *nl;
+	size_t left = len, n;
 	int err;
 
-	memset(out, 0, sizeof(*out));
 	why[0] = '\0';
 	if (len > CONTROL_MAX)
 		return fail(why, whysize, -E2BIG, "the request is too long");
+	if (len == 0)
+		return fail(why, whysize, -EINVAL, "the request is empty");
 	if (memchr(text, '\0', len) != NULL)
 		return fail(
 		    why, whysize, -EINVAL, "the request contains a NUL byte");
-	for (line = text; line < end || line == text; line = nl + 1) {
-		nl = memchr(line, '\n', (size_t)(end - line));
-		if (nl == NULL)
-			nl = end;
-		if (line == text)
-			err = take_path(out->path, "the image's path", line,
-			    (size_t)(nl - line), why, whysize);
-		else
-			err = parse_option(
-			    line, (size_t)(nl - line), out, why, whysize);
+	while (left > 0) {
+		nl = memchr(line, '\n', left);
+		n = nl == NULL ? left : (size_t)(nl - line);
+		err = parse_line(line, n, out, why, whysize);
 		if (err < 0)
 			return err;
+		n += nl != NULL;
+		line += n;
+		left -= n;
 	}
 	if (out->new_pid && out->replace)
 		return fail(why, whysize, -EINVAL,

@@ -1,8 +1,10 @@
 /*
  * control.h - what is written into .restore, and what is answered there.
  *
- * A request is the path of a checkpoint's directory on the first line, and an
- * option on each line after it; the last newline may be missing.
+ * A request is the path of a checkpoint's directory on a line of its own, and
+ * options on lines before or after it; the last newline may be missing.  The
+ * options before it may be written separately: bash's printf writes each line
+ * with a write(2) of its own.  (A directory called "stopped" is ./stopped.)
  */
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -15,16 +17,17 @@
 #define CONTROL_MAX (2u * PATH_MAX + 256) /* the longest request, bytes */
 
 struct restore_request {
-	char path[PATH_MAX];
-	bool new_pid; /* pid=new */
+	char path[PATH_MAX]; /* "": not given yet */
+	bool new_pid;	     /* pid=new */
 	bool stopped;
 	bool replace;
 	char tty[PATH_MAX]; /* tty=PATH, "" if not given */
 };
 
 /*
- * 0, or -errno with a sentence in `why`.  Pure; `text` need not be terminated
- * and may hold anything.
+ * Add what `text` says to `out`, which begins zeroed.  0, or -errno with a
+ * sentence in `why`.  While out->path is "", the path is still to come.  Pure;
+ * `text` need not be terminated and may hold anything.
  */
 int control_parse(const char *text, size_t len, struct restore_request *out,
     char *why, size_t whysize);

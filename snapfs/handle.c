@@ -25,6 +25,7 @@ handle_free(struct handle *h)
 	h->magic = 0;
 	free(h->procs);
 	free(h->text);
+	free(h->pending);
 	free(h);
 }
 

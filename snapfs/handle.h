@@ -21,11 +21,13 @@ struct handle {
 	char *text;
 	size_t len;
 	/*
-	 * .restore: who opened it; and where a read begins after a write, for
-	 * the file offset went on with what was written.
+	 * .restore: who opened it; where a read begins after a write, for the
+	 * file offset went on with what was written.
 	 */
 	struct view_creds creds;
 	off_t base;
+	struct restore_request *pending; /* options before the path, or NULL */
+	bool requested;			 /* a path was written already */
 };
 
 struct handle *handle_new(const struct node *node); /* NULL: no memory */

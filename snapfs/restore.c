@@ -280,10 +280,10 @@ finish(struct restore *r)
 	const struct agent_message *m = &r->result;
 
 	if (m->err == 0)
-		log_put(fs->log, r->log.uid, SNAP_NOTICE, "%s: is %d again",
-		    r->ask.restore.path, m->pid);
+		log_put(fs->log, r->log.uid, SNAP_NOTICE,
+		    "restore of %s: it is %d", r->ask.restore.path, m->pid);
 	else
-		log_put(fs->log, r->log.uid, SNAP_ERROR, "%s: %s",
+		log_put(fs->log, r->log.uid, SNAP_ERROR, "restore of %s: %s",
 		    r->ask.restore.path,
 		    m->text[0] != '\0' ? m->text : strerror(-m->err));
 	answer_text(r, text, sizeof(text));
@@ -364,21 +364,75 @@ fill_request(struct restore *r)
 	ask->log_level = fs->opts.log_level;
 }
 
+/* Options without a path are kept for the write that brings one. */
 static int
-check(struct restore *r, const char *buf, size_t size)
+keep_options(struct restore *r)
 {
+	struct handle *h = r->handle;
+
+	if (h->requested) {
+		set_result(r, -EINVAL,
+		    "the options came with a write(2) of their own, when the "
+		    "restore was done: write them before the path");
+		return -EINVAL;
+	}
+	if (h->pending == NULL)
+		h->pending = malloc(sizeof(*h->pending));
+	if (h->pending == NULL) {
+		set_result(r, -ENOMEM, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	*h->pending = r->ask.restore;
+	return 0;
+}
+
+static int
+parse(struct restore *r, const char *buf, size_t size)
+{
+	struct handle *h = r->handle;
 	char why[256];
 	int err;
 
-	if (!same_rights(&r->handle->creds, &r->writer.creds)) {
+	if (!same_rights(&h->creds, &r->writer.creds)) {
 		set_result(r, -EPERM,
 		    "the writer has other rights than whoever opened the file");
 		return -EPERM;
 	}
+	if (h->pending != NULL)
+		r->ask.restore = *h->pending;
 	err = control_parse(buf, size, &r->ask.restore, why, sizeof(why));
-	if (err < 0)
+	if (err < 0) {
 		set_result(r, err, "%s", why);
-	return err;
+		return err;
+	}
+	if (r->ask.restore.path[0] == '\0')
+		return keep_options(r);
+	h->requested = true;
+	free(h->pending);
+	h->pending = NULL;
+	return 0;
+}
+
+static void
+start(struct restore *r)
+{
+	int err;
+
+	snprintf(r->log.prefix, sizeof(r->log.prefix),
+	    "restore by %d: ", r->writer.id.pid);
+	fill_request(r);
+	r->interrupt = eventfd(0, EFD_CLOEXEC);
+	if (r->interrupt < 0) {
+		set_result(r, -errno, "%s", strerror(errno));
+		finish(r);
+		return;
+	}
+	fuse_req_interrupt_func(r->req, interrupted, r);
+	err = job_thread(restore_main, r, "restore");
+	if (err < 0) {
+		set_result(r, err, "no thread: %s", strerror(-err));
+		finish(r);
+	}
 }
 
 void
@@ -386,7 +440,6 @@ restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
     const struct caller *who, const char *buf, size_t size, off_t off)
 {
 	struct restore *r = calloc(1, sizeof(*r));
-	int err;
 
 	if (r == NULL) {
 		fuse_reply_err(req, ENOMEM);
@@ -400,23 +453,12 @@ restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
 	r->end = off + (off_t)size;
 	r->log = (struct log_job){ .log = fs->log, .uid = who->creds.uid };
 	r->interrupt = -1;
-	if (check(r, buf, size) < 0) {
+	if (parse(r, buf, size) < 0) {
 		finish(r);
-		return;
-	}
-	snprintf(r->log.prefix, sizeof(r->log.prefix),
-	    "restore by %d: ", who->id.pid);
-	fill_request(r);
-	r->interrupt = eventfd(0, EFD_CLOEXEC);
-	if (r->interrupt < 0) {
-		set_result(r, -errno, "%s", strerror(errno));
-		finish(r);
-		return;
-	}
-	fuse_req_interrupt_func(req, interrupted, r);
-	err = job_thread(restore_main, r, "restore");
-	if (err < 0) {
-		set_result(r, err, "no thread: %s", strerror(-err));
-		finish(r);
+	} else if (r->ask.restore.path[0] == '\0') {
+		fuse_reply_write(req, size);
+		free(r);
+	} else {
+		start(r);
 	}
 }
