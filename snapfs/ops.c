@@ -923,36 +923,39 @@ read_control(fuse_req_t req, struct handle *h, size_t size, off_t off)
 
 /* Read whole, if it can be had: a short reply means the end of the file. */
 static ssize_t
-read_all(struct handle *h, char *buf, size_t size, uint64_t off)
+read_all(struct snap_checkpoint *cp, uint32_t n, char *buf, size_t size,
+    uint64_t off)
 {
 	size_t done = 0;
-	ssize_t n;
+	ssize_t len;
 
 	while (done < size) {
-		n = snap_checkpoint_read(
-		    h->view->cp, h->n, buf + done, size - done, off + done);
-		if (n < 0)
-			return n;
-		if (n == 0)
+		len = snap_checkpoint_read(
+		    cp, n, buf + done, size - done, off + done);
+		if (len < 0)
+			return len;
+		if (len == 0)
 			break;
-		done += (size_t)n;
+		done += (size_t)len;
 	}
 	return (ssize_t)done;
 }
 
+/* With the reply the handle may be released: then only the view is ours. */
 static void
-read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
+read_file(fuse_req_t req, const struct handle *h, size_t size, off_t off)
 {
 	struct snapfs *fs = snapfs_of(req);
-	ssize_t n = -ENOMEM;
+	struct view *v = h->view;
+	ssize_t len = -ENOMEM;
 	bool there;
 	char *buf;
 
 	/* It is open and so it lasts, but for an unmount. */
 	pthread_mutex_lock(&fs->lock);
-	there = h->view->cp != NULL && !fs->closing;
+	there = v->cp != NULL && !fs->closing;
 	if (there)
-		view_use(h->view);
+		view_use(v);
 	pthread_mutex_unlock(&fs->lock);
 	if (!there) {
 		fuse_reply_err(req, EIO);
@@ -960,13 +963,13 @@ read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 	}
 	buf = buffer_get(&fs->buffers, size);
 	if (buf != NULL)
-		n = read_all(h, buf, size, (uint64_t)off);
-	if (n < 0)
-		fuse_reply_err(req, (int)-n);
+		len = read_all(v->cp, h->n, buf, size, (uint64_t)off);
+	if (len < 0)
+		fuse_reply_err(req, (int)-len);
 	else
-		fuse_reply_buf(req, buf, (size_t)n);
+		fuse_reply_buf(req, buf, (size_t)len);
 	buffer_put(&fs->buffers, buf, size);
-	view_done(fs, h->view);
+	view_done(fs, v);
 }
 
 static void
