@@ -213,20 +213,31 @@ open_named(
 
 /* ---- restore: files without a name ---- */
 
+static bool
+is_tmpfile(const struct openfile *f)
+{
+	return (f->flags & O_TMPFILE) == O_TMPFILE &&
+	       (f->flags & O_ACCMODE) != O_RDONLY;
+}
+
 /*
  * Without a name from the start, so that nothing is left behind whatever
- * happens; where it was if that can be, else where files are made.
+ * happens; where it was if that can be, else where files are made.  With
+ * O_EXCL it can never be linked, like a deleted file; one that was made by
+ * O_TMPFILE has these very flags, which no other way of opening gives.
  */
 static int
 open_unnamed(const struct openfile *f)
 {
-	/* O_TMPFILE with O_EXCL cannot be linked, like a deleted file. */
-	int flags = O_TMPFILE | O_RDWR | O_CLOEXEC |
-		    ((f->flags & O_TMPFILE) == O_TMPFILE ? 0 : O_EXCL);
+	int flags = O_TMPFILE | O_CLOEXEC;
 	char dir[PATH_MAX];
 	char *slash;
 	int fd;
 
+	if (is_tmpfile(f))
+		flags |= (int)(f->flags & (O_ACCMODE | O_SYNC));
+	else
+		flags |= O_RDWR | O_EXCL;
 	snprintf(dir, sizeof(dir), "%s", f->target);
 	slash = strrchr(dir, '/');
 	if (slash != NULL) {
@@ -272,7 +283,8 @@ open_contents(
 		    f->id, f->target, strerror(errno));
 	fd = res_fill(cx, r, f, made);
 	if (fd == 0)
-		fd = resource_open_again(cx, r, f, made);
+		fd = is_tmpfile(f) ? resource_set_flags(cx, f, dup(made))
+				   : resource_open_again(cx, r, f, made);
 	close(made);
 	if (kv_u64(f, "links", 10) > 0)
 		resource_note(r,
