@@ -38,6 +38,8 @@ def count(out):
 
 if len(sys.argv) != 2:
     sys.exit(__doc__)
+# Descriptors that some parent left open, ends of its pipes maybe, are not ours.
+os.closerange(3, 1024)
 with open(sys.argv[1], "a", buffering=1) as out:
     threads = [threading.Thread(target=search, daemon=True),
                threading.Thread(target=count, args=(out,), daemon=True)]
