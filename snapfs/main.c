@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,9 +205,21 @@ serve(struct snapfs *fs)
 	return error > 0 ? 0 : error;
 }
 
+/* The kernel hangs up when the file system is unmounted. */
+static bool
+still_mounted(struct snapfs *fs)
+{
+	struct pollfd p = { .fd = fuse_session_fd(fs->se) };
+
+	return poll(&p, 1, 0) <= 0 || (p.revents & POLLERR) == 0;
+}
+
 static void
 unmount(struct snapfs *fs)
 {
+	/* Whatever is at the mount point by now is none of ours. */
+	if (!still_mounted(fs))
+		return;
 	/*
 	 * Requests that were not read yet are answered by the kernel, so that
 	 * nobody waits for a daemon that listens no more.

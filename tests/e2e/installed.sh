@@ -92,6 +92,21 @@ from_fstab()
 	unmount "$MNT"
 }
 
+# What is mounted there by the time a daemon ends is not its own.
+one_below()
+{
+	local first
+	snapfs "$MNT" || return
+	first=$(daemon_of "$MNT")
+	snapfs "$MNT" || return
+	unmount "$MNT" || return
+	[ "$(daemon_of "$MNT")" = "$first" ] || {
+		echo "the mount below has gone too"
+		return 1
+	}
+	unmount "$MNT"
+}
+
 # usage: refused COMMAND...: fails, says why, mounts nothing.
 refused()
 {
@@ -174,6 +189,7 @@ t options with_options
 t fstab from_fstab
 t bad-requests bad_requests
 t helper helper_flags
+t one-below one_below
 t by-hand by_hand
 t manual manual
 t quickstart quickstart
