@@ -21,6 +21,7 @@ struct snap_checkpoint {
 	struct process *p;
 	struct twin *twin; /* NULL: it was copied while frozen */
 	struct image_tree tree;
+	struct image_hasher *hasher;
 	pthread_mutex_t lock; /* of the two below */
 	char *sums;
 	int sums_error;
@@ -61,6 +62,9 @@ take_frozen(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp)
 	return err;
 }
 
+static ssize_t read_node(
+    void *arg, uint32_t n, void *buf, size_t len, uint64_t off);
+
 /* From the twin, at leisure. */
 static int
 take_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
@@ -76,13 +80,17 @@ take_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 		err = memory_collect_late(cx, cp->p->pid, twin, cp->p);
 	if (err == 0)
 		err = image_write(cx, cp->p, &cp->tree);
-	return err;
+	if (err != 0)
+		return err;
+	cp->hasher = image_hasher_new(&cp->tree, read_node, cp);
+	return cp->hasher == NULL ? snap_fail(cx, -ENOMEM, "no memory") : 0;
 }
 
 static void
 checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	twin_free(cx, cp->twin);
+	image_hasher_free(cp->hasher);
 	image_tree_free(&cp->tree);
 	process_free(cp->p);
 	free(cp->sums);
@@ -199,10 +207,21 @@ read_content(int fd, void *buf, size_t len, uint64_t off)
 	return n < 0 ? -errno : n;
 }
 
+/* Of all but the sums, without feeding them. */
 static ssize_t
-read_for_sums(void *arg, uint32_t n, void *buf, size_t len, uint64_t off)
+read_node(void *arg, uint32_t n, void *buf, size_t len, uint64_t off)
 {
-	return snap_checkpoint_read(arg, n, buf, len, off);
+	struct snap_checkpoint *cp = arg;
+	const struct image_node *node = &cp->tree.v[n];
+
+	switch (node->source) {
+	case IMAGE_CONTENT:
+		return read_content(node->content_fd, buf, len, off);
+	case IMAGE_PAGES:
+		return memory_read(cp->p, buf, len, off);
+	default:
+		return read_bytes(node->text, node->node.size, buf, len, off);
+	}
 }
 
 /* Computed when they are first read, which is after all else in one `cp -r`. */
@@ -214,8 +233,7 @@ read_sums(struct snap_checkpoint *cp, const struct snap_node *node, void *buf,
 
 	pthread_mutex_lock(&cp->lock);
 	if (cp->sums == NULL && cp->sums_error == 0)
-		cp->sums_error =
-		    image_sums(&cp->tree, read_for_sums, cp, &cp->sums);
+		cp->sums_error = image_hasher_sums(cp->hasher, &cp->sums);
 	err = cp->sums_error;
 	pthread_mutex_unlock(&cp->lock);
 	/* From here on the text does not change any more. */
@@ -227,18 +245,15 @@ snap_checkpoint_read(
     struct snap_checkpoint *cp, uint32_t n, void *buf, size_t len, uint64_t off)
 {
 	const struct image_node *node;
+	ssize_t got;
 
 	if (n >= cp->tree.n || cp->tree.v[n].node.type == SNAP_DIR)
 		return -EISDIR;
 	node = &cp->tree.v[n];
-	switch (node->source) {
-	case IMAGE_CONTENT:
-		return read_content(node->content_fd, buf, len, off);
-	case IMAGE_PAGES:
-		return memory_read(cp->p, buf, len, off);
-	case IMAGE_SUMS:
+	if (node->source == IMAGE_SUMS)
 		return read_sums(cp, &node->node, buf, len, off);
-	default:
-		return read_bytes(node->text, node->node.size, buf, len, off);
-	}
+	got = read_node(cp, n, buf, len, off);
+	if (got > 0)
+		image_hasher_feed(cp->hasher, n, buf, (size_t)got, off);
+	return got;
 }

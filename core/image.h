@@ -35,14 +35,32 @@ int image_write(
     struct snap_ctx *cx, const struct process *p, struct image_tree *out);
 void image_tree_free(struct image_tree *t);
 
+/* snap_checkpoint_read() or what is like it. */
+typedef ssize_t image_read_fn(
+    void *arg, uint32_t n, void *buf, size_t len, uint64_t off);
+
 /*
- * The text of xxh128sums, to be freed; every file is read once through
- * `read`, which is snap_checkpoint_read() with `arg`.  Its length does not
- * depend on the contents, and is node.size of the sums' node beforehand.
+ * The sums of a tree, computed while its files are read: what a reader is
+ * given from the start of a file to its end is not read a second time.
+ * Thread-safe, but for new and free.  The tree is borrowed.
  */
-int image_sums(const struct image_tree *t,
-    ssize_t (*read)(void *arg, uint32_t n, void *buf, size_t len, uint64_t off),
-    void *arg, char **text);
+struct image_hasher;
+
+/* NULL if there is no memory. */
+struct image_hasher *image_hasher_new(
+    const struct image_tree *t, image_read_fn *read, void *arg);
+void image_hasher_free(struct image_hasher *h);
+
+/* These bytes of node `n` were just read. */
+void image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
+    size_t len, uint64_t off);
+
+/*
+ * The text of xxh128sums, to be freed; what was not fed is read.  Its length
+ * does not depend on the contents, and is node.size of the sums' node
+ * beforehand.
+ */
+int image_hasher_sums(struct image_hasher *h, char **text);
 
 /* ---- reading ---- */
 

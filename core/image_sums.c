@@ -28,123 +28,6 @@ struct image_sums {
 	size_t n;
 };
 
-/* ---- writing ---- */
-
-/* Children of the root have no slash before them. */
-static void
-put_path(struct text *t, const struct image_tree *tree, uint32_t n)
-{
-	uint32_t parent = tree->v[n].node.parent;
-
-	if (parent != 0) {
-		put_path(t, tree, parent);
-		text_puts(t, "/");
-	}
-	text_puts(t, tree->v[n].name);
-}
-
-static bool
-is_summed(const struct image_tree *t, size_t i)
-{
-	return t->v[i].node.type == SNAP_FILE && t->v[i].source != IMAGE_SUMS;
-}
-
-uint64_t
-image_sums_length(const struct image_tree *t)
-{
-	uint64_t len = 0;
-
-	for (size_t i = 1; i < t->n; i++) {
-		if (!is_summed(t, i))
-			continue;
-		len += DIGITS + 3;
-		for (uint32_t k = (uint32_t)i; k != 0; k = t->v[k].node.parent)
-			len +=
-			    strlen(t->v[k].name) + (t->v[k].node.parent != 0);
-	}
-	return len;
-}
-
-struct reader {
-	ssize_t (*read)(
-	    void *arg, uint32_t n, void *buf, size_t len, uint64_t off);
-	void *arg;
-	char *buf; /* CHUNK bytes */
-};
-
-static int
-hash_read(
-    const struct reader *r, uint32_t n, uint64_t size, XXH128_hash_t *hash)
-{
-	XXH3_state_t *state = XXH3_createState();
-	ssize_t got = 1;
-
-	if (state == NULL)
-		return -ENOMEM;
-	XXH3_128bits_reset(state);
-	for (uint64_t off = 0; off < size && got > 0; off += (uint64_t)got) {
-		got = r->read(r->arg, n, r->buf, CHUNK, off);
-		if (got > 0)
-			XXH3_128bits_update(state, r->buf, (size_t)got);
-	}
-	*hash = XXH3_128bits_digest(state);
-	XXH3_freeState(state);
-	return got > 0 ? 0 : got < 0 ? (int)got : -EIO;
-}
-
-static int
-put_sum(struct text *t, const struct image_tree *tree, uint32_t n,
-    const struct reader *r)
-{
-	const struct image_node *node = &tree->v[n];
-	XXH128_canonical_t c;
-	XXH128_hash_t hash;
-	int err = 0;
-
-	if (node->text != NULL)
-		hash = XXH3_128bits(node->text, node->node.size);
-	else
-		err = hash_read(r, n, node->node.size, &hash);
-	if (err < 0)
-		return err;
-	XXH128_canonicalFromHash(&c, hash);
-	text_hex(t, c.digest, sizeof(c.digest));
-	text_puts(t, "  ");
-	put_path(t, tree, n);
-	text_puts(t, "\n");
-	return 0;
-}
-
-int
-image_sums(const struct image_tree *t,
-    ssize_t (*read)(void *arg, uint32_t n, void *buf, size_t len, uint64_t off),
-    void *arg, char **text)
-{
-	struct reader r = { .read = read, .arg = arg, .buf = malloc(CHUNK) };
-	uint32_t checkpoint = 0;
-	struct text out = { 0 };
-	int err = r.buf == NULL ? -ENOMEM : 0;
-
-	for (uint32_t i = 1; err == 0 && i < t->n; i++) {
-		if (!is_summed(t, i))
-			continue;
-		if (t->v[i].node.parent == 0 &&
-		    strcmp(t->v[i].name, CHECKPOINT) == 0)
-			checkpoint = i;
-		else
-			err = put_sum(&out, t, i, &r);
-	}
-	if (err == 0)
-		err = put_sum(&out, t, checkpoint, &r);
-	free(r.buf);
-	if (err < 0) {
-		text_fini(&out);
-		return err;
-	}
-	*text = text_take(&out, NULL);
-	return *text == NULL ? -ENOMEM : 0;
-}
-
 /* ---- reading ---- */
 
 /* Relative, without empty, "." or ".." components. */
@@ -309,52 +192,63 @@ image_sums_rest(struct snap_ctx *cx, const struct image_sums *s, int dir)
 
 /* ---- verifying what is large ---- */
 
-static ssize_t
-read_fd(void *arg, uint32_t n, void *buf, size_t len, uint64_t off)
+static int
+hash_fd(int fd, uint64_t size, char *buf, XXH3_state_t *state)
 {
-	const int *fd = arg;
-	ssize_t got;
+	ssize_t n;
 
-	(void)n;
-	do {
-		got = pread(*fd, buf, len, (off_t)off);
-	} while (got < 0 && errno == EINTR);
-	return got < 0 ? -errno : got;
+	XXH3_128bits_reset(state);
+	for (uint64_t off = 0; off<size; off += n> 0 ? (uint64_t)n : 0) {
+		n = pread(fd, buf, CHUNK, (off_t)off);
+		if (n == 0)
+			return -EBADMSG;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0)
+			XXH3_128bits_update(state, buf, (size_t)n);
+	}
+	return 0;
 }
 
+struct verifier {
+	struct snap_ctx *cx;
+	const struct image_sums *sums;
+	char *buf; /* CHUNK bytes */
+	XXH3_state_t *state;
+};
+
 static int
-verify(struct snap_ctx *cx, const struct image_sums *s, const char *path,
-    int fd, uint64_t size, char *buf)
+verify(struct verifier *v, const char *path, int fd, uint64_t size)
 {
-	struct reader r = { .read = read_fd, .arg = &fd, .buf = buf };
-	const struct sum *sum = find(s, path);
-	XXH128_hash_t hash;
+	const struct sum *sum = find(v->sums, path);
 	int err;
 
 	if (sum == NULL)
 		return 0;
-	err = hash_read(&r, 0, size, &hash);
+	err = hash_fd(fd, size, v->buf, v->state);
 	if (err < 0)
-		return snap_fail(cx, err == -EIO ? -EBADMSG : err,
+		return snap_fail(v->cx, err,
 		    "%s: cannot be read to its end: %s", path, strerror(-err));
-	return compare(cx, sum, hash);
+	return compare(v->cx, sum, XXH3_128bits_digest(v->state));
 }
 
 int
 image_verify(
     struct snap_ctx *cx, const struct process *p, const struct image_sums *sums)
 {
-	char *buf = malloc(CHUNK), path[32];
-	int err;
+	struct verifier v = { cx, sums, malloc(CHUNK), XXH3_createState() };
+	char path[32];
+	int err = 0;
 
-	if (buf == NULL)
-		return snap_fail(cx, -ENOMEM, "verifying: out of memory");
-	err = verify(cx, sums, "pages", p->pages_fd, p->pages_size, buf);
+	if (v.buf == NULL || v.state == NULL)
+		err = snap_fail(cx, -ENOMEM, "verifying: out of memory");
+	if (err == 0)
+		err = verify(&v, "pages", p->pages_fd, p->pages_size);
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++) {
 		snprintf(path, sizeof(path), "files/%u", p->contents[i].id);
-		err = verify(cx, sums, path, p->contents[i].fd,
-		    p->contents[i].size, buf);
+		err = verify(&v, path, p->contents[i].fd, p->contents[i].size);
 	}
-	free(buf);
+	free(v.buf);
+	XXH3_freeState(v.state);
 	return err;
 }

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "contents.h"
@@ -15,6 +17,7 @@
 #include "vma.h"
 
 #define COPY_CHUNK (256u << 10)
+#define MANY_VMAS 200
 
 /* Fork clears these: only the original can tell. */
 #define FLAGS_OF_ORIGINAL (VMA_F_LOCKED | VMA_F_LOCKONFAULT | VMA_F_UFFD)
@@ -242,31 +245,83 @@ copy_missing(struct copier *c, const bool *missing)
 }
 
 /*
+ * Anonymous pages, in memory and swapped.  Exact since Linux 6.16; before, the
+ * kernel answered with an estimate.
+ */
+static bool
+anon_kib(pid_t pid, uint64_t *kib)
+{
+	uint64_t in_memory, swapped;
+	char *status;
+	bool ok;
+
+	if (proc_try(pid, "status", &status, NULL) < 0)
+		return false;
+	ok = proc_field_u64(status, "RssAnon", 10, &in_memory) &&
+	     proc_field_u64(status, "VmSwap", 10, &swapped);
+	free(status);
+	if (ok)
+		*kib = in_memory + swapped;
+	return ok;
+}
+
+static bool
+counts_are_exact(void)
+{
+	struct utsname u;
+	unsigned major, minor;
+
+	return uname(&u) == 0 &&
+	       sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 16));
+}
+
+/*
+ * With many VMAs, looking at each takes longer than the fork.  As many pages
+ * in both means that nothing was wiped.  The original is asked first: if the
+ * kernel takes back pages meanwhile (MADV_FREE), then the twin has fewer, and
+ * all are looked at.
+ */
+static bool
+nothing_wiped(const struct copier *c, pid_t pid, pid_t twin)
+{
+	uint64_t here, there;
+
+	return c->p->nvmas >= MANY_VMAS && counts_are_exact() &&
+	       anon_kib(pid, &here) && anon_kib(twin, &there) && here == there;
+}
+
+/*
  * MADV_WIPEONFORK: anonymous memory of which the original has pages and the
  * twin has none.  One look at each is enough, since a fork copies the page
  * table of such memory or does not.
  */
 static int
-copy_wiped(struct copier *c, pid_t twin, const bool *missing)
+copy_if_wiped(
+    struct copier *c, const struct pagemap *twins, const struct vma *v)
+{
+	int any;
+
+	any = pagemap_any(c->cx, twins, v->start, v->end);
+	if (any != 0)
+		return any < 0 ? any : 0;
+	any = pagemap_any(c->cx, &c->pm, v->start, v->end);
+	return any > 0 ? copy_vma(c, v, v->end - v->start) : any;
+}
+
+static int
+copy_wiped(struct copier *c, pid_t pid, pid_t twin, const bool *missing)
 {
 	struct pagemap twins;
 	int err;
 
+	if (nothing_wiped(c, pid, twin))
+		return 0;
 	err = pagemap_open(c->cx, twin, &twins);
-	for (size_t i = 0; err == 0 && i < c->p->nvmas; i++) {
-		const struct vma *v = &c->p->vmas[i];
-
-		if (!is_private(v) || v->kind != VMA_ANON ||
-		    (missing != NULL && missing[i]))
-			continue;
-		err = pagemap_any(c->cx, &twins, v->start, v->end);
-		if (err == 0)
-			err = pagemap_any(c->cx, &c->pm, v->start, v->end);
-		else if (err > 0)
-			err = 0, v = NULL;
-		if (err > 0)
-			err = copy_vma(c, v, v->end - v->start);
-	}
+	for (size_t i = 0; err == 0 && i < c->p->nvmas; i++)
+		if (c->p->vmas[i].kind == VMA_ANON &&
+		    (missing == NULL || !missing[i]))
+			err = copy_if_wiped(c, &twins, &c->p->vmas[i]);
 	pagemap_close(&twins);
 	return err;
 }
@@ -315,7 +370,7 @@ memory_collect_frozen(
 	if (err == 0 && missing != NULL)
 		err = copy_missing(&c, missing);
 	if (err == 0)
-		err = copy_wiped(&c, twin, missing);
+		err = copy_wiped(&c, pid, twin, missing);
 out:
 	copier_fini(&c);
 	free(missing);

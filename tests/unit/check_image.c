@@ -203,6 +203,42 @@ START_TEST(xxhsum_agrees)
 }
 END_TEST
 
+/* Pieces in any order, twice, of a reader that seeks, and with gaps. */
+START_TEST(hashed_while_read)
+{
+	struct sample_source source = { p, &tree };
+	struct image_hasher *h;
+	char buf[1 << 13], *want, *got;
+	uint32_t pages = 0;
+
+	for (uint32_t i = 0; i < tree.n; i++)
+		if (tree.v[i].source == IMAGE_PAGES)
+			pages = i;
+	h = image_hasher_new(&tree, sample_read, &source);
+	ck_assert_int_eq(image_hasher_sums(h, &want), 0);
+	image_hasher_free(h);
+	srand(1);
+	for (int round = 0; round < 200; round++) {
+		h = image_hasher_new(&tree, sample_read, &source);
+		for (int k = rand() % 40; k > 0; k--) {
+			uint64_t off = (uint64_t)rand() % p->pages_size;
+			ssize_t n = memory_read(
+			    p, buf, 1 + (size_t)rand() % sizeof(buf), off);
+
+			image_hasher_feed(h, pages, buf, (size_t)n, off);
+			if (round % 3 == 0)
+				image_hasher_feed(h, pages, buf, 0, 0);
+		}
+		ck_assert_int_eq(image_hasher_sums(h, &got), 0);
+		ck_assert_str_eq(got, want);
+		ck_assert_uint_eq(strlen(got), tree.v[tree.n - 1].node.size);
+		free(got);
+		image_hasher_free(h);
+	}
+	free(want);
+}
+END_TEST
+
 /* ---- damage ---- */
 
 static char *
@@ -533,6 +569,7 @@ main(void)
 	tcase_add_test(t, there_and_back);
 	tcase_add_test(t, shape_of_the_tree);
 	tcase_add_test(t, xxhsum_agrees);
+	tcase_add_test(t, hashed_while_read);
 	tcase_add_test(t, cut_or_flipped);
 	tcase_add_test(t, absent);
 	tcase_add_test(t, of_another_type);

@@ -31,6 +31,7 @@ static struct {
 	char *noaccess, *reserved, *guarded, *copied;
 } at;
 static bool guards;
+static bool crowd; /* make so many VMAs that counting pays */
 
 static void *
 map(size_t len, int prot, int flags, int fd)
@@ -48,6 +49,8 @@ set_up(void)
 	char name[] = "/tmp/check_memory.XXXXXX";
 	int fd;
 
+	for (int i = 0; crowd && i < 300; i++)
+		map(PAGE, i % 2 == 0 ? PROT_READ : PROT_NONE, priv, -1);
 	at.anon = map(MIB, rw, priv, -1);
 	madvise(at.anon, MIB, MADV_NOHUGEPAGE);
 	memset(at.anon, 'a', MIB);
@@ -156,7 +159,8 @@ expect_bytes(const struct process *p, const char *addr, char c, size_t n)
 	    memory_read(p, buf, n, r->offset + ((uintptr_t)addr - r->start)),
 	    (ssize_t)n);
 	for (size_t i = 0; i < n; i++)
-		ck_assert_int_eq(buf[i], c);
+		if (buf[i] != c)
+			ck_abort_msg("byte %zu behind %p", i, addr);
 	free(buf);
 }
 
@@ -267,6 +271,13 @@ START_TEST(from_a_twin)
 }
 END_TEST
 
+START_TEST(among_many_vmas)
+{
+	crowd = true;
+	collect(true);
+}
+END_TEST
+
 START_TEST(without_a_twin)
 {
 	collect(false);
@@ -281,7 +292,9 @@ main(void)
 	SRunner *r = srunner_create(s);
 	int failed;
 
+	tcase_set_timeout(t, 60);
 	tcase_add_test(t, from_a_twin);
+	tcase_add_test(t, among_many_vmas);
 	tcase_add_test(t, without_a_twin);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);

@@ -330,10 +330,13 @@ sample_dump(const struct process *p, const struct image_tree *t, int dir)
 {
 	struct sample_source s = { p, t };
 	char path[64], *sums;
+	struct image_hasher *h;
 	int fd;
 
-	if (image_sums(t, sample_read, &s, &sums) < 0)
+	h = image_hasher_new(t, sample_read, &s);
+	if (h == NULL || image_hasher_sums(h, &sums) < 0)
 		abort();
+	image_hasher_free(h);
 	for (uint32_t i = 1; i < t->n; i++) {
 		const struct image_node *n = &t->v[i];
 		char *buf = malloc(n->node.size + 1);

@@ -1,0 +1,279 @@
+/*
+ * image_hasher.c - the sums of an image that is being read by others.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "image.h"
+#include "image_sums.h"
+#include "text.h"
+
+#define DIGITS 32
+#define CHUNK (1u << 20)
+#define CHECKPOINT "checkpoint"
+#define AHEAD_MAX 16 /* pieces that came before those in front of them */
+
+/* Children of the root have no slash before them. */
+static void
+put_path(struct text *t, const struct image_tree *tree, uint32_t n)
+{
+	uint32_t parent = tree->v[n].node.parent;
+
+	if (parent != 0) {
+		put_path(t, tree, parent);
+		text_puts(t, "/");
+	}
+	text_puts(t, tree->v[n].name);
+}
+
+static bool
+is_summed(const struct image_tree *t, size_t i)
+{
+	return t->v[i].node.type == SNAP_FILE && t->v[i].source != IMAGE_SUMS;
+}
+
+uint64_t
+image_sums_length(const struct image_tree *t)
+{
+	uint64_t len = 0;
+
+	for (size_t i = 1; i < t->n; i++) {
+		if (!is_summed(t, i))
+			continue;
+		len += DIGITS + 3;
+		for (uint32_t k = (uint32_t)i; k != 0; k = t->v[k].node.parent)
+			len +=
+			    strlen(t->v[k].name) + (t->v[k].node.parent != 0);
+	}
+	return len;
+}
+
+/* ---- hashing while others read ---- */
+
+struct piece {
+	uint64_t off, end;
+};
+
+/* The hash of one file as far as it is known without a gap. */
+struct stream {
+	pthread_mutex_t lock; /* of all below */
+	XXH3_state_t *state;
+	uint64_t at;
+	struct piece ahead[AHEAD_MAX];
+	unsigned nahead;
+};
+
+struct image_hasher {
+	const struct image_tree *t;
+	image_read_fn *read;
+	void *arg;
+	struct stream **streams; /* by node; NULL where the text is at hand */
+};
+
+static struct stream *
+stream_new(void)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->state = XXH3_createState();
+	if (s->state == NULL) {
+		free(s);
+		return NULL;
+	}
+	XXH3_128bits_reset(s->state);
+	pthread_mutex_init(&s->lock, NULL);
+	return s;
+}
+
+static void
+stream_free(struct stream *s)
+{
+	if (s == NULL)
+		return;
+	XXH3_freeState(s->state);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+void
+image_hasher_free(struct image_hasher *h)
+{
+	if (h == NULL)
+		return;
+	for (size_t i = 0; h->streams != NULL && i < h->t->n; i++)
+		stream_free(h->streams[i]);
+	free(h->streams);
+	free(h);
+}
+
+static bool
+make_streams(struct image_hasher *h)
+{
+	for (size_t i = 0; i < h->t->n; i++) {
+		if (!is_summed(h->t, i) || h->t->v[i].text != NULL)
+			continue;
+		h->streams[i] = stream_new();
+		if (h->streams[i] == NULL)
+			return false;
+	}
+	return true;
+}
+
+struct image_hasher *
+image_hasher_new(const struct image_tree *t, image_read_fn *read, void *arg)
+{
+	struct image_hasher *h = calloc(1, sizeof(*h));
+
+	if (h == NULL)
+		return NULL;
+	h->t = t;
+	h->read = read;
+	h->arg = arg;
+	h->streams = calloc(t->n, sizeof(*h->streams));
+	if (h->streams == NULL || !make_streams(h)) {
+		image_hasher_free(h);
+		return NULL;
+	}
+	return h;
+}
+
+/* Read on up to `end` and hash that; the lock is held. */
+static int
+catch_up(struct image_hasher *h, uint32_t n, struct stream *s, uint64_t end)
+{
+	char *buf = malloc(CHUNK);
+	ssize_t got = 1;
+
+	if (buf == NULL)
+		return -ENOMEM;
+	while (s->at < end && got > 0) {
+		uint64_t want = end - s->at < CHUNK ? end - s->at : CHUNK;
+
+		got = h->read(h->arg, n, buf, want, s->at);
+		if (got > 0) {
+			XXH3_128bits_update(s->state, buf, (size_t)got);
+			s->at += (uint64_t)got;
+		}
+	}
+	free(buf);
+	return got > 0 ? 0 : got < 0 ? (int)got : -EIO;
+}
+
+/*
+ * Requests for one file are served by several threads, so that a piece may
+ * come before the one in front of it: it is noted, and read again once that
+ * has come.  A piece far ahead is of a reader that seeks, and forgotten.
+ */
+static void
+note_ahead(struct stream *s, uint64_t off, uint64_t end)
+{
+	if (s->nahead < AHEAD_MAX && off - s->at <= AHEAD_MAX * CHUNK)
+		s->ahead[s->nahead++] = (struct piece){ off, end };
+}
+
+static void
+take_ahead(struct image_hasher *h, uint32_t n, struct stream *s)
+{
+	for (unsigned i = 0; i < s->nahead;) {
+		struct piece p = s->ahead[i];
+
+		if (p.off > s->at) {
+			i++;
+			continue;
+		}
+		s->ahead[i] = s->ahead[--s->nahead];
+		if (p.end > s->at && catch_up(h, n, s, p.end) < 0)
+			return;
+		i = 0;
+	}
+}
+
+void
+image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
+    size_t len, uint64_t off)
+{
+	struct stream *s = n < h->t->n ? h->streams[n] : NULL;
+	uint64_t end = off + len;
+
+	if (s == NULL)
+		return;
+	pthread_mutex_lock(&s->lock);
+	if (off > s->at) {
+		note_ahead(s, off, end);
+	} else if (end > s->at) {
+		XXH3_128bits_update(
+		    s->state, (const char *)buf + (s->at - off), end - s->at);
+		s->at = end;
+		take_ahead(h, n, s);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int
+node_hash(struct image_hasher *h, uint32_t n, XXH128_hash_t *hash)
+{
+	const struct image_node *node = &h->t->v[n];
+	struct stream *s = h->streams[n];
+	int err = 0;
+
+	if (s == NULL) {
+		*hash = XXH3_128bits(node->text, node->node.size);
+		return 0;
+	}
+	pthread_mutex_lock(&s->lock);
+	if (s->at < node->node.size)
+		err = catch_up(h, n, s, node->node.size);
+	*hash = XXH3_128bits_digest(s->state);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+static int
+put_sum(struct text *t, struct image_hasher *h, uint32_t n)
+{
+	XXH128_canonical_t c;
+	XXH128_hash_t hash;
+	int err;
+
+	err = node_hash(h, n, &hash);
+	if (err < 0)
+		return err;
+	XXH128_canonicalFromHash(&c, hash);
+	text_hex(t, c.digest, sizeof(c.digest));
+	text_puts(t, "  ");
+	put_path(t, h->t, n);
+	text_puts(t, "\n");
+	return 0;
+}
+
+int
+image_hasher_sums(struct image_hasher *h, char **text)
+{
+	const struct image_tree *t = h->t;
+	uint32_t checkpoint = 0;
+	struct text out = { 0 };
+	int err = 0;
+
+	for (uint32_t i = 1; err == 0 && i < t->n; i++) {
+		if (!is_summed(t, i))
+			continue;
+		if (t->v[i].node.parent == 0 &&
+		    strcmp(t->v[i].name, CHECKPOINT) == 0)
+			checkpoint = i;
+		else
+			err = put_sum(&out, h, i);
+	}
+	if (err == 0)
+		err = put_sum(&out, h, checkpoint);
+	if (err < 0) {
+		text_fini(&out);
+		return err;
+	}
+	*text = text_take(&out, NULL);
+	return *text == NULL ? -ENOMEM : 0;
+}
