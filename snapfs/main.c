@@ -127,6 +127,7 @@ own_seccomp_filters(int proc)
 static void
 init(struct snapfs *fs)
 {
+	pthread_condattr_t attr;
 	int error;
 
 	clock_gettime(CLOCK_REALTIME, &fs->since);
@@ -142,7 +143,11 @@ init(struct snapfs *fs)
 	if (fs->log == NULL)
 		errx(1, "%s", strerror(ENOMEM));
 	pthread_mutex_init(&fs->lock, NULL);
-	pthread_cond_init(&fs->quiet, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&fs->quiet, &attr);
+	pthread_cond_init(&fs->closed, &attr);
+	pthread_condattr_destroy(&attr);
 	buffers_init(&fs->buffers);
 	view_table_init(&fs->views);
 	fs->views.max = fs->opts.max_checkpoints;
@@ -180,7 +185,7 @@ close_all(struct snapfs *fs)
 	for (i = 0; i < MAX_AGENTS; i++)
 		if (fs->agents[i] > 0)
 			kill(fs->agents[i], SIGKILL);
-	clock_gettime(CLOCK_REALTIME, &end);
+	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += CLOSE_S;
 	while (!all_quiet(fs))
 		if (pthread_cond_timedwait(&fs->quiet, &fs->lock, &end) != 0)

@@ -24,6 +24,9 @@
  */
 #define DIR_TIMEOUT 1.0
 
+/* How long a listing waits for files to be closed that may be closed. */
+#define RELEASE_MS 20
+
 static struct snapfs *
 snapfs_of(fuse_req_t req)
 {
@@ -578,6 +581,8 @@ close_handle(struct snapfs *fs, struct handle *h)
 {
 	if (h->view != NULL) {
 		pthread_mutex_lock(&fs->lock);
+		if (h->view->nopen == 1)
+			pthread_cond_broadcast(&fs->closed);
 		view_close(&fs->views, h->view, snapfs_now());
 		pthread_mutex_unlock(&fs->lock);
 	}
@@ -624,6 +629,35 @@ answer_opendir(const struct want *w, struct view *v, int err)
 		reply_open(w->req, &w->node, v, n, &w->fi);
 }
 
+/*
+ * A reader that closes its last file and then lists the top has nothing open,
+ * but we may not know yet: close(2) does not wait for our release, and another
+ * thread may be at it.  It was sent before the listing was, so it is here in no
+ * time, unless something is really open.
+ */
+static struct view *
+view_for_listing(
+    struct snapfs *fs, const struct caller *who, struct proc_id target)
+{
+	struct timespec end;
+	struct view *v;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += RELEASE_MS * 1000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	for (;;) {
+		v = view_get(&fs->views, who->id, target, snapfs_now());
+		if (v == NULL || v->state != VIEW_TAKEN || v->nopen == 0)
+			break;
+		if (pthread_cond_timedwait(&fs->closed, &fs->lock, &end) != 0)
+			break;
+	}
+	/* The time may have run out, and the view with it. */
+	v = view_get(&fs->views, who->id, target, snapfs_now());
+	return v == NULL ? NULL : view_list_top(&fs->views, v, snapfs_now());
+}
+
 /* The top is listed without a checkpoint; whoever has done with one ends it. */
 static void
 opendir_top(fuse_req_t req, const struct caller *who, const struct node *node,
@@ -644,9 +678,7 @@ opendir_top(fuse_req_t req, const struct caller *who, const struct node *node,
 		return;
 	}
 	pthread_mutex_lock(&fs->lock);
-	v = view_get(&fs->views, who->id, node->proc, snapfs_now());
-	if (v != NULL)
-		v = view_list_top(&fs->views, v, snapfs_now());
+	v = view_for_listing(fs, who, node->proc);
 	if (v != NULL) {
 		housekeeper_watch(fs->housekeeper, v->reader);
 		view_open(&fs->views, v, snapfs_now());

@@ -34,8 +34,9 @@ struct snapfs {
 	struct housekeeper *housekeeper;
 	struct buffers buffers;
 
-	pthread_mutex_t lock; /* of all below, and of what views have */
-	pthread_cond_t quiet; /* a job or an agent has ended */
+	pthread_mutex_t lock;  /* of all below, and of what views have */
+	pthread_cond_t quiet;  /* a job or an agent has ended */
+	pthread_cond_t closed; /* the last open file of a view was closed */
 	struct view_table views;
 	struct control_answers answers;
 	struct counters counters;
