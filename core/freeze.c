@@ -296,32 +296,54 @@ just_stopped(struct snap_ctx *cx, struct frozen *z, struct tracee *t)
 }
 
 /*
- * Wait for every thread that runs.  -EAGAIN: the set of threads is another
- * now, because one of them has called exec(2).
+ * Has it stopped?  0 or, when the process cannot be frozen, -errno.  *changed
+ * if the set of threads is another now, because one has called exec(2).
+ */
+static int
+settle(struct snap_ctx *cx, struct frozen *z, struct tracee *t, bool *changed)
+{
+	int err;
+
+	err = tracee_poll_interrupted(t);
+	if (err == 0 && t->state == TRACEE_STOPPED)
+		err = just_stopped(cx, z, t);
+	if (err == 0 || (err != -ESRCH && err != -ECHILD))
+		return err;
+	*changed |= err == -ECHILD || t->tid == z->pid;
+	t->state = TRACEE_GONE;
+	return 0;
+}
+
+/*
+ * Wait for every thread that runs, each being looked after as soon as it has
+ * stopped, whichever is the first.
  */
 static int
 wait_all(struct snap_ctx *cx, struct frozen *z)
 {
 	bool changed = false;
+	pid_t running = 0;
+	unsigned naps = 0;
 	int err;
 
-	for (size_t i = 0; i < z->n; i++) {
-		struct tracee *t = &z->v[i];
+	do {
+		if (running != 0 && now_ns() > z->deadline)
+			return would_not_stop(cx, z, running);
+		if (running != 0)
+			nap(&naps);
+		running = 0;
+		for (size_t i = 0; i < z->n; i++) {
+			struct tracee *t = &z->v[i];
 
-		if (t->state == TRACEE_STOPPED)
-			continue;
-		err = tracee_wait_interrupted(t, z->deadline);
-		if (err == 0)
-			err = just_stopped(cx, z, t);
-		if (err == -ETIMEDOUT)
-			return would_not_stop(cx, z, t->tid);
-		if (err != 0 && err != -ESRCH && err != -ECHILD)
-			return err;
-		if (err != 0) {
-			changed |= err == -ECHILD || t->tid == z->pid;
-			t->state = TRACEE_GONE;
+			if (t->state != TRACEE_RUNNING)
+				continue;
+			err = settle(cx, z, t, &changed);
+			if (err != 0)
+				return err;
+			if (t->state == TRACEE_RUNNING)
+				running = t->tid;
 		}
-	}
+	} while (running != 0);
 	drop_gone(z);
 	return changed ? -EAGAIN : 0;
 }
@@ -442,12 +464,14 @@ stop_again(struct frozen *z)
 uint64_t
 thaw(struct snap_ctx *cx, struct frozen *z)
 {
+	struct hurry hurry;
 	uint64_t end;
 
 	if (z == NULL)
 		return 0;
 	stop_again(z);
 	heal_abandon(cx, z);
+	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n; i++) {
 		struct tracee *t = &z->v[i];
 
@@ -456,6 +480,7 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 		tracee_home(t);
 		ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
 	}
+	hurry_end(&hurry);
 	end = now_ns();
 	for (size_t i = 0; i < z->n; i++)
 		if (z->v[i].status_fd >= 0)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "leftover.h"
 
 #define PAGE 4096u
 #define SYSCALL_INSN_SIZE 2
@@ -19,6 +20,9 @@
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
+
+/* Before the code: HEAL_MAGIC and the size of the area. */
+#define HEAD_SIZE 16
 
 /* The part of the scratch area that is one thread's; offsets into it. */
 struct list {
@@ -33,6 +37,7 @@ struct heal {
 	uint64_t scratch; /* 0: not mapped */
 	uint8_t *shadow;  /* what is, or is to be, in the scratch area */
 	size_t size;
+	size_t done;	    /* offset of what the threads say, 32 bits each */
 	struct list *lists; /* one a thread */
 };
 
@@ -70,8 +75,8 @@ heal_contains_thread(const struct frozen *z, const struct tracee *t)
 
 /*
  * The first address of the zero bytes that end a page of code, if there is
- * room.  First, not last: what a tracer that died may have left behind in the
- * tail lies before it, and may still be wanted by a signal handler's frame.
+ * room.  First, not last: what lies before it may be another's code that is
+ * still wanted.
  */
 static uint64_t
 zero_tail(struct frozen *z, const struct vma *v)
@@ -87,6 +92,13 @@ zero_tail(struct frozen *z, const struct vma *v)
 	return n + HEAL_HOME_SIZE <= PAGE ? v->end - PAGE + n : 0;
 }
 
+bool
+heal_is_code(const struct vma *v)
+{
+	return v->kind == VMA_FILE && !v->shared &&
+	       v->prot == (PROT_READ | PROT_EXEC);
+}
+
 static uint64_t
 find_tail(struct frozen *z, const struct process *p)
 {
@@ -96,8 +108,7 @@ find_tail(struct frozen *z, const struct process *p)
 		if (p->vmas[i].kind == VMA_VDSO)
 			at = zero_tail(z, &p->vmas[i]);
 	for (size_t i = 0; i < p->nvmas && at == 0; i++)
-		if (p->vmas[i].kind == VMA_FILE && !p->vmas[i].shared &&
-		    p->vmas[i].prot == (PROT_READ | PROT_EXEC))
+		if (heal_is_code(&p->vmas[i]))
 			at = zero_tail(z, &p->vmas[i]);
 	return at;
 }
@@ -209,11 +220,13 @@ lay_out(struct frozen *z, size_t records, size_t data, size_t records0,
     size_t data0)
 {
 	struct heal *h = z->heal;
-	size_t at = align((size_t)(heal_code_end - heal_code), 64);
+	size_t at = HEAD_SIZE + (size_t)(heal_code_end - heal_code);
 
 	h->lists = calloc(z->n, sizeof(*h->lists));
 	if (h->lists == NULL)
 		return -ENOMEM;
+	h->done = align(at, 64);
+	at = align(h->done + z->n * sizeof(uint32_t), 64);
 	for (size_t i = 0; i < z->n; i++) {
 		struct list *l = &h->lists[i];
 		bool first = i == h->caller;
@@ -282,25 +295,43 @@ choose_caller(struct snap_ctx *cx, struct frozen *z)
 	return 0;
 }
 
-int
-heal_open_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
+/* Everything up to the first call that can be made. */
+static int
+open_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+    struct leftovers *l)
 {
 	int err;
 
 	z->heal = calloc(1, sizeof(*z->heal));
-	if (z->heal == NULL)
+	if (z->heal == NULL || leftovers_find(z, p, l) != 0)
 		return snap_fail(cx, -ENOMEM, "no memory");
+	leftovers_wipe(z, l);
 	err = choose_caller(cx, z);
 	return err == 0 ? write_tail(cx, z, p) : err;
 }
 
 int
-heal_open(struct snap_ctx *cx, struct frozen *z, const struct process *p,
-    size_t records, size_t data, size_t records0, size_t data0)
+heal_open_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
 {
+	struct leftovers l = { 0 };
 	int err;
 
-	err = heal_open_tail(cx, z, p);
+	err = open_tail(cx, z, p, &l);
+	leftovers_free(&l);
+	return err;
+}
+
+int
+heal_open(struct snap_ctx *cx, struct frozen *z, struct process *p,
+    size_t records, size_t data, size_t records0, size_t data0)
+{
+	struct leftovers l = { 0 };
+	int err;
+
+	err = open_tail(cx, z, p, &l);
+	if (err == 0)
+		err = leftovers_unmap(cx, z, &l, p);
+	leftovers_free(&l);
 	if (err != 0)
 		return err;
 	if (lay_out(z, records, data, records0, data0) != 0)
@@ -324,7 +355,7 @@ heal_scratch(const struct frozen *z, uint64_t *addr, uint64_t *size)
 uint64_t
 heal_address(const struct frozen *z, const uint8_t *code)
 {
-	return z->heal->scratch + (uint64_t)(code - heal_code);
+	return z->heal->scratch + HEAD_SIZE + (uint64_t)(code - heal_code);
 }
 
 /* ---- lists ---- */
@@ -376,24 +407,35 @@ heal_answer(const struct frozen *z, uint64_t addr)
 /* ---- running ---- */
 
 static void
-fresh_slot(const struct heal *h, const struct list *l)
+fresh_slot(struct heal *h, size_t i)
 {
 	const struct heal_slot slot = { .nap = { 0, HEAL_NAP_NS } };
 
-	memcpy(h->shadow + l->slot, &slot, sizeof(slot));
+	memcpy(h->shadow + h->lists[i].slot, &slot, sizeof(slot));
+	memset(h->shadow + h->done + i * sizeof(uint32_t), 0, sizeof(uint32_t));
+}
+
+static uint32_t
+said(const struct heal *h, size_t i)
+{
+	uint32_t v;
+
+	memcpy(&v, h->shadow + h->done + i * sizeof(v), sizeof(v));
+	return v;
 }
 
 static int
 enter(struct frozen *z, size_t i, const uint8_t *code)
 {
-	struct list *l = &z->heal->lists[i];
-	uint64_t base = z->heal->scratch;
+	struct heal *h = z->heal;
+	struct list *l = &h->lists[i];
 	struct tracee *t = &z->v[i];
 	struct user_regs_struct r;
 	int err;
 
-	heal_code_enter(&r, &t->regs, heal_address(z, code), base + l->records,
-	    l->nrecords, base + l->slot, base + l->home);
+	heal_code_enter(&r, &t->regs, heal_address(z, code),
+	    h->scratch + l->records, l->nrecords, h->scratch + l->slot,
+	    h->scratch + h->done + i * sizeof(uint32_t), h->scratch + l->home);
 	err = tracee_move(t, &r);
 	return err == 0 ? tracee_resume(t, PTRACE_CONT, 0) : err;
 }
@@ -402,76 +444,194 @@ int
 heal_start(struct snap_ctx *cx, struct frozen *z)
 {
 	struct heal *h = z->heal;
+	const uint64_t head[2] = { HEAL_MAGIC, h->size };
+	struct hurry hurry;
 	int err = 0;
 
-	memcpy(h->shadow, heal_code, (size_t)(heal_code_end - heal_code));
+	memcpy(h->shadow, head, sizeof(head));
+	memcpy(h->shadow + HEAD_SIZE, heal_code,
+	    (size_t)(heal_code_end - heal_code));
 	for (size_t i = 0; i < z->n; i++) {
 		struct list *l = &h->lists[i];
 
-		fresh_slot(h, l);
+		fresh_slot(h, i);
 		way_home(
 		    &z->v[i], h->shadow + l->home, h->scratch + l->home, false);
 	}
 	if (!frozen_write(z, h->scratch, h->shadow, h->size))
 		return snap_fail(cx, -errno, "process %d: write to it: %s",
 		    (int)z->pid, strerror(errno));
+	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n && err == 0; i++)
 		if (!z->v[i].no_calls)
 			err = enter(z, i, heal_code_calls);
+	hurry_end(&hurry);
 	if (err != 0)
 		return snap_fail(cx, err, "process %d: calls in it: %s",
 		    (int)z->pid, strerror(-err));
 	return 0;
 }
 
-/* Wait until the thread has said that it is done. */
+/* Of threads [from, to) that are away: how many have not said a word? */
 static int
-wait_done(struct frozen *z, size_t i)
+look(struct frozen *z, size_t from, size_t to, size_t *silent)
 {
-	uint64_t at = z->heal->scratch + z->heal->lists[i].slot;
-	struct tracee *t = &z->v[i];
+	struct heal *h = z->heal;
+	size_t at = h->done + from * sizeof(uint32_t);
+
+	if (!frozen_read(z, h->shadow + at, (to - from) * sizeof(uint32_t),
+		h->scratch + at))
+		return -ESRCH;
+	*silent = 0;
+	for (size_t i = from; i < to; i++)
+		*silent += z->v[i].away && said(h, i) == 0;
+	return 0;
+}
+
+/*
+ * One that is stopped although nobody asked: for SIGSTOP, which is passed on,
+ * or by an interruption that was still due.
+ */
+static int
+push(struct tracee *t)
+{
+	int err;
+
+	err = tracee_poll(t);
+	if (err == 0 && t->state == TRACEE_STOPPED)
+		err = tracee_resume(t, PTRACE_CONT, tracee_signal(t));
+	return err;
+}
+
+/* Wait until they have said that they are done. */
+static int
+wait_done(struct frozen *z, size_t from, size_t to)
+{
 	unsigned naps = 0;
-	uint32_t done;
+	size_t silent;
 	int err;
 
 	for (;;) {
-		if (!frozen_read(z, &done, sizeof(done), at))
-			return -ESRCH;
-		if (done != 0)
-			return 0;
-		err = tracee_poll(t);
-		if (err == 0 && t->state == TRACEE_STOPPED)
-			err = tracee_resume(t, PTRACE_CONT, tracee_signal(t));
+		err = look(z, from, to, &silent);
+		if (err != 0 || silent == 0)
+			return err;
+		for (size_t i = from; i < to && err == 0; i++)
+			if (z->v[i].away && said(z->heal, i) == 0)
+				err = push(&z->v[i]);
+		if (err == 0 && now_ns() > z->deadline)
+			err = -ETIMEDOUT;
 		if (err != 0)
 			return err;
-		if (now_ns() > z->deadline)
-			return -ETIMEDOUT;
 		nap(&naps);
 	}
+}
+
+/* Stop them where they wait for us. */
+static int
+stop_parked(struct frozen *z, size_t from, size_t to)
+{
+	struct hurry hurry;
+	int err = 0, err1;
+
+	hurry_begin(&hurry);
+	for (size_t i = from; i < to; i++)
+		if (z->v[i].away)
+			tracee_interrupt(&z->v[i]);
+	hurry_end(&hurry);
+	for (size_t i = from; i < to; i++)
+		if (z->v[i].away) {
+			err1 = tracee_wait_interrupted(&z->v[i], z->deadline);
+			err = err == 0 ? err1 : err;
+		}
+	return err;
+}
+
+/*
+ * All are stopped: have the answers.  A thread that has waited for too long is
+ * on its way home, or there: it is left alone, and the checkpoint is none.
+ */
+static int
+have_answers(struct frozen *z)
+{
+	struct heal *h = z->heal;
+	int err = 0;
+
+	if (!frozen_read(z, h->shadow, h->size, h->scratch))
+		return -ESRCH;
+	for (size_t i = 0; i < z->n; i++)
+		if (z->v[i].away && said(h, i) == HEAL_LEFT) {
+			z->v[i].away = false;
+			err = -ETIMEDOUT;
+		}
+	return err;
+}
+
+int
+heal_finish(struct snap_ctx *cx, struct frozen *z)
+{
+	struct heal *h = z->heal;
+	int err;
+
+	err = wait_done(z, 0, z->n);
+	if (err == 0)
+		err = stop_parked(z, 0, z->n);
+	if (err == 0)
+		err = have_answers(z);
+	for (size_t i = 0; i < z->n && err == 0; i++)
+		if (i != h->caller)
+			err = tracee_home(&z->v[i]);
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: calls in it: %s",
+		    (int)z->pid, strerror(-err));
+	for (size_t i = 0; i < z->n; i++)
+		h->lists[i].nrecords = h->lists[i].data_used = 0;
+	return 0;
+}
+
+int
+heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code)
+{
+	struct heal *h = z->heal;
+	size_t i = h->caller, slot = h->lists[i].slot;
+	size_t done = h->done + i * sizeof(uint32_t);
+	int err = 0;
+
+	fresh_slot(h, i);
+	if (!frozen_write(z, h->scratch + slot, h->shadow + slot,
+		sizeof(struct heal_slot)) ||
+	    !frozen_write(
+		z, h->scratch + done, h->shadow + done, sizeof(uint32_t)))
+		err = -errno;
+	if (err == 0)
+		err =
+		    tracee_options(caller(z), h->options | PTRACE_O_TRACECLONE);
+	if (err == 0)
+		err = enter(z, i, code);
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: calls in it: %s",
+		    (int)z->pid, strerror(-err));
+	return 0;
 }
 
 int
 heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child)
 {
-	struct heal *h = z->heal;
-	struct tracee *t = caller(z);
-	uint64_t at = h->scratch + h->lists[h->caller].slot;
+	size_t i = z->heal->caller, silent;
+	struct tracee *t = &z->v[i];
 	unsigned naps = 0;
 	unsigned long msg;
-	uint32_t done = 0;
 	int err;
 
 	for (;;) {
-		if (!frozen_read(z, &done, sizeof(done), at))
-			err = -ESRCH;
-		else
+		err = look(z, i, i + 1, &silent);
+		if (err == 0)
 			err = tracee_poll(t);
 		if (err == 0 && t->state == TRACEE_STOPPED) {
 			if (t->stop == (SIGTRAP | event << 8))
 				break;
 			err = tracee_resume(t, PTRACE_CONT, tracee_signal(t));
 		}
-		if (err == 0 && done != 0)
+		if (err == 0 && silent == 0)
 			return 0;
 		if (err == 0 && now_ns() > z->deadline)
 			err = -ETIMEDOUT;
@@ -486,88 +646,22 @@ heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child)
 	return 1;
 }
 
-/* Stop it where it waits for us; it must not have gone home meanwhile. */
-static int
-stop_parked(struct frozen *z, size_t i)
-{
-	struct tracee *t = &z->v[i];
-	int err;
-
-	err = tracee_wait_interrupted(t, z->deadline);
-	if (err != 0)
-		return err;
-	if (!heal_contains_thread(z, t)) {
-		t->away = false;
-		return -ETIMEDOUT;
-	}
-	return i == z->heal->caller ? 0 : tracee_home(t);
-}
-
-int
-heal_finish(struct snap_ctx *cx, struct frozen *z)
-{
-	struct heal *h = z->heal;
-	int err = 0, err1;
-
-	for (size_t i = 0; i < z->n && err == 0; i++)
-		if (!z->v[i].no_calls)
-			err = wait_done(z, i);
-	for (size_t i = 0; i < z->n; i++)
-		if (z->v[i].away)
-			tracee_interrupt(&z->v[i]);
-	for (size_t i = 0; i < z->n; i++) {
-		err1 = z->v[i].away ? stop_parked(z, i) : 0;
-		err = err == 0 ? err1 : err;
-	}
-	if (err == 0 && !frozen_read(z, h->shadow, h->size, h->scratch))
-		err = -ESRCH;
-	if (err != 0)
-		return snap_fail(cx, err, "process %d: calls in it: %s",
-		    (int)z->pid, strerror(-err));
-	for (size_t i = 0; i < z->n; i++)
-		h->lists[i].nrecords = h->lists[i].data_used = 0;
-	return 0;
-}
-
-int
-heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code)
-{
-	struct heal *h = z->heal;
-	struct list *l = &h->lists[h->caller];
-	int err;
-
-	fresh_slot(h, l);
-	if (!frozen_write(z, h->scratch + l->slot, h->shadow + l->slot,
-		sizeof(struct heal_slot)))
-		err = -errno;
-	else
-		err =
-		    tracee_options(caller(z), h->options | PTRACE_O_TRACECLONE);
-	if (err == 0)
-		err = enter(z, h->caller, code);
-	if (err != 0)
-		return snap_fail(cx, err, "process %d: calls in it: %s",
-		    (int)z->pid, strerror(-err));
-	return 0;
-}
-
 int
 heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 {
 	struct heal *h = z->heal;
+	size_t i = h->caller;
 	int err;
 
-	err = wait_done(z, h->caller);
+	err = wait_done(z, i, i + 1);
 	if (err == 0)
-		err = tracee_interrupt(caller(z));
+		err = stop_parked(z, i, i + 1);
 	if (err == 0)
-		err = stop_parked(z, h->caller);
-	if (err == 0 && !frozen_read(z, slot, sizeof(*slot),
-			    h->scratch + h->lists[h->caller].slot))
-		err = -ESRCH;
+		err = have_answers(z);
 	if (err != 0)
 		return snap_fail(cx, err, "process %d: calls in it: %s",
 		    (int)z->pid, strerror(-err));
+	memcpy(slot, h->shadow + h->lists[i].slot, sizeof(*slot));
 	return 0;
 }
 

@@ -18,7 +18,7 @@
  *		lasts.  Room for every thread, for lists of calls, and for what
  *		they answer.
  *
- *	scratch: | code | slot of thread 0 | slot of thread 1 | ...
+ *	scratch: | code | what each thread says | slot of thread 0 | ...
  *	slot:	 | struct heal_slot | way home | records | data |
  *
  * Signals are held off while a thread is away; SIGSTOP, which cannot be, is
@@ -34,9 +34,10 @@
 /*
  * Prepare: find the tail and map the scratch area, with room for `records`
  * calls and `data` bytes of answers for each thread, and for `records0` and
- * `data0` for the caller.  p->vmas are known.
+ * `data0` for the caller.  p->vmas are known; what a tracer that was killed
+ * has left is cleared away, in the process and there.
  */
-int heal_open(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+int heal_open(struct snap_ctx *cx, struct frozen *z, struct process *p,
     size_t records, size_t data, size_t records0, size_t data0);
 
 /* Only the tail: nothing but heal_call(). */
@@ -99,6 +100,9 @@ int heal_close(struct snap_ctx *cx, struct frozen *z);
 
 /* For thaw(): the same when something failed, as far as it can be done. */
 void heal_abandon(struct snap_ctx *cx, struct frozen *z);
+
+/* Private code of a file: where the tail may be if there is no vDSO. */
+bool heal_is_code(const struct vma *v);
 
 /* Is the stopped thread still in our code? */
 bool heal_contains_thread(const struct frozen *z, const struct tracee *t);

@@ -38,6 +38,30 @@ nap(unsigned *times)
 	nanosleep(&t, NULL);
 }
 
+void
+hurry_begin(struct hurry *h)
+{
+	const struct sched_param fifo = { .sched_priority = 1 };
+	struct sched_param p;
+
+	h->policy = sched_getscheduler(0);
+	if (h->policy < 0 || sched_getparam(0, &p) < 0 ||
+	    (h->policy & ~SCHED_RESET_ON_FORK) == SCHED_FIFO ||
+	    sched_setscheduler(0, SCHED_FIFO, &fifo) < 0)
+		h->policy = -1;
+	else
+		h->priority = p.sched_priority;
+}
+
+void
+hurry_end(const struct hurry *h)
+{
+	const struct sched_param p = { .sched_priority = h->priority };
+
+	if (h->policy >= 0)
+		sched_setscheduler(0, h->policy, &p);
+}
+
 static int
 request(
     const struct tracee *t, enum __ptrace_request rq, void *addr, void *data)
@@ -125,26 +149,37 @@ tracee_interrupt(struct tracee *t)
 }
 
 int
-tracee_wait_interrupted(struct tracee *t, uint64_t deadline)
+tracee_poll_interrupted(struct tracee *t)
 {
 	int err, sig;
 
-	for (;;) {
-		err = tracee_wait(t, deadline);
-		if (err != 0)
-			return err;
-		sig = tracee_signal(t);
-		if (sig == 0 && EVENT(t->stop) == PTRACE_EVENT_STOP)
-			break;
+	err = tracee_poll(t);
+	if (err != 0 || t->state != TRACEE_STOPPED)
+		return err;
+	sig = tracee_signal(t);
+	if (sig != 0 || EVENT(t->stop) != PTRACE_EVENT_STOP) {
 		err = tracee_interrupt(t);
-		if (err == 0)
-			err = tracee_resume(t, PTRACE_CONT, sig);
-		if (err != 0)
-			return err;
+		return err == 0 ? tracee_resume(t, PTRACE_CONT, sig) : err;
 	}
 	/* PTRACE_INTERRUPT says SIGTRAP here, a group-stop its own signal. */
 	t->group_stopped = SIGNAL(t->stop) != SIGTRAP;
 	return 0;
+}
+
+int
+tracee_wait_interrupted(struct tracee *t, uint64_t deadline)
+{
+	unsigned naps = 0;
+	int err;
+
+	for (;;) {
+		err = tracee_poll_interrupted(t);
+		if (err != 0 || t->state == TRACEE_STOPPED)
+			return err;
+		if (now_ns() > deadline)
+			return -ETIMEDOUT;
+		nap(&naps);
+	}
 }
 
 int

@@ -69,6 +69,7 @@ int tracee_resume(struct tracee *t, int request, int sig);
  * on the first instruction of the handler.
  */
 int tracee_wait_interrupted(struct tracee *t, uint64_t deadline);
+int tracee_poll_interrupted(struct tracee *t); /* never blocks */
 
 int tracee_interrupt(struct tracee *t);
 int tracee_getregs(const struct tracee *t, struct user_regs_struct *r);
@@ -88,6 +89,18 @@ int tracee_move(struct tracee *t, const struct user_regs_struct *r);
  * the way out of such a stop does the kernel restart an interrupted call.
  */
 int tracee_home(struct tracee *t);
+
+/*
+ * While many threads are woken one after the other: where we may, take a
+ * priority at which none of them gets the CPU before the last was woken.
+ * Nothing between the two may wait for anything.
+ */
+struct hurry {
+	int policy; /* what it was, -1: not changed */
+	int priority;
+};
+void hurry_begin(struct hurry *h);
+void hurry_end(const struct hurry *h);
 
 /* Nap for a moment that grows with the number of times; for polling loops. */
 void nap(unsigned *times);

@@ -9,6 +9,7 @@
  *	rbx	the next record	(struct heal_record)
  *	r12	records that are left
  *	r13	the thread's struct heal_slot
+ *	r14	what it says of itself (HEAL_DONE, ...)
  *	r15	its way home
  */
 #include "heal_code.h"
@@ -52,7 +53,7 @@ heal_code_calls:
 	 * of how to restart the call that the process was in.
 	 */
 park:
-	movl	$1, HEAL_SLOT_DONE(%r13)
+	movl	$HEAL_DONE, (%r14)
 	mov	$0, %edi
 	mov	$0, %esi
 	lea	HEAL_SLOT_NAP(%r13), %rdx
@@ -60,8 +61,7 @@ park:
 	mov	$8, %r8d
 	mov	$NR_PPOLL, %eax
 	syscall
-	.globl heal_code_parked
-heal_code_parked:
+	movl	$HEAL_LEFT, (%r14)
 	jmp	*%r15
 
 	/* ---- the twin ---- */

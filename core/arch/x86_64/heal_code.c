@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-_Static_assert(offsetof(struct heal_slot, done) == HEAL_SLOT_DONE, "slot");
 _Static_assert(offsetof(struct heal_slot, ret) == HEAL_SLOT_RET, "slot");
 _Static_assert(offsetof(struct heal_slot, ret2) == HEAL_SLOT_RET2, "slot");
 _Static_assert(offsetof(struct heal_slot, nap) == HEAL_SLOT_NAP, "slot");
@@ -41,7 +40,9 @@ load(struct code *c, int reg, uint64_t v)
  *	   load all registers but rsp
  *	   jmp	*rip
  *	rip:	.quad
+ *	...
  *	mask:	.quad
+ *		.quad HEAL_MAGIC	(its last 16 bytes are these)
  */
 void
 heal_code_home(uint8_t out[HEAL_HOME_SIZE], uint64_t at, bool call,
@@ -49,6 +50,7 @@ heal_code_home(uint8_t out[HEAL_HOME_SIZE], uint64_t at, bool call,
 {
 	static const uint8_t syscall_insn[] = { 0x0f, 0x05 };
 	static const uint8_t jmp_next_quad[] = { 0xff, 0x25, 0, 0, 0, 0 };
+	const uint64_t last[2] = { sigmask, HEAL_MAGIC };
 	struct code c = { out, 0 };
 	const uint64_t regs[16] = { home->rax, home->rcx, home->rdx, home->rbx,
 		0, home->rbp, home->rsi, home->rdi, home->r8, home->r9,
@@ -60,7 +62,7 @@ heal_code_home(uint8_t out[HEAL_HOME_SIZE], uint64_t at, bool call,
 		bytes(&c, syscall_insn, sizeof(syscall_insn));
 	load(&c, RAX, SYS_rt_sigprocmask);
 	load(&c, RDI, 2 /* SIG_SETMASK */);
-	load(&c, RSI, at + HEAL_HOME_SIZE - sizeof(sigmask));
+	load(&c, RSI, at + HEAL_HOME_SIZE - sizeof(last));
 	load(&c, RDX, 0);
 	load(&c, 10, sizeof(sigmask));
 	bytes(&c, syscall_insn, sizeof(syscall_insn));
@@ -69,15 +71,14 @@ heal_code_home(uint8_t out[HEAL_HOME_SIZE], uint64_t at, bool call,
 			load(&c, i, regs[i]);
 	bytes(&c, jmp_next_quad, sizeof(jmp_next_quad));
 	bytes(&c, &home->rip, sizeof(home->rip));
-	assert(c.n <= HEAL_HOME_SIZE - sizeof(sigmask));
-	memcpy(
-	    out + HEAL_HOME_SIZE - sizeof(sigmask), &sigmask, sizeof(sigmask));
+	assert(c.n <= HEAL_HOME_SIZE - sizeof(last));
+	memcpy(out + HEAL_HOME_SIZE - sizeof(last), last, sizeof(last));
 }
 
 void
 heal_code_enter(struct user_regs_struct *r, const struct user_regs_struct *home,
     uint64_t ip, uint64_t records, uint64_t nrecords, uint64_t slot,
-    uint64_t way_home)
+    uint64_t done, uint64_t way_home)
 {
 	*r = *home;
 	r->rip = ip;
@@ -85,6 +86,7 @@ heal_code_enter(struct user_regs_struct *r, const struct user_regs_struct *home,
 	r->rbx = records;
 	r->r12 = nrecords;
 	r->r13 = slot;
+	r->r14 = done;
 	r->r15 = way_home;
 }
 

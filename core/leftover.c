@@ -1,0 +1,187 @@
+#include "leftover.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "ctx.h"
+#include "heal.h"
+#include "vma.h"
+
+#define PAGE 4096u
+
+/* How much of a stack is searched, from its top on. */
+#define STACK_SEARCH (256u << 10)
+
+/* ---- finding ---- */
+
+static int
+add(struct leftovers *l, uint64_t start, uint64_t size, bool scratch)
+{
+	struct region *r = process_grow(&l->v, &l->n, sizeof(*r));
+
+	if (r == NULL)
+		return -ENOMEM;
+	*r = (struct region){ start, size, scratch };
+	return 0;
+}
+
+static bool
+is_scratch(struct frozen *z, const struct vma *v)
+{
+	uint64_t head[2];
+
+	return v->shared && v->kind == VMA_SHARED_ANON &&
+	       v->prot == (PROT_READ | PROT_WRITE | PROT_EXEC) &&
+	       frozen_read(z, head, sizeof(head), v->start) &&
+	       head[0] == HEAL_MAGIC && head[1] == v->end - v->start;
+}
+
+/* Blocks end with the magic number, and lie at multiples of 16. */
+static int
+find_blocks(struct frozen *z, uint64_t addr, struct leftovers *l)
+{
+	uint64_t page[PAGE / 8];
+	size_t last = HEAL_HOME_SIZE / 8 - 1;
+	int err = 0;
+
+	if (!frozen_read(z, page, PAGE, addr))
+		return 0;
+	for (size_t i = 0; i + last < PAGE / 8 && err == 0; i += 2)
+		if (page[i + last] == HEAL_MAGIC)
+			err = add(l, addr + i * 8, HEAL_HOME_SIZE, false);
+	return err;
+}
+
+static int
+find_all(struct frozen *z, const struct process *p, struct leftovers *l)
+{
+	bool vdso = false;
+	int err = 0;
+
+	for (size_t i = 0; i < p->nvmas && err == 0; i++) {
+		const struct vma *v = &p->vmas[i];
+
+		if (is_scratch(z, v))
+			err = add(l, v->start, v->end - v->start, true);
+		else if (v->kind == VMA_VDSO)
+			err = find_blocks(z, v->end - PAGE, l);
+		vdso |= v->kind == VMA_VDSO;
+	}
+	for (size_t i = 0; i < p->nvmas && err == 0 && !vdso; i++)
+		if (heal_is_code(&p->vmas[i]))
+			err = find_blocks(z, p->vmas[i].end - PAGE, l);
+	return err;
+}
+
+/* ---- are they in use? ---- */
+
+static bool
+refers(const struct leftovers *l, uint64_t v)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (v - l->v[i].start < l->v[i].size)
+			return true;
+	return false;
+}
+
+static bool
+stack_refers(struct frozen *z, const struct process *p, uint64_t sp,
+    const struct leftovers *l)
+{
+	const struct vma *v = vma_find(p, sp);
+	uint64_t word[512], end;
+
+	if (v == NULL)
+		return false;
+	sp &= ~(uint64_t)7;
+	end = v->end - sp > STACK_SEARCH ? sp + STACK_SEARCH : v->end;
+	while (sp < end) {
+		size_t n = end - sp < sizeof(word) ? end - sp : sizeof(word);
+
+		if (!frozen_read(z, word, n, sp))
+			return false;
+		for (size_t i = 0; i < n / 8; i++)
+			if (refers(l, word[i]))
+				return true;
+		sp += n;
+	}
+	return false;
+}
+
+static bool
+in_use(struct frozen *z, const struct process *p, const struct leftovers *l)
+{
+	for (size_t i = 0; i < z->n; i++) {
+		const struct user_regs_struct *r = &z->v[i].regs;
+
+		if (refers(l, r->rip) || stack_refers(z, p, r->rsp, l))
+			return true;
+	}
+	return false;
+}
+
+int
+leftovers_find(struct frozen *z, const struct process *p, struct leftovers *l)
+{
+	int err;
+
+	*l = (struct leftovers){ 0 };
+	err = find_all(z, p, l);
+	if (err != 0 || (l->n > 0 && in_use(z, p, l)))
+		leftovers_free(l);
+	return err;
+}
+
+void
+leftovers_free(struct leftovers *l)
+{
+	free(l->v);
+	*l = (struct leftovers){ 0 };
+}
+
+/* ---- clearing away ---- */
+
+void
+leftovers_wipe(struct frozen *z, const struct leftovers *l)
+{
+	static const uint8_t zeros[HEAL_HOME_SIZE];
+
+	for (size_t i = 0; i < l->n; i++)
+		if (!l->v[i].scratch)
+			frozen_write(z, l->v[i].start, zeros, sizeof(zeros));
+}
+
+static bool
+is_listed(const struct leftovers *l, const struct vma *v)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].scratch && l->v[i].start == v->start)
+			return true;
+	return false;
+}
+
+int
+leftovers_unmap(struct snap_ctx *cx, struct frozen *z,
+    const struct leftovers *l, struct process *p)
+{
+	int64_t result;
+	size_t n = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < p->nvmas; i++) {
+		struct vma *v = &p->vmas[i];
+		const uint64_t args[6] = { v->start, v->end - v->start };
+
+		if (err != 0 || !is_listed(l, v)) {
+			p->vmas[n++] = *v;
+			continue;
+		}
+		err = heal_call(cx, z, SYS_munmap, args, &result);
+		free(v->path);
+	}
+	p->nvmas = n;
+	return err;
+}

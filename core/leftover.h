@@ -1,0 +1,40 @@
+/*
+ * leftover.h - what a tracer that was killed left in a process.
+ *
+ * Its code has healed the process, but it still lies there: blocks in the tail
+ * of the vDSO, scratch areas.  They are known by HEAL_MAGIC.  One may lead to
+ * another (we may have found a thread on its way home from an earlier one), so
+ * all may go, or none: when no thread is in any of them, and no stack has an
+ * address in them, which is where a signal handler would come back to.
+ */
+#ifndef LEFTOVER_H
+#define LEFTOVER_H
+
+#include "freeze.h"
+#include "process.h"
+
+struct snap_ctx;
+
+struct region {
+	uint64_t start, size;
+	bool scratch; /* mapped memory, else a block in a page of code */
+};
+
+struct leftovers {
+	struct region *v;
+	size_t n;
+};
+
+/* Those that may go; none if one of them is still in use. */
+int leftovers_find(
+    struct frozen *z, const struct process *p, struct leftovers *l);
+void leftovers_free(struct leftovers *l);
+
+/* Wipe the blocks; nothing is called in the process. */
+void leftovers_wipe(struct frozen *z, const struct leftovers *l);
+
+/* Unmap the areas by heal_call(), and take them off p->vmas. */
+int leftovers_unmap(struct snap_ctx *cx, struct frozen *z,
+    const struct leftovers *l, struct process *p);
+
+#endif
