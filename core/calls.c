@@ -305,17 +305,20 @@ timeout(const struct restart *rs, const struct calls_memory *m, uint64_t *ns,
 	}
 }
 
-/* Did the thread sleep all the time between its sample and the freeze? */
-static bool
-sample_holds(const struct thread *t, const struct user_regs_struct *r,
-    pid_t pid, const struct call_sample *s)
+void
+calls_stopped(pid_t pid, pid_t tid, const struct user_regs_struct *r,
+    struct call_sample *s)
 {
 	uint64_t args[6], runs;
 
+	if (!s->valid)
+		return;
 	get_args(r, args);
-	return s->valid && s->nr == (int)r->orig_rax &&
-	       memcmp(s->args, args, sizeof(args)) == 0 &&
-	       times_run(pid, t->tid, &runs) && runs == s->runs + 1;
+	s->valid = interrupted(r, K_ERESTART_RESTARTBLOCK) &&
+		   s->nr == (int)r->orig_rax &&
+		   memcmp(s->args, args, sizeof(args)) == 0 &&
+		   times_run(pid, tid, &runs) && runs == s->runs + 1;
+	s->slept = now_ns() - s->since;
 }
 
 /* Start it anew from the beginning. */
@@ -341,10 +344,10 @@ answer_eintr(struct user_regs_struct *r)
  */
 static bool
 image_restart_block(struct thread *t, const struct user_regs_struct *r,
-    pid_t pid, const struct call_sample *s, const struct calls_memory *m)
+    const struct call_sample *s, const struct calls_memory *m)
 {
 	struct restart *rs = &t->restart;
-	uint64_t ns, slept, left_at;
+	uint64_t ns, left_at;
 
 	get_args(r, rs->args);
 	rs->nr = r->orig_rax == SYS_restart_syscall
@@ -365,10 +368,8 @@ image_restart_block(struct thread *t, const struct user_regs_struct *r,
 	rs->left_ns = ns;
 	if (left_at != 0 && read_timespec(m, left_at, &rs->left_ns))
 		return true;
-	if (sample_holds(t, r, pid, s)) {
-		slept = now_ns() - s->since;
-		rs->left_ns = slept < ns ? ns - slept : 0;
-	}
+	if (s->valid)
+		rs->left_ns = s->slept < ns ? ns - s->slept : 0;
 	return true;
 }
 
@@ -384,13 +385,13 @@ calls_by_hand(struct user_regs_struct *home, const struct user_regs_struct *r)
 }
 
 bool
-calls_image(struct thread *t, const struct user_regs_struct *r, pid_t pid,
+calls_image(struct thread *t, const struct user_regs_struct *r,
     const struct call_sample *s, const struct calls_memory *m)
 {
 	t->regs = *r;
 	t->restart.nr = -1;
 	if (interrupted(r, K_ERESTART_RESTARTBLOCK))
-		return image_restart_block(t, r, pid, s, m);
+		return image_restart_block(t, r, s, m);
 	if (restarts(r))
 		again(&t->regs, (int)r->orig_rax);
 	else

@@ -35,6 +35,7 @@ struct call_sample {
 	uint64_t args[6];
 	uint64_t since; /* CLOCK_MONOTONIC, ns: when it fell asleep */
 	uint64_t runs;	/* how often it had been given a CPU */
+	uint64_t slept; /* ns, until it was stopped; see calls_stopped() */
 	char wchan[32]; /* the kernel function it sleeps in, or "" */
 };
 
@@ -47,6 +48,13 @@ struct calls_clock {
 /* Samples a thread that sleeps with a time-out; reads /proc only. */
 void calls_sample(
     pid_t pid, pid_t tid, struct calls_clock *clock, struct call_sample *s);
+
+/*
+ * The thread has just stopped with these registers, and nothing was run in it
+ * yet: did it sleep all the time since its sample?  If not, the sample is void.
+ */
+void calls_stopped(pid_t pid, pid_t tid, const struct user_regs_struct *r,
+    struct call_sample *s);
 
 /*
  * If the call ended with the plain EINTR of an interruption, make that the
@@ -75,7 +83,7 @@ struct calls_memory {
  * t->regs and t->restart.  False if the call cannot be issued again: then it
  * answers EINTR.
  */
-bool calls_image(struct thread *t, const struct user_regs_struct *r, pid_t pid,
+bool calls_image(struct thread *t, const struct user_regs_struct *r,
     const struct call_sample *s, const struct calls_memory *m);
 
 /*

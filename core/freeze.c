@@ -291,6 +291,8 @@ just_stopped(struct snap_ctx *cx, struct frozen *z, struct tracee *t)
 		return snap_fail(cx, -ENOTSUP,
 		    "process %d: thread %d runs 32-bit code", (int)z->pid,
 		    (int)t->tid);
+	if (err == 0)
+		calls_stopped(z->pid, t->tid, &t->regs, &t->sample);
 	z->group_stopped |= t->group_stopped;
 	return err;
 }

@@ -327,8 +327,7 @@ settle_calls(struct frozen *z, struct process *p)
 		struct thread *t = &p->threads[i];
 		const struct ksigaction *a;
 
-		if (!calls_image(
-			t, &z->v[i].regs, z->pid, &z->v[i].sample, &memory)) {
+		if (!calls_image(t, &z->v[i].regs, &z->v[i].sample, &memory)) {
 			snprintf(what, sizeof(what), "thread %d", (int)t->tid);
 			if (process_unsupported(p, what,
 				"it sleeps in a call that cannot be issued "
