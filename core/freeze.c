@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "fault.h"
 #include "heal.h"
 #include "proc.h"
 #include "proc_parse.h"
@@ -372,9 +373,11 @@ interrupt_running(struct frozen *z)
 		clock_gettime(CLOCK_REALTIME, &z->time);
 	}
 	/* One that has ended is found by the wait. */
+	FAULT("seized");
 	for (size_t i = 0; i < z->n; i++)
 		if (z->v[i].state == TRACEE_RUNNING)
 			tracee_interrupt(&z->v[i]);
+	FAULT("interrupted");
 }
 
 static int
@@ -428,6 +431,7 @@ freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out)
 		err = freeze_threads(cx, z);
 	if (err == 0) {
 		sort(z);
+		FAULT("frozen");
 		frozen_step(cx, z, "frozen");
 		z->mem = proc_open(cx, pid, "mem", O_RDWR);
 		if (z->mem < 0)
@@ -481,6 +485,7 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 			continue;
 		tracee_home(t);
 		ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
+		FAULT("detached");
 	}
 	hurry_end(&hurry);
 	end = now_ns();

@@ -327,6 +327,7 @@ settle_calls(struct frozen *z, struct process *p)
 		struct thread *t = &p->threads[i];
 		const struct ksigaction *a;
 
+		t->sigmask = z->v[i].sigmask;
 		if (!calls_image(t, &z->v[i].regs, &z->v[i].sample, &memory)) {
 			snprintf(what, sizeof(what), "thread %d", (int)t->tid);
 			if (process_unsupported(p, what,
@@ -454,13 +455,13 @@ static int
 gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
     uint64_t *pending, struct thread_calls *tc)
 {
+	const struct heal_room room = { THREAD_RECORDS, THREAD_DATA,
+		PROCESS_RECORDS + 2 * p->ntimers,
+		PROCESS_DATA + p->ntimers * sizeof(struct itimerspec) };
 	struct process_calls pc = { 0 };
 	int err;
 
-	err = heal_open(cx, z, p, THREAD_RECORDS, THREAD_DATA,
-	    THREAD_RECORDS + PROCESS_RECORDS + 2 * p->ntimers,
-	    THREAD_DATA + PROCESS_DATA +
-		p->ntimers * sizeof(struct itimerspec));
+	err = heal_open(cx, z, p, &room);
 	if (err == 0)
 		err = ask(cx, z, p, pending, tc, &pc);
 	if (err == 0)

@@ -166,9 +166,7 @@ read_thread(struct frozen *z, struct tracee *t, struct thread *th,
 	int err;
 
 	th->tid = t->tid;
-	th->regs = t->regs;
 	th->restart.nr = -1;
-	th->sigmask = t->sigmask;
 	if (syscall(SYS_get_robust_list, th->tid, &head, &len) < 0)
 		return -errno;
 	th->robust_list = (uintptr_t)head;

@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "fault.h"
 #include "leftover.h"
 
 #define PAGE 4096u
-#define SYSCALL_INSN_SIZE 2
 
 /* What clearing up may take when the freeze has taken too long already. */
 #define CLEARING_NS 50000000u
@@ -20,9 +20,6 @@
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
-
-/* Before the code: HEAL_MAGIC and the size of the area. */
-#define HEAD_SIZE 16
 
 /* The part of the scratch area that is one thread's; offsets into it. */
 struct list {
@@ -67,7 +64,7 @@ heal_contains_thread(const struct frozen *z, const struct tracee *t)
 
 	if (h == NULL || tracee_getregs(t, &r) != 0)
 		return false;
-	return (h->tail != 0 && r.rip - h->tail < HEAL_HOME_SIZE) ||
+	return (h->tail != 0 && r.rip - h->tail < HEAL_BLOCK_SIZE) ||
 	       (h->scratch != 0 && r.rip - h->scratch < h->size);
 }
 
@@ -89,7 +86,7 @@ zero_tail(struct frozen *z, const struct vma *v)
 	while (n > 0 && page[n - 1] == 0)
 		n--;
 	n = align(n * 8, 16) + 16;
-	return n + HEAL_HOME_SIZE <= PAGE ? v->end - PAGE + n : 0;
+	return n + HEAL_BLOCK_SIZE <= PAGE ? v->end - PAGE + n : 0;
 }
 
 bool
@@ -114,19 +111,19 @@ find_tail(struct frozen *z, const struct process *p)
 }
 
 static void
-way_home(
-    const struct tracee *t, uint8_t out[HEAL_HOME_SIZE], uint64_t at, bool call)
+way_home(const struct tracee *t, uint8_t out[HEAL_BLOCK_SIZE], uint64_t at,
+    uint64_t area)
 {
 	struct user_regs_struct home;
 
 	calls_by_hand(&home, &t->regs);
-	heal_code_home(out, at, call, &home, t->sigmask);
+	heal_code_block(out, at, area, &home, t->sigmask);
 }
 
 static int
 write_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
 {
-	uint8_t code[HEAL_HOME_SIZE];
+	uint8_t code[HEAL_BLOCK_SIZE];
 	uint64_t at = find_tail(z, p);
 
 	if (at == 0)
@@ -134,8 +131,9 @@ write_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
 		    "process %d: no room for code that heals itself: neither "
 		    "in a vDSO nor at the end of other code",
 		    (int)z->pid);
-	way_home(caller(z), code, at, true);
+	way_home(caller(z), code, at, z->heal->size);
 	z->heal->tail = at;
+	FAULT("tail");
 	if (!frozen_write(z, at, code, sizeof(code)))
 		return snap_fail(cx, -errno,
 		    "process %d: cannot write to its code: %s", (int)z->pid,
@@ -147,7 +145,7 @@ write_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
 static bool
 wipe_tail(struct frozen *z)
 {
-	static const uint8_t zeros[HEAL_HOME_SIZE];
+	static const uint8_t zeros[HEAL_BLOCK_SIZE];
 	bool ok = true;
 
 	if (z->heal->tail != 0)
@@ -181,8 +179,8 @@ run_to_call(struct frozen *z, struct tracee *t)
  * what is called here is not disturbed by that, and the next stop is the one
  * after the call from which registers can be set for good.
  */
-int
-heal_call(struct snap_ctx *cx, struct frozen *z, long nr,
+static int
+call_at(struct snap_ctx *cx, struct frozen *z, unsigned entry, long nr,
     const uint64_t args[6], int64_t *result)
 {
 	struct heal *h = z->heal;
@@ -190,54 +188,69 @@ heal_call(struct snap_ctx *cx, struct frozen *z, long nr,
 	struct user_regs_struct r;
 	int err;
 
-	heal_code_enter_call(&r, &t->regs, h->tail, nr, args);
+	heal_code_enter_call(&r, &t->regs, h->tail + entry, nr, args);
 	err = tracee_options(t, h->options | PTRACE_O_TRACESYSGOOD);
 	if (err == 0)
 		err = tracee_move(t, &r);
 	if (err == 0)
+		FAULT("call-moved");
+	if (err == 0)
 		err = run_to_call(z, t);
+	FAULT("call-entered");
 	if (err == 0)
 		err = tracee_interrupt(t);
 	if (err == 0)
 		err = tracee_resume(t, PTRACE_CONT, 0);
+	FAULT("call-running");
 	if (err == 0)
 		err = tracee_wait_interrupted(t, z->deadline);
 	if (err == 0)
 		err = tracee_getregs(t, &r);
-	if (err == 0 && r.rip != h->tail + SYSCALL_INSN_SIZE)
+	if (err == 0 && r.rip != h->tail + entry + HEAL_SYSCALL_SIZE)
 		err = -EPROTO;
 	if (err != 0)
 		return snap_fail(cx, err, "process %d: call %ld in it: %s",
 		    (int)z->pid, nr, strerror(-err));
+	FAULT("call-done");
 	*result = (int64_t)r.rax;
 	return 0;
+}
+
+int
+heal_call(struct snap_ctx *cx, struct frozen *z, long nr,
+    const uint64_t args[6], int64_t *result)
+{
+	return call_at(cx, z, HEAL_ENTRY_CALL, nr, args, result);
 }
 
 /* ---- the scratch area ---- */
 
 static int
-lay_out(struct frozen *z, size_t records, size_t data, size_t records0,
-    size_t data0)
+lay_out(struct frozen *z, const struct heal_room *room)
 {
+	static const struct heal_room none;
 	struct heal *h = z->heal;
-	size_t at = HEAD_SIZE + (size_t)(heal_code_end - heal_code);
+	size_t at = HEAL_HEAD_SIZE + (size_t)(heal_code_end - heal_code);
 
 	h->lists = calloc(z->n, sizeof(*h->lists));
 	if (h->lists == NULL)
 		return -ENOMEM;
+	if (room == NULL)
+		room = &none;
 	h->done = align(at, 64);
 	at = align(h->done + z->n * sizeof(uint32_t), 64);
 	for (size_t i = 0; i < z->n; i++) {
 		struct list *l = &h->lists[i];
-		bool first = i == h->caller;
+		bool extra = i == h->caller;
 
 		l->slot = at;
 		l->home = l->slot + align(sizeof(struct heal_slot), 16);
-		l->records = l->home + HEAL_HOME_SIZE;
-		l->data = l->records + (first ? records0 : records) *
-					   sizeof(struct heal_record);
-		l->end = align(l->data + (first ? data0 : data), 16);
-		at = l->end;
+		l->records = l->home + HEAL_BLOCK_SIZE;
+		l->data = l->records +
+			  (room->records + (extra ? room->caller_records : 0)) *
+			      sizeof(struct heal_record);
+		l->end = l->data + room->data + (extra ? room->caller_data : 0);
+		at = l->end = align(l->end, 16);
 	}
 	h->size = align(at, PAGE);
 	h->shadow = calloc(1, h->size);
@@ -258,7 +271,7 @@ map_scratch(struct snap_ctx *cx, struct frozen *z)
 	int64_t at;
 	int err;
 
-	err = heal_call(cx, z, SYS_mmap, args, &at);
+	err = call_at(cx, z, HEAL_ENTRY_MAP, SYS_mmap, args, &at);
 	if (err != 0)
 		return err;
 	if (at < 0 && at >= -4095)
@@ -295,48 +308,49 @@ choose_caller(struct snap_ctx *cx, struct frozen *z)
 	return 0;
 }
 
-/* Everything up to the first call that can be made. */
+/*
+ * The caller and the room, then what others left, then the tail, from which
+ * calls can be made.
+ */
 static int
 open_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p,
     struct leftovers *l)
 {
 	int err;
 
-	z->heal = calloc(1, sizeof(*z->heal));
-	if (z->heal == NULL || leftovers_find(z, p, l) != 0)
-		return snap_fail(cx, -ENOMEM, "no memory");
+	err = leftovers_find(z, p, l);
+	if (err == 0)
+		err = leftovers_go_home(z, l);
+	if (err == 0)
+		err = leftovers_check(z, p, l);
+	if (err != 0)
+		return snap_fail(
+		    cx, err, "process %d: %s", (int)z->pid, strerror(-err));
 	leftovers_wipe(z, l);
-	err = choose_caller(cx, z);
-	return err == 0 ? write_tail(cx, z, p) : err;
-}
-
-int
-heal_open_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
-{
-	struct leftovers l = { 0 };
-	int err;
-
-	err = open_tail(cx, z, p, &l);
-	leftovers_free(&l);
-	return err;
+	return write_tail(cx, z, p);
 }
 
 int
 heal_open(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    size_t records, size_t data, size_t records0, size_t data0)
+    const struct heal_room *room)
 {
 	struct leftovers l = { 0 };
 	int err;
 
-	err = open_tail(cx, z, p, &l);
+	z->heal = calloc(1, sizeof(*z->heal));
+	if (z->heal == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	err = choose_caller(cx, z);
+	if (err == 0 && lay_out(z, room) != 0)
+		err = snap_fail(cx, -ENOMEM, "no memory");
+	if (err == 0)
+		err = open_tail(cx, z, p, &l);
 	if (err == 0)
 		err = leftovers_unmap(cx, z, &l, p);
 	leftovers_free(&l);
-	if (err != 0)
-		return err;
-	if (lay_out(z, records, data, records0, data0) != 0)
-		return snap_fail(cx, -ENOMEM, "no memory");
-	return map_scratch(cx, z);
+	if (err == 0 && room != NULL)
+		err = map_scratch(cx, z);
+	return err;
 }
 
 unsigned
@@ -355,7 +369,7 @@ heal_scratch(const struct frozen *z, uint64_t *addr, uint64_t *size)
 uint64_t
 heal_address(const struct frozen *z, const uint8_t *code)
 {
-	return z->heal->scratch + HEAD_SIZE + (uint64_t)(code - heal_code);
+	return z->heal->scratch + HEAL_HEAD_SIZE + (uint64_t)(code - heal_code);
 }
 
 /* ---- lists ---- */
@@ -449,7 +463,7 @@ heal_start(struct snap_ctx *cx, struct frozen *z)
 	int err = 0;
 
 	memcpy(h->shadow, head, sizeof(head));
-	memcpy(h->shadow + HEAD_SIZE, heal_code,
+	memcpy(h->shadow + HEAL_HEAD_SIZE, heal_code,
 	    (size_t)(heal_code_end - heal_code));
 	for (size_t i = 0; i < z->n; i++) {
 		struct list *l = &h->lists[i];
@@ -461,10 +475,13 @@ heal_start(struct snap_ctx *cx, struct frozen *z)
 	if (!frozen_write(z, h->scratch, h->shadow, h->size))
 		return snap_fail(cx, -errno, "process %d: write to it: %s",
 		    (int)z->pid, strerror(errno));
+	FAULT("scratch-written");
 	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n && err == 0; i++)
-		if (!z->v[i].no_calls)
+		if (!z->v[i].no_calls) {
 			err = enter(z, i, heal_code_calls);
+			FAULT("calls-started");
+		}
 	hurry_end(&hurry);
 	if (err != 0)
 		return snap_fail(cx, err, "process %d: calls in it: %s",
@@ -574,7 +591,10 @@ heal_finish(struct snap_ctx *cx, struct frozen *z)
 
 	err = wait_done(z, 0, z->n);
 	if (err == 0)
+		FAULT("calls-parked");
+	if (err == 0)
 		err = stop_parked(z, 0, z->n);
+	FAULT("calls-stopped");
 	if (err == 0)
 		err = have_answers(z);
 	for (size_t i = 0; i < z->n && err == 0; i++)
@@ -642,6 +662,7 @@ heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child)
 	}
 	if (ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &msg) < 0)
 		return snap_fail(cx, -errno, "process %d is gone", (int)z->pid);
+	FAULT("clone-event");
 	*child = (pid_t)msg;
 	return 1;
 }
@@ -688,9 +709,11 @@ heal_close(struct snap_ctx *cx, struct frozen *z)
 {
 	int err;
 
+	FAULT("closing");
 	err = unmap_scratch(cx, z);
 	if (err == 0)
 		err = tracee_home(caller(z));
+	FAULT("home");
 	if (err == 0 && !wipe_tail(z))
 		err = -errno;
 	if (err != 0)

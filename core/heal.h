@@ -31,18 +31,19 @@
 #include "heal_code.h"
 #include "process.h"
 
+/* What the lists of calls will need. */
+struct heal_room {
+	size_t records, data; /* calls and bytes of answers, each thread */
+	size_t caller_records, caller_data; /* and the caller besides */
+};
+
 /*
- * Prepare: find the tail and map the scratch area, with room for `records`
- * calls and `data` bytes of answers for each thread, and for `records0` and
- * `data0` for the caller.  p->vmas are known; what a tracer that was killed
- * has left is cleared away, in the process and there.
+ * Prepare: find the tail, clear away what a tracer that was killed has left
+ * (in the process and in p->vmas, which are known), map the scratch area.
+ * Without `room` there is none, and nothing but heal_call() works.
  */
 int heal_open(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    size_t records, size_t data, size_t records0, size_t data0);
-
-/* Only the tail: nothing but heal_call(). */
-int heal_open_tail(
-    struct snap_ctx *cx, struct frozen *z, const struct process *p);
+    const struct heal_room *room);
 
 /* PTRACE_O_* that a child of the process needs too. */
 unsigned heal_options(const struct frozen *z);

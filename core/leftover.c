@@ -12,6 +12,10 @@
 
 #define PAGE 4096u
 
+/* A way home may lead to another, if tracers were killed in quick succession.
+ */
+#define MAX_HOPS 16
+
 /* How much of a stack is searched, from its top on. */
 #define STACK_SEARCH (256u << 10)
 
@@ -44,14 +48,14 @@ static int
 find_blocks(struct frozen *z, uint64_t addr, struct leftovers *l)
 {
 	uint64_t page[PAGE / 8];
-	size_t last = HEAL_HOME_SIZE / 8 - 1;
+	size_t last = HEAL_BLOCK_SIZE / 8 - 1;
 	int err = 0;
 
 	if (!frozen_read(z, page, PAGE, addr))
 		return 0;
 	for (size_t i = 0; i + last < PAGE / 8 && err == 0; i += 2)
 		if (page[i + last] == HEAL_MAGIC)
-			err = add(l, addr + i * 8, HEAL_HOME_SIZE, false);
+			err = add(l, addr + i * 8, HEAL_BLOCK_SIZE, false);
 	return err;
 }
 
@@ -76,16 +80,80 @@ find_all(struct frozen *z, const struct process *p, struct leftovers *l)
 	return err;
 }
 
-/* ---- are they in use? ---- */
+/* ---- the way home ---- */
 
-static bool
-refers(const struct leftovers *l, uint64_t v)
+static const struct region *
+region_of(const struct leftovers *l, uint64_t addr)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (v - l->v[i].start < l->v[i].size)
-			return true;
-	return false;
+		if (addr - l->v[i].start < l->v[i].size)
+			return &l->v[i];
+	return NULL;
 }
+
+/* The block in a scratch area that has `rip` in it, 0: none. */
+static uint64_t
+find_block(struct frozen *z, const struct region *g, uint64_t rip)
+{
+	uint64_t at = (rip & ~15ull), magic;
+
+	for (size_t n = 0; n < HEAL_BLOCK_SIZE && at >= g->start;
+	     n += 16, at -= 16)
+		if (frozen_read(z, &magic, sizeof(magic),
+			at + HEAL_BLOCK_SIZE - sizeof(magic)) &&
+		    magic == HEAL_MAGIC)
+			return at;
+	return 0;
+}
+
+/*
+ * The block that leads home from where the thread is, if that is all it does.
+ * One that has just mapped an area has yet to mark it.
+ */
+static bool
+read_way(struct frozen *z, const struct region *g, struct user_regs_struct *r,
+    uint64_t *sigmask)
+{
+	uint8_t block[HEAL_BLOCK_SIZE];
+	uint64_t at = g->start;
+
+	if (g->scratch) {
+		at = heal_code_way_home(r, g->start);
+		if (at == 0)
+			at = find_block(z, g, r->rip);
+	} else if (r->rip - at > HEAL_ENTRY_MAP &&
+		   r->rip - at < HEAL_ENTRY_CALL) {
+		at = 0;
+	}
+	return at != 0 && frozen_read(z, block, sizeof(block), at) &&
+	       heal_code_read_block(block, at, r, sigmask);
+}
+
+/*
+ * What the block would do we do by setting registers.  The kernel's way of
+ * restarting an interrupted call is lost here, as it is in the block.  One
+ * that makes or awaits a twin is let alone: that has to be finished.
+ */
+int
+leftovers_go_home(struct frozen *z, const struct leftovers *l)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < z->n && err == 0 && l->n > 0; i++) {
+		struct tracee *t = &z->v[i];
+		const struct region *g;
+		unsigned hops = 0;
+
+		while ((g = region_of(l, t->regs.rip)) != NULL &&
+		       hops++ < MAX_HOPS &&
+		       read_way(z, g, &t->regs, &t->sigmask))
+			t->away = true;
+		err = tracee_home(t);
+	}
+	return err;
+}
+
+/* ---- are they in use? ---- */
 
 static bool
 stack_refers(struct frozen *z, const struct process *p, uint64_t sp,
@@ -104,7 +172,7 @@ stack_refers(struct frozen *z, const struct process *p, uint64_t sp,
 		if (!frozen_read(z, word, n, sp))
 			return false;
 		for (size_t i = 0; i < n / 8; i++)
-			if (refers(l, word[i]))
+			if (region_of(l, word[i]) != NULL)
 				return true;
 		sp += n;
 	}
@@ -117,7 +185,8 @@ in_use(struct frozen *z, const struct process *p, const struct leftovers *l)
 	for (size_t i = 0; i < z->n; i++) {
 		const struct user_regs_struct *r = &z->v[i].regs;
 
-		if (refers(l, r->rip) || stack_refers(z, p, r->rsp, l))
+		if (region_of(l, r->rip) != NULL ||
+		    stack_refers(z, p, r->rsp, l))
 			return true;
 	}
 	return false;
@@ -130,9 +199,17 @@ leftovers_find(struct frozen *z, const struct process *p, struct leftovers *l)
 
 	*l = (struct leftovers){ 0 };
 	err = find_all(z, p, l);
-	if (err != 0 || (l->n > 0 && in_use(z, p, l)))
+	if (err != 0)
 		leftovers_free(l);
 	return err;
+}
+
+int
+leftovers_check(struct frozen *z, const struct process *p, struct leftovers *l)
+{
+	if (l->n > 0 && in_use(z, p, l))
+		leftovers_free(l);
+	return 0;
 }
 
 void
@@ -147,7 +224,7 @@ leftovers_free(struct leftovers *l)
 void
 leftovers_wipe(struct frozen *z, const struct leftovers *l)
 {
-	static const uint8_t zeros[HEAL_HOME_SIZE];
+	static const uint8_t zeros[HEAL_BLOCK_SIZE];
 
 	for (size_t i = 0; i < l->n; i++)
 		if (!l->v[i].scratch)

@@ -25,8 +25,14 @@ struct leftovers {
 	size_t n;
 };
 
-/* Those that may go; none if one of them is still in use. */
 int leftovers_find(
+    struct frozen *z, const struct process *p, struct leftovers *l);
+
+/* Threads that are on their way home: take them there. */
+int leftovers_go_home(struct frozen *z, const struct leftovers *l);
+
+/* Keep only what may go: none, if one of them is still in use. */
+int leftovers_check(
     struct frozen *z, const struct process *p, struct leftovers *l);
 void leftovers_free(struct leftovers *l);
 

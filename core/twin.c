@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "fault.h"
 #include "heal.h"
 #include "memory.h"
 #include "proc.h"
@@ -71,13 +72,16 @@ run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
 
 	*pid = 0;
 	err = adopt(z, &t, intermediate);
+	FAULT("intermediate");
 	while (err == 0) {
 		err = tracee_resume(&t, PTRACE_CONT, 0);
 		if (err == 0)
 			err = tracee_wait(&t, z->deadline);
 		if (err == 0 && t.stop == (SIGTRAP | PTRACE_EVENT_CLONE << 8) &&
-		    ptrace(PTRACE_GETEVENTMSG, t.tid, NULL, &msg) == 0)
+		    ptrace(PTRACE_GETEVENTMSG, t.tid, NULL, &msg) == 0) {
 			*pid = (pid_t)msg;
+			FAULT("twin-born");
+		}
 	}
 	return t.state == TRACEE_GONE ? 0 : err;
 }
@@ -127,6 +131,8 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, bool direct, struct twin **out)
 			err = tracee_resume(
 			    &z->v[heal_caller(z)], PTRACE_CONT, 0);
 	}
+	if (err == 0)
+		FAULT("intermediate-gone");
 	if (err == 0)
 		err = heal_leave(cx, z, &slot);
 	if (err == 0 && t->tracee.state != TRACEE_GONE) {
@@ -225,6 +231,7 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 	char name[16];
 	int err;
 
+	FAULT("twin-settling");
 	t->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
 	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)t->original);
 	err = call(t, SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
@@ -247,6 +254,7 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 		    "process %d: its twin %d: %s", (int)t->original,
 		    (int)t->tracee.tid, strerror(-err));
 	offer_to_oom(cx, t);
+	FAULT("twin-settled");
 	return 0;
 }
 
@@ -273,7 +281,7 @@ reap_in_original(struct snap_ctx *cx, const struct twin *t)
 	if (err == 0)
 		err = memory_collect_vmas(cx, t->original, p);
 	if (err == 0)
-		err = heal_open_tail(cx, z, p);
+		err = heal_open(cx, z, p, NULL);
 	if (err == 0)
 		err = reap(cx, z, t->tracee.tid);
 	if (err == 0)

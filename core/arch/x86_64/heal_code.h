@@ -16,7 +16,7 @@
 #define HEAL_LEFT 2 /* it has waited long enough and goes home */
 
 /*
- * Ends every way home and begins every scratch area: so that what a tracer
+ * Ends every block of code and begins every scratch area: so that what a tracer
  * left that was killed is known by the next one.
  */
 #define HEAL_MAGIC 0x6c61656870616e73 /* "snapheal" */
@@ -48,7 +48,11 @@ struct heal_record {
 	uint64_t args[6];
 };
 
-/* The code, to be copied as a whole, and its entries. */
+/*
+ * A scratch area begins with HEAL_MAGIC and its size, 64 bits each.  Behind
+ * them is the code, to be copied as a whole.  Its entries:
+ */
+#define HEAL_HEAD_SIZE 16
 extern const uint8_t heal_code[], heal_code_end[];
 extern const uint8_t heal_code_calls[];	 /* a thread's list of calls */
 extern const uint8_t heal_code_twin[];	 /* fork, by an intermediate */
@@ -56,14 +60,34 @@ extern const uint8_t heal_code_direct[]; /* fork, a child of its own */
 extern const uint8_t heal_code_syscall[];
 
 /*
- * Write the way home: set the signal mask, load every
- * register of `home`, jump to its rip.  The first instruction is a `syscall`
- * where `call` is set, so that entering there makes one call and goes home.
- * `at` is the address at which it will lie, a multiple of 8.
+ * A block of code, unlike the rest made for one thread: its way home.  It sets
+ * the signal mask, loads every register of `home` and jumps to its rip.
+ *
+ * Where `area` is not 0 it has two entries before that, each of which makes
+ * one call: HEAL_ENTRY_MAP, an mmap(2) of a scratch area of that many bytes,
+ * which it marks; and HEAL_ENTRY_CALL, any call.
+ *
+ * `at` is the address at which it will lie, a multiple of 16.
  */
-#define HEAL_HOME_SIZE 256
-void heal_code_home(uint8_t out[HEAL_HOME_SIZE], uint64_t at, bool call,
+#define HEAL_BLOCK_SIZE 320
+#define HEAL_ENTRY_MAP 0
+#define HEAL_ENTRY_CALL 64
+#define HEAL_SYSCALL_SIZE 2 /* bytes of the instruction */
+void heal_code_block(uint8_t out[HEAL_BLOCK_SIZE], uint64_t at, uint64_t area,
     const struct user_regs_struct *home, uint64_t sigmask);
+
+/*
+ * Is this such a block?  Then what it would do: `home` is changed to what the
+ * registers would become.
+ */
+bool heal_code_read_block(const uint8_t block[HEAL_BLOCK_SIZE], uint64_t at,
+    struct user_regs_struct *home, uint64_t *sigmask);
+
+/*
+ * The address of the way home of a thread that is at `r` in a scratch area
+ * that begins at `base`, 0 if it has more to do before it may go there.
+ */
+uint64_t heal_code_way_home(const struct user_regs_struct *r, uint64_t base);
 
 /* Registers to enter with, made from `home`. */
 void heal_code_enter(struct user_regs_struct *r,
