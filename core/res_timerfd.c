@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
@@ -96,30 +97,75 @@ put_expiry(struct openfile *f, clockid_t clock, uint64_t value)
 	return wall(clock) ? 0 : openfile_put(f, "boot", "%s", id);
 }
 
+struct timer {
+	uint64_t clock, ticks, how, value, interval;
+};
+
+static bool
+timer_parse(const char *fdinfo, struct timer *t)
+{
+	return proc_field_u64(fdinfo, "clockid", 10, &t->clock) &&
+	       proc_field_u64(fdinfo, "ticks", 10, &t->ticks) &&
+	       proc_field_u64(fdinfo, "settime flags", 8, &t->how) &&
+	       pair(fdinfo, "it_value", &t->value) &&
+	       pair(fdinfo, "it_interval", &t->interval);
+}
+
+/*
+ * A periodic timer that has expired stands still until somebody looks: what
+ * it missed is counted then, and fdinfo does not look.  timerfd_gettime(2)
+ * does, and the process reads what it would have read.
+ */
+static int
+count_missed(struct snap_ctx *cx, const struct fd_probe *q, struct timer *t)
+{
+	struct itimerspec its;
+	char name[32], *text;
+	int fd, n, err;
+
+	if (t->value != 0 || t->ticks == 0 || t->interval == 0)
+		return 0;
+	fd = resource_getfd(cx, q);
+	if (fd < 0)
+		return fd;
+	n = timerfd_gettime(fd, &its);
+	close(fd);
+	if (n != 0)
+		return 0;
+	snprintf(name, sizeof(name), "fdinfo/%d", q->fd);
+	err = proc_read(cx, q->pid, name, &text, NULL);
+	if (err != 0)
+		return err;
+	if (!timer_parse(text, t))
+		err = snap_fail(cx, -EPROTO, "/proc/%d/%s", (int)q->pid, name);
+	free(text);
+	return err;
+}
+
 static int
 timerfd_collect(struct snap_ctx *cx, const struct fd_probe *q,
     struct process *p, struct openfile *f)
 {
-	uint64_t clock, ticks, how, value, interval;
+	struct timer t;
+	int err;
 
 	(void)p;
-	if (!proc_field_u64(q->fdinfo, "clockid", 10, &clock) ||
-	    !proc_field_u64(q->fdinfo, "ticks", 10, &ticks) ||
-	    !proc_field_u64(q->fdinfo, "settime flags", 8, &how) ||
-	    !pair(q->fdinfo, "it_value", &value) ||
-	    !pair(q->fdinfo, "it_interval", &interval))
+	if (!timer_parse(q->fdinfo, &t))
 		return snap_fail(
 		    cx, -ENOTSUP, "a timerfd whose state is not known");
-	if (openfile_put(f, "clockid", "%llu", (unsigned long long)clock) ||
-	    openfile_put(f, "ticks", "%llu", (unsigned long long)ticks) ||
+	err = count_missed(cx, q, &t);
+	if (err != 0)
+		return err;
+	if (openfile_put(f, "clockid", "%llu", (unsigned long long)t.clock) ||
+	    openfile_put(f, "ticks", "%llu", (unsigned long long)t.ticks) ||
 	    openfile_put(
-		f, "settime-flags", "0%llo", (unsigned long long)how) ||
-	    openfile_put(f, "value", "%llu", (unsigned long long)value) ||
-	    openfile_put(f, "interval", "%llu", (unsigned long long)interval))
+		f, "settime-flags", "0%llo", (unsigned long long)t.how) ||
+	    openfile_put(f, "value", "%llu", (unsigned long long)t.value) ||
+	    openfile_put(f, "interval", "%llu", (unsigned long long)t.interval))
 		return -ENOMEM;
-	if ((how & TFD_TIMER_ABSTIME) == 0 || value == 0)
+	if ((t.how & TFD_TIMER_ABSTIME) == 0 || t.value == 0)
 		return 0;
-	return put_expiry(f, (clockid_t)clock, value);
+	return put_expiry(f, (clockid_t)t.clock, t.value);
 }
 
 static int

@@ -117,12 +117,30 @@ parse_termios(const char *s, struct termios2 *t)
 	return true;
 }
 
+static bool
+parse_winsize(const char *s, struct winsize *ws)
+{
+	uint64_t v[4];
+
+	if (s == NULL)
+		return false;
+	for (int i = 0; i < 4; i++)
+		if (!kv_scan_u64(&s, 10, UINT16_MAX, &v[i]) ||
+		    !kv_scan_text(&s, i < 3 ? " " : ""))
+			return false;
+	*ws = (struct winsize){ (unsigned short)v[0], (unsigned short)v[1],
+		(unsigned short)v[2], (unsigned short)v[3] };
+	return *s == '\0';
+}
+
 static int
 tty_check(
     struct snap_ctx *cx, const struct process *p, const struct openfile *f)
 {
 	const char *termios = openfile_get(f, "termios");
+	const char *winsize = openfile_get(f, "winsize");
 	struct termios2 t;
+	struct winsize ws;
 	dev_t dev;
 
 	(void)p;
@@ -130,6 +148,8 @@ tty_check(
 		return kv_bad(cx, f, "rdev");
 	if (termios != NULL && !parse_termios(termios, &t))
 		return kv_bad(cx, f, "termios");
+	if (winsize != NULL && !parse_winsize(winsize, &ws))
+		return kv_bad(cx, f, "winsize");
 	return kv_opt_u64(cx, f, "hung-up", 10, 1);
 }
 
@@ -180,6 +200,20 @@ set_mode(const struct fd_restore *r, const struct openfile *f, int fd)
 		    strerror(errno));
 }
 
+/*
+ * A terminal that somebody looks at has the size that it has; one that has
+ * none gets the old one.
+ */
+static void
+set_size(const struct openfile *f, int fd)
+{
+	struct winsize ws;
+
+	if (ioctl(fd, TIOCGWINSZ, &ws) == 0 && ws.ws_row == 0 &&
+	    ws.ws_col == 0 && parse_winsize(openfile_get(f, "winsize"), &ws))
+		(void)ioctl(fd, TIOCSWINSZ, &ws);
+}
+
 /* Of several terminals the first one's mode is what the one gets. */
 static bool
 first_tty(const struct fd_restore *r, const struct openfile *f)
@@ -226,8 +260,10 @@ tty_restore(
 	if (r->tty < 0 || kv_u64(f, "hung-up", 10) != 0)
 		return open_hung_up(cx, f);
 	fd = open_given(cx, r, f);
-	if (fd >= 0 && isatty(fd) && first_tty(r, f))
+	if (fd >= 0 && isatty(fd) && first_tty(r, f)) {
 		set_mode(r, f, fd);
+		set_size(f, fd);
+	}
 	return fd;
 }
 

@@ -607,6 +607,12 @@ anon_prepare(void)
 	OK(timerfd_settime(9, 0, &its, NULL) == 0);
 	pfd.fd = 9;
 	OK(poll(&pfd, 1, 1000) == 1);
+	/* It expired once, but has missed more. */
+	its = (struct itimerspec){ .it_value = { 0, 1000000 },
+		.it_interval = { 0, 1000000 } };
+	at(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), 11);
+	OK(timerfd_settime(11, 0, &its, NULL) == 0);
+	usleep(20000);
 	at((int)syscall(SYS_pidfd_open, getpid(), 0), 10);
 }
 
@@ -638,6 +644,7 @@ anon_verify(void)
 	OK(timerfd_gettime(8, &its) == 0 && its.it_value.tv_sec > 0);
 	OK(read(9, &v, 8) == 8 && v == 1);
 	OK(timerfd_gettime(9, &its) == 0 && its.it_value.tv_nsec == 0);
+	OK(read(11, &v, 8) == 8 && v >= 20);
 	int fd = open("/proc/self/fdinfo/10", O_RDONLY);
 	char *pid;
 	ssize_t n = read(fd, board->text, sizeof(board->text) - 1);
@@ -1139,6 +1146,10 @@ static const struct bad bads[] = {
 	{ "tty", "/dev/pts/0", 2, { "rdev", "88:0" }, NULL },
 	{ "tty", "/dev/pts/0", 2, { "rdev", "88:0", "termios", "1 2 3" },
 	    "termios" },
+	{ "tty", "/dev/pts/0", 2, { "rdev", "88:0", "winsize", "1 2 3 65536" },
+	    "winsize" },
+	{ "tty", "/dev/pts/0", 2, { "rdev", "88:0", "winsize", "24 80 0 0" },
+	    NULL },
 	{ "device", "/dev/null", 2, { "rdev", "1:3" }, NULL },
 	{ "device", "/dev/mem", 2, { "rdev", "1:1" }, "rdev" },
 	{ "pidfd", "x", 2, { "pid", "self" }, NULL },
