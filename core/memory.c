@@ -437,7 +437,10 @@ settle_runs(struct process *p)
 	p->nruns = n;
 }
 
-/* Why a VMA would not come back as it is; NULL if it would. */
+/*
+ * Why a VMA would not come back as it is; NULL if it would.  What a plan
+ * refuses is said to be refused.
+ */
 static const char *
 reservation(const struct vma *v)
 {
@@ -445,20 +448,20 @@ reservation(const struct vma *v)
 		return "registered with a userfaultfd: it comes back "
 		       "without; close the userfaultfd first";
 	if (v->kind == VMA_OTHER && strncmp(v->path, "/[aio]", 6) == 0)
-		return "a ring of io_setup(2): it does not come back; "
+		return "a ring of io_setup(2): the image will be refused; "
 		       "io_destroy(2) it first";
 	if (v->kind == VMA_OTHER)
-		return "no memory and no regular file that can be opened: it "
-		       "does not come back; unmap it first";
+		return "no memory and no regular file that can be opened: the "
+		       "image will be refused; unmap it first";
 	if ((v->flags & VMA_F_IO) != 0 && v->kind != VMA_VVAR &&
 	    v->kind != VMA_VVAR_VCLOCK && v->kind != VMA_VDSO)
-		return "memory of a device: it does not come back; unmap it "
-		       "first";
+		return "memory of a device: the image will be refused; unmap "
+		       "it first";
 	if ((v->flags & VMA_F_SHADOWSTACK) != 0)
-		return "a shadow stack: the process comes back without it";
+		return "a shadow stack: the image will be refused";
 	if ((v->flags & VMA_F_HUGETLB) != 0)
-		return "huge pages of hugetlbfs: they come back as ordinary "
-		       "pages";
+		return "huge pages of hugetlbfs: the image will be refused; "
+		       "use madvise(2) for huge pages";
 	if (strncmp(v->path, "/SYSV", 5) == 0)
 		return "a System V shared memory segment: it comes back as "
 		       "memory of this process alone, without its id";
