@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -118,6 +119,11 @@ read_scheduling(struct thread *th)
 	th->sched_policy = s.policy;
 	th->sched_flags = (uint32_t)s.flags;
 	th->nice = s.nice;
+	/* Real-time threads have one too, which is not told there. */
+	errno = 0;
+	n = getpriority(PRIO_PROCESS, (id_t)th->tid);
+	if (errno == 0)
+		th->nice = (int32_t)n;
 	th->sched_priority = s.priority;
 	th->sched_runtime = s.runtime;
 	th->sched_deadline = s.deadline;

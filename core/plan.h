@@ -24,14 +24,16 @@ struct host {
 	bool environ_edited; /* p->environ is to replace what memory has */
 	int fd_first;	     /* descriptors from here up are ours */
 	int pages_fd, exe_fd;
-	const int *file_fds; /* for each of p->mapfiles; -1: not needed */
+	/* For each of p->mapfiles, to read and to write; -1: not needed. */
+	const int *file_fds, *rw_file_fds;
 };
 
 /* Something that must outlive the great unmapping, at `off` in the area. */
 struct moved {
 	struct range from; /* where it is, or empty: shared memory to be made */
 	uint64_t off, len;
-	int file; /* of shared memory: index into mapfiles */
+	int file;  /* of shared memory: index into mapfiles */
+	int flags; /* of mmap(2), likewise */
 };
 
 struct plan {
@@ -68,6 +70,9 @@ const char *plan_op_name(const struct op *op);
  * in the area?  (If not, shared memory is mapped from a descriptor.)
  */
 bool plan_is_anonymous_object(const struct vma *v);
+
+/* Is it mapped such that its file is written, now or after an mprotect(2)? */
+bool plan_writes_file(const struct vma *v);
 
 /* ---- for the parts that add operations ---- */
 

@@ -42,6 +42,12 @@ plan_is_anonymous_object(const struct vma *v)
 		   strncmp(v->path, "[anon_shmem:", 12) == 0);
 }
 
+bool
+plan_writes_file(const struct vma *v)
+{
+	return v->shared && (v->prot & PROT_WRITE || v->flags & VMA_F_MAYWRITE);
+}
+
 static uint64_t
 page_up(uint64_t n)
 {
@@ -51,7 +57,7 @@ page_up(uint64_t n)
 /* ---- what is kept across the great unmapping ---- */
 
 static uint64_t
-add_moved(struct plan *pl, struct range from, uint64_t len, int file)
+add_moved(struct plan *pl, struct range from, uint64_t len, int file, int flags)
 {
 	struct moved *m;
 
@@ -64,6 +70,7 @@ add_moved(struct plan *pl, struct range from, uint64_t len, int file)
 	m->off = pl->data_off;
 	m->len = len;
 	m->file = file;
+	m->flags = flags;
 	pl->data_off += len;
 	return m->off;
 }
@@ -119,8 +126,19 @@ move_system_vmas(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 			    "kernel",
 			    i + 1, v->path);
 		shift = v->start - r->start;
-		add_moved(pl, *r, v->end - v->start, -1);
+		add_moved(pl, *r, v->end - v->start, -1, 0);
 	}
+	return 0;
+}
+
+/* A mapping that is not charged for has all its memory so. */
+static int
+object_flags(const struct process *p, int file)
+{
+	for (size_t i = 0; i < p->nvmas; i++)
+		if (p->vmas[i].file == file &&
+		    p->vmas[i].flags & VMA_F_NORESERVE)
+			return MAP_NORESERVE;
 	return 0;
 }
 
@@ -156,7 +174,8 @@ move_objects(struct snap_ctx *cx, struct plan *pl, const struct process *p)
 		else if (page_up(p->mapfiles[f].size) > size[f])
 			size[f] = page_up(p->mapfiles[f].size);
 		if (err == 0)
-			add_moved(pl, (struct range){ 0, 0 }, size[f], (int)f);
+			add_moved(pl, (struct range){ 0, 0 }, size[f], (int)f,
+			    object_flags(p, (int)f));
 	}
 	free(size);
 	return err;
@@ -278,7 +297,8 @@ map_vma(struct plan *pl, const struct process *p, const struct host *h,
     size_t i, bool filled)
 {
 	const struct vma *v = &p->vmas[i];
-	uint64_t len = v->end - v->start;
+	uint64_t len = v->end - v->start, offset = 0;
+	int64_t fd = -1;
 	struct op *op;
 
 	plan_what(pl, "maps:%zu", i + 1);
@@ -291,10 +311,14 @@ map_vma(struct plan *pl, const struct process *p, const struct host *h,
 		op->want = (int64_t)v->start;
 		return;
 	}
+	if (v->kind != VMA_ANON) {
+		fd = plan_writes_file(v) ? h->rw_file_fds[v->file]
+					 : h->file_fds[v->file];
+		offset = v->offset;
+	}
 	op = PLAN_CALL(pl, CHECK_IS, SYS_mmap, v->start, len,
 	    first_prot(v, filled), (uint64_t)mmap_flags(v, filled),
-	    v->kind == VMA_ANON ? -1ull : (uint64_t)h->file_fds[v->file],
-	    v->kind == VMA_ANON ? 0 : v->offset);
+	    (uint64_t)fd, offset);
 	op->want = (int64_t)v->start;
 }
 

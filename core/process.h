@@ -167,6 +167,7 @@ struct vma {
 #define VMA_F_ACCOUNT (1u << 17)     /* ac */
 #define VMA_F_IO (1u << 18)	     /* io, pf */
 #define VMA_F_SYNC (1u << 19)	     /* sf */
+#define VMA_F_MAYWRITE (1u << 20)    /* mw, of shared mappings only */
 
 /*
  * A file that some VMA maps (or that is the executable): how to know it again.

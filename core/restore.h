@@ -41,7 +41,8 @@ struct restore {
 
 	struct kept *kept;
 	size_t nkept;
-	int *file_fds;	  /* numbers in the new process, for host.file_fds */
+	int *file_fds,
+	    *rw_file_fds; /* numbers in the new process, for host.file_fds */
 	int *content_fds; /* likewise, of p->contents */
 	int cwd_fd, root_fd, tty_fd; /* likewise; -1: none */
 	int fd_base;

@@ -32,7 +32,7 @@ fill_object(struct restore *r, const struct moved *m)
 	ssize_t n;
 
 	if (mmap(to, m->len, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | m->flags, -1,
 		0) == MAP_FAILED)
 		return snap_fail(r->cx, -errno,
 		    "%" PRIu64 " bytes of shared memory: %s", m->len,

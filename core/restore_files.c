@@ -47,22 +47,21 @@ keep_dup(struct restore *r, int fd, const char *what)
 /* ---- mapped files ---- */
 
 struct use {
-	bool mapped, written, shared;
+	bool read, written; /* by mappings that cannot write, and can */
 };
 
 static struct use
 use_of(const struct process *p, int file)
 {
-	struct use u = { false, false, false };
+	struct use u = { .read = file == p->exe_file };
 
 	for (size_t i = 0; i < p->nvmas; i++) {
 		const struct vma *v = &p->vmas[i];
 
 		if (v->file != file || plan_is_anonymous_object(v))
 			continue;
-		u.mapped = true;
-		u.shared |= v->shared;
-		u.written |= v->shared && v->prot & PROT_WRITE;
+		u.written |= plan_writes_file(v);
+		u.read |= !plan_writes_file(v);
 	}
 	return u;
 }
@@ -75,16 +74,12 @@ reopen_readonly(int fd)
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	ro = open(name, O_RDONLY | O_CLOEXEC);
-	close(fd);
-	return ro;
+	return ro < 0 ? -errno : ro;
 }
 
-/*
- * A file of our own with the saved bytes.  Where it is not to be written, no
- * descriptor that could write is left: it may be the executable.
- */
+/* A file of our own with the saved bytes. */
 static int
-open_saved(struct restore *r, const struct mapfile *f, struct use u)
+open_saved(struct restore *r, const struct mapfile *f)
 {
 	const struct content *c = process_content(r->p, f->content);
 	const char *base = strrchr(f->path, '/');
@@ -95,10 +90,8 @@ open_saved(struct restore *r, const struct mapfile *f, struct use u)
 		    "%s: its contents (files/%u) are missing", f->path,
 		    f->content);
 	if (strncmp(f->path, "/memfd:", 7) == 0)
-		fd = memfd_create(f->path + 7, MFD_CLOEXEC);
-	else
-		fd = memfd_create(
-		    base == NULL ? f->path : base + 1, MFD_CLOEXEC);
+		base = f->path + 6;
+	fd = memfd_create(base == NULL ? f->path : base + 1, MFD_CLOEXEC);
 	if (fd < 0)
 		return snap_fail(r->cx, -errno, "a file for %s: %s", f->path,
 		    strerror(errno));
@@ -110,13 +103,6 @@ open_saved(struct restore *r, const struct mapfile *f, struct use u)
 		return snap_fail(
 		    r->cx, err, "files/%u: %s", c->id, strerror(-err));
 	}
-	if (!u.shared) {
-		fd = reopen_readonly(fd);
-		if (fd < 0)
-			return snap_fail(r->cx, -errno,
-			    "opening the contents of %s again: %s", f->path,
-			    strerror(errno));
-	}
 	return fd;
 }
 
@@ -125,27 +111,35 @@ open_saved(struct restore *r, const struct mapfile *f, struct use u)
  * checkpoint: such a file must only be large enough.
  */
 static int
-open_named(struct restore *r, const struct mapfile *f, struct use u)
+check_named(struct restore *r, const struct mapfile *f, int fd, bool written)
 {
-	int mode = u.written ? O_RDWR : O_RDONLY, fd;
 	const char *how;
 	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return snap_fail(
+		    r->cx, -ESTALE, "%s is no longer a regular file", f->path);
+	how = fileid_differs(f, fd);
+	if (how != NULL && !(written && (uint64_t)st.st_size >= f->size))
+		return snap_fail(r->cx, -ESTALE,
+		    "%s, which the process had mapped, %s", f->path, how);
+	return 0;
+}
+
+static int
+open_named(struct restore *r, const struct mapfile *f, int mode, bool written)
+{
+	int fd, err;
 
 	fd = open(f->path, mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return snap_fail(r->cx, -errno,
 		    "%s, which the process had mapped: %s", f->path,
 		    strerror(errno));
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+	err = check_named(r, f, fd, written);
+	if (err < 0) {
 		close(fd);
-		return snap_fail(
-		    r->cx, -ESTALE, "%s is no longer a regular file", f->path);
-	}
-	how = fileid_differs(f, fd);
-	if (how != NULL && !(u.written && (uint64_t)st.st_size >= f->size)) {
-		close(fd);
-		return snap_fail(r->cx, -ESTALE,
-		    "%s changed since the checkpoint: it %s", f->path, how);
+		return err;
 	}
 	return fd;
 }
@@ -160,14 +154,65 @@ file_of_content(const struct process *p, uint32_t content)
 		return -1;
 	snprintf(want, sizeof(want), "%u", content);
 	for (size_t i = 0; i < p->nfiles; i++) {
-		const char *have = openfile_get(&p->files[i], "content");
+		const struct openfile *f = &p->files[i];
+		const char *have = openfile_get(f, "content");
 
 		if (have != NULL && strcmp(have, want) == 0 &&
-		    (strcmp(p->files[i].kind, "file") == 0 ||
-			strcmp(p->files[i].kind, "memfd") == 0))
+		    !resource_edited(f) &&
+		    (strcmp(f->kind, "file") == 0 ||
+			strcmp(f->kind, "memfd") == 0))
 			return (int)i;
 	}
 	return -1;
+}
+
+static int
+keep_same(struct restore *r, int file, bool writable)
+{
+	int k = keep(r, -1);
+
+	if (k >= 0) {
+		r->kept[k].file = file;
+		r->kept[k].writable = writable;
+	}
+	return k;
+}
+
+/*
+ * The saved bytes come to life once; where they are not to be written, no
+ * descriptor that could is left: it may be the executable.
+ */
+static int
+open_content(struct restore *r, size_t i, struct use u)
+{
+	const struct mapfile *f = &r->p->mapfiles[i];
+	int same = file_of_content(r->p, f->content), fd, ro;
+
+	if (same >= 0 && (int)i != r->p->exe_file) {
+		if (u.read)
+			r->file_fds[i] = keep_same(r, same, false);
+		if (u.written)
+			r->rw_file_fds[i] = keep_same(r, same, true);
+		return 0;
+	}
+	fd = open_saved(r, f);
+	if (fd < 0)
+		return fd;
+	if (u.read) {
+		ro = reopen_readonly(fd);
+		if (ro < 0) {
+			close(fd);
+			return snap_fail(r->cx, ro,
+			    "opening the contents of %s again: %s", f->path,
+			    strerror(-ro));
+		}
+		r->file_fds[i] = keep(r, ro);
+	}
+	if (u.written)
+		r->rw_file_fds[i] = keep(r, fd);
+	else
+		close(fd);
+	return 0;
 }
 
 static int
@@ -175,25 +220,20 @@ open_mapfile(struct restore *r, size_t i)
 {
 	const struct mapfile *f = &r->p->mapfiles[i];
 	struct use u = use_of(r->p, (int)i);
-	int fd, k, same;
+	int fd, err = 0;
 
-	r->file_fds[i] = -1;
-	if (!u.mapped && (int)i != r->p->exe_file)
-		return 0;
-	same = file_of_content(r->p, f->content);
-	if (same >= 0 && (int)i != r->p->exe_file) {
-		k = keep(r, -1);
-		if (k < 0)
-			return k;
-		r->kept[k].file = same;
-		r->kept[k].writable = u.written;
-	} else {
-		fd =
-		    f->content != 0 ? open_saved(r, f, u) : open_named(r, f, u);
-		k = fd < 0 ? fd : keep(r, fd);
+	r->file_fds[i] = r->rw_file_fds[i] = -1;
+	if (f->content != 0 && (u.read || u.written))
+		err = open_content(r, i, u);
+	if (f->content == 0 && u.read) {
+		fd = open_named(r, f, O_RDONLY, u.written);
+		err = r->file_fds[i] = fd < 0 ? fd : keep(r, fd);
 	}
-	r->file_fds[i] = k;
-	return k < 0 ? k : 0;
+	if (f->content == 0 && u.written && err >= 0) {
+		fd = open_named(r, f, O_RDWR, true);
+		err = r->rw_file_fds[i] = fd < 0 ? fd : keep(r, fd);
+	}
+	return err < 0 ? err : 0;
 }
 
 /* ---- the directories ---- */
@@ -245,9 +285,12 @@ number(struct restore *r)
 	r->fd_base = base;
 	r->host.fd_first = first;
 	r->host.pages_fd = first; /* kept first of all */
-	for (size_t i = 0; i < p->nmapfiles; i++)
+	for (size_t i = 0; i < p->nmapfiles; i++) {
 		if (r->file_fds[i] >= 0)
 			r->file_fds[i] += first;
+		if (r->rw_file_fds[i] >= 0)
+			r->rw_file_fds[i] += first;
+	}
 	for (size_t i = 0; i < p->ncontents; i++)
 		r->content_fds[i] += first;
 	r->cwd_fd += first;
@@ -257,6 +300,7 @@ number(struct restore *r)
 		r->tty_fd += first;
 	r->host.exe_fd = p->exe_file >= 0 ? r->file_fds[p->exe_file] : -1;
 	r->host.file_fds = r->file_fds;
+	r->host.rw_file_fds = r->rw_file_fds;
 }
 
 int
@@ -267,8 +311,10 @@ restore_open(struct restore *r)
 
 	r->cwd_fd = r->root_fd = r->tty_fd = -1;
 	r->file_fds = calloc(p->nmapfiles + 1, sizeof(int));
+	r->rw_file_fds = calloc(p->nmapfiles + 1, sizeof(int));
 	r->content_fds = calloc(p->ncontents + 1, sizeof(int));
-	if (r->file_fds == NULL || r->content_fds == NULL)
+	if (r->file_fds == NULL || r->rw_file_fds == NULL ||
+	    r->content_fds == NULL)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
 	err = keep_dup(r, p->pages_fd, "pages");
 	for (size_t i = 0; i < p->ncontents && err >= 0; i++)
@@ -294,5 +340,6 @@ restore_close(struct restore *r)
 			close(r->kept[i].fd);
 	free(r->kept);
 	free(r->file_fds);
+	free(r->rw_file_fds);
 	free(r->content_fds);
 }

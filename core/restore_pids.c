@@ -2,6 +2,7 @@
  * restore_pids.c - the ids of an image: who has them now, and making them
  * free when that was asked for.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,18 +14,18 @@
 
 #include "ctx.h"
 #include "proc.h"
+#include "proc_parse.h"
 #include "restore.h"
 
 /* How long a process that is dying anyway may take, in ms. */
 #define DYING_MS 5000
-#define NOBODY_MS 200 /* until an id that no process has is free */
 #define POLL_MS 5
 
 #define PF_EXITING 0x4
 
 struct holder {
 	pid_t tgid, ppid;
-	char comm[32];
+	char comm[64];
 	bool dying; /* dead, or killed and on its way */
 };
 
@@ -37,62 +38,72 @@ sleep_ms(long ms)
 }
 
 static bool
-is_exiting(pid_t pid)
+read_stat(pid_t pid, struct proc_stat *st)
 {
-	char path[64], buf[512], *s, state;
-	unsigned flags = 0;
-	ssize_t n;
-	FILE *f;
+	struct snap_ctx quiet = { .error = 0 };
+	char *text;
+	bool ok;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	if (f == NULL)
-		return true;
-	n = (ssize_t)fread(buf, 1, sizeof(buf) - 1, f);
-	fclose(f);
-	if (n <= 0)
-		return true;
-	buf[n] = '\0';
-	s = strrchr(buf, ')');
-	if (s == NULL ||
-	    sscanf(s + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
+	if (proc_read(&quiet, pid, "stat", &text, NULL) < 0)
 		return false;
-	return state == 'Z' || state == 'X' || flags & PF_EXITING;
+	ok = proc_parse_stat(text, st) == 0;
+	free(text);
+	return ok;
 }
 
-/* false: nobody has it. */
+static bool
+is_exiting(const struct proc_stat *st)
+{
+	return st->state == 'Z' || st->state == 'X' || st->flags & PF_EXITING;
+}
+
+/* false: no process or thread has it. */
 static bool
 find_holder(pid_t pid, struct holder *h)
 {
-	uint64_t tgid, ppid, pending;
-	char *status = NULL;
-	const char *name;
 	struct snap_ctx quiet = { .error = 0 };
+	uint64_t tgid = 0, pending;
+	struct proc_stat st;
+	char *status;
 
 	memset(h, 0, sizeof(*h));
-	if (proc_read(&quiet, pid, "status", &status, NULL) < 0)
+	if (!read_stat(pid, &st) ||
+	    proc_read(&quiet, pid, "status", &status, NULL) < 0)
 		return false;
-	if (!proc_field_u64(status, "Tgid", 10, &tgid) ||
-	    !proc_field_u64(status, "PPid", 10, &ppid)) {
-		free(status);
-		return false;
-	}
+	proc_field_u64(status, "Tgid", 10, &tgid);
 	h->tgid = (pid_t)tgid;
-	h->ppid = (pid_t)ppid;
-	name = proc_field(status, "Name");
-	if (name != NULL)
-		snprintf(h->comm, sizeof(h->comm), "%.*s",
-		    (int)strcspn(name, "\n"), name);
-	if (proc_field_u64(status, "ShdPnd", 16, &pending) &&
-	    pending & 1ull << (SIGKILL - 1))
-		h->dying = true;
+	h->ppid = st.ppid;
+	snprintf(h->comm, sizeof(h->comm), "%s", st.comm);
+	h->dying = is_exiting(&st) ||
+		   (proc_field_u64(status, "ShdPnd", 16, &pending) &&
+		       pending & 1ull << (SIGKILL - 1));
 	free(status);
-	h->dying |= is_exiting(pid);
 	return true;
 }
 
+/* Is there a process, not about to end, whose group or session that is? */
+static bool
+find_member(pid_t id, struct holder *h)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+	struct proc_stat st;
+	bool found = false;
+
+	while (proc != NULL && !found && (e = readdir(proc)) != NULL) {
+		h->tgid = (pid_t)atoi(e->d_name);
+		if (h->tgid <= 0 || !read_stat(h->tgid, &st))
+			continue;
+		found = (st.pgid == id || st.sid == id) && !is_exiting(&st);
+		snprintf(h->comm, sizeof(h->comm), "%s", st.comm);
+	}
+	if (proc != NULL)
+		closedir(proc);
+	return found;
+}
+
 /*
- * A process that was just killed keeps its pid until it is gone and its
+ * A process that was just killed keeps its ids until it is gone and its
  * parent has been told: worth a moment's patience.
  */
 int
@@ -114,10 +125,15 @@ restore_pid_taken(struct restore *r, pid_t pid, int tries)
 			    (int)pid, h.comm, (int)h.ppid);
 		sleep_ms(POLL_MS);
 	}
-	if (tries * POLL_MS >= NOBODY_MS)
+	if (find_member(pid, &h))
 		return snap_fail(r->cx, -EEXIST,
-		    "pid %d is in use as the id of a process group or session; "
-		    "restore with pid=new",
+		    "pid %d is in use: it is the process group or session of "
+		    "pid %d (%s); restore with pid=new",
+		    (int)pid, (int)h.tgid, h.comm);
+	if (tries * POLL_MS >= DYING_MS)
+		return snap_fail(r->cx, -EEXIST,
+		    "pid %d is in use by a process that has ended, but whose "
+		    "parent has not waited for it",
 		    (int)pid);
 	sleep_ms(POLL_MS);
 	return 0;
@@ -126,19 +142,12 @@ restore_pid_taken(struct restore *r, pid_t pid, int tries)
 static bool
 is_ancestor(pid_t pid)
 {
-	struct snap_ctx quiet = { .error = 0 };
-	pid_t at = getpid();
+	struct proc_stat st = { .ppid = getpid() };
+	pid_t at;
 
-	while (at > 1 && at != pid) {
-		uint64_t ppid = 0;
-		char *status;
-
-		if (proc_read(&quiet, at, "status", &status, NULL) < 0)
-			break;
-		proc_field_u64(status, "PPid", 10, &ppid);
-		free(status);
-		at = (pid_t)ppid;
-	}
+	do {
+		at = st.ppid;
+	} while (at > 1 && at != pid && read_stat(at, &st));
 	return at == pid || pid <= 1;
 }
 

@@ -33,6 +33,7 @@ static const struct {
 	{ "ac", VMA_F_ACCOUNT },
 	{ "io", VMA_F_IO },
 	{ "sf", VMA_F_SYNC },
+	{ "mw", VMA_F_MAYWRITE },
 	/* read as another's, written as the first of its kind */
 	{ "uw", VMA_F_UFFD },
 	{ "ui", VMA_F_UFFD },
@@ -375,6 +376,8 @@ vma_apply_smaps(struct lines *l, struct process *p, uint64_t mask, bool *seen)
 		for (; i < p->nvmas && p->vmas[i].start < end; i++) {
 			p->vmas[i].flags &= ~mask;
 			p->vmas[i].flags |= flags & mask;
+			if (!p->vmas[i].shared)
+				p->vmas[i].flags &= ~(uint64_t)VMA_F_MAYWRITE;
 			p->vmas[i].pkey = pkey;
 			if (seen != NULL)
 				seen[i] = true;

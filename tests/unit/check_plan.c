@@ -22,6 +22,7 @@ static struct snap_ctx *cx;
 static struct process *p;
 static struct host host;
 static int file_fds[4] = { 201, 202, 203, 204 };
+static int rw_file_fds[4] = { 301, 302, 303, 304 };
 
 static struct thread *
 add_thread(pid_t tid)
@@ -94,6 +95,7 @@ setup(void)
 		.pages_fd = 100,
 		.exe_fd = -1,
 		.file_fds = file_fds,
+		.rw_file_fds = rw_file_fds,
 	};
 
 	cx = snap_ctx_new(NULL);

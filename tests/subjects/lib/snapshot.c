@@ -90,7 +90,8 @@ parse_flags(const char *line, char *out, size_t size)
 	for (p = line; p[0] != '\0' && p[0] != '\n'; p += p[2] == ' ' ? 3 : 2) {
 		if (p[1] == '\0' || p[1] == '\n')
 			break;
-		if (memcmp(p, "ac", 2) == 0 || memcmp(p, "sd", 2) == 0)
+		if (memcmp(p, "ac", 2) == 0 || memcmp(p, "sd", 2) == 0 ||
+		    memcmp(p, "gu", 2) == 0)
 			continue;
 		if (n + 3 >= size)
 			break;
