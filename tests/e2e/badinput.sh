@@ -4,7 +4,7 @@
 
 . "$(dirname "$0")/lib.sh"
 need_root
-mount_snapfs freeze_timeout=500,linger=1
+mount_snapfs freeze_timeout=0.5,linger=1
 
 # ---- images ----
 
