@@ -100,7 +100,7 @@ restores_own()
 		echo "$ANSWER"
 		return 1
 	}
-	[ "$ANSWER" = "OK $PID" ] || echo "$ANSWER"
+	[ "$(restored_pid)" = "$PID" ] || { echo "$ANSWER"; return 1; }
 	[ "$(stat -c %u "/proc/$PID")" = $uid ] || return
 	grep -q '^CapPrm:.0000000000000000$' "/proc/$PID/status" || {
 		grep Cap "/proc/$PID/status"

@@ -133,7 +133,7 @@ flips()
 			reseal "$WORK/bad" "$f"
 			if ANSWER=$(timeout 20 "$TOOLS/request" \
 			    "$MNT/.restore" "$WORK/bad" pid=new stopped); then
-				kill -9 "$(sed 's/^OK \([0-9]*\).*/\1/' <<<"$ANSWER")"
+				kill -9 "$(restored_pid)"
 			elif [[ ${ANSWER#* } != *[a-z]*' '*[a-z]* ]]; then
 				echo "$f: no sentence: $ANSWER"
 				diff "$WORK/good/$f" "$WORK/bad/$f"

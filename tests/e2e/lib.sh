@@ -71,18 +71,19 @@ need_root()
 # usage: t NAME FUNCTION [ARG...]
 t()
 {
-	local name=$1 rc
+	# Functions see this function's variables: let their names be odd.
+	local t_name=$1 t_rc
 	shift
-	[ -z "${ONLY-}" ] || [[ $name == *$ONLY* ]] || return 0
+	[ -z "${ONLY-}" ] || [[ $t_name == *$ONLY* ]] || return 0
 	# Not in a subshell: it starts and restores processes.
 	if "$@" >"$WORK/t.out" 2>&1; then
-		ok "$name"
+		ok "$t_name"
 	else
-		rc=$?
-		if [ $rc = 77 ]; then
-			skip "$name" "$(tail -n 1 "$WORK/t.out")"
+		t_rc=$?
+		if [ $t_rc = 77 ]; then
+			skip "$t_name" "$(tail -n 1 "$WORK/t.out")"
 		else
-			bad "$name" "$(tail -n 1 "$WORK/t.out")"
+			bad "$t_name" "$(tail -n 1 "$WORK/t.out")"
 			sed 's/^/    /' "$WORK/t.out"
 		fi
 	fi
@@ -294,10 +295,17 @@ restore()
 		echo "restore: $ANSWER"
 		return 1
 	}
-	[[ $ANSWER == "OK $pid" || $ANSWER == "OK $pid"[!0-9]* ]] || {
+	# What came back differently follows, on further lines.
+	[[ $ANSWER == "OK $pid" || $ANSWER == "OK $pid"$'\n'* ]] || {
 		echo "restored as: $ANSWER, not $pid"
 		return 1
 	}
+}
+
+# The pid that ANSWER tells.
+restored_pid()
+{
+	sed -n '1s/^OK \([0-9]*\)$/\1/p' <<<"$ANSWER"
 }
 
 # Expect that a restore is refused with one of these errnos, in a sentence,
@@ -308,7 +316,7 @@ refused()
 	local want=$1
 	shift
 	if ANSWER=$("$TOOLS/request" "$MNT/.restore" "$@"); then
-		PIDS+=("$(sed 's/^OK \([0-9]*\).*/\1/' <<<"$ANSWER")")
+		PIDS+=("$(restored_pid)")
 		echo "restored: $ANSWER"
 		return 1
 	fi

@@ -69,7 +69,7 @@ restored()
 {
 	PIDS+=($pid)
 	echo backup >"$MNT/.restore" || { cat "$MNT/.restore"; return 1; }
-	[ "$(cat "$MNT/.restore")" = $pid ] || { cat "$MNT/.restore"; return 1; }
+	[ "$(head -n 1 "$MNT/.restore")" = $pid ] || { cat "$MNT/.restore"; return 1; }
 	[ -d /proc/$pid ]
 }
 t "echo brings it back" restored

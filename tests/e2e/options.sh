@@ -68,10 +68,10 @@ answer_same_file()
 	exec 7<>"$MNT/.restore"
 	echo answer >&7 || return
 	PIDS+=("$PID")
-	answer=$(dd bs=4096 count=1 status=none <"/proc/$$/fd/7")
+	read -r answer <&7
 	[ "$answer" = "$PID" ] || { echo "answer: $answer"; return 1; }
 	exec 7>&-
-	[ "$(cat "$MNT/.restore")" = "$PID" ] || { cat "$MNT/.restore"; return 1; }
+	[ "$(head -n 1 "$MNT/.restore")" = "$PID" ] || { cat "$MNT/.restore"; return 1; }
 	check_subject restored || return
 	# And of a failure.
 	(echo "nowhere" >"$MNT/.restore") 2>/dev/null && return 1
@@ -91,7 +91,7 @@ new_pids()
 			echo "$ANSWER"
 			return 1
 		}
-		new=$(sed 's/^OK \([0-9]*\).*/\1/' <<<"$ANSWER")
+		new=$(restored_pid)
 		PIDS+=("$new")
 		[ "$new" != "$old" ] && [ -d "/proc/$new/task" ] || return
 		[ "$(ls "/proc/$new/task" | wc -l)" = \
@@ -114,7 +114,7 @@ cloned()
 		echo "$ANSWER"
 		return 1
 	}
-	new=$(sed 's/^OK \([0-9]*\).*/\1/' <<<"$ANSWER")
+	new=$(restored_pid)
 	PIDS+=("$new")
 	[ "$new" != "$PID" ] || return
 	expect_untouched "$PID" || return
