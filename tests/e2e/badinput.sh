@@ -355,6 +355,14 @@ ends_in_the_middle()
 }
 t "the target ends in the middle" ends_in_the_middle
 
+leader_gone()
+{
+	start_subject thr_leader_gone || return
+	cat "$MNT/$PID/checkpoint" 2>&1 && { echo "it could"; return 1; }
+	check_subject survived
+}
+t "a process whose main thread has ended" leader_gone
+
 no_such_process()
 {
 	local err

@@ -31,6 +31,8 @@ main(int argc, char **argv)
 
 	subject_init(argc, argv);
 	subject_allow(SUBJECT_SIGNALS);
+	/* It is this thread that SIGCHLD would come to. */
+	signal(SIGCHLD, SIG_DFL);
 	must(pipe(fds) == 0);
 	switch (fork()) {
 	case -1:

@@ -13,7 +13,7 @@ main(int argc, char **argv)
 	int a, b;
 
 	subject_init(argc, argv);
-	path = subject_path("log");
+	path = subject_path("journal");
 	must((a = open(path, O_WRONLY | O_APPEND | O_CREAT, 0644)) >= 0);
 	must(write(a, "one ", 4) == 4);
 	must((b = open(path, O_RDWR)) >= 0);

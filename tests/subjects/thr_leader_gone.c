@@ -1,7 +1,8 @@
 /*
- * thr_leader_gone - the main thread has ended, the others run on.
+ * thr_leader_gone - the main thread has ended, the others run on: this is not
+ * restored, but must not be harmed (badinput.sh).
  *
- * phases: alone survive
+ * phases: alone
  */
 #include "subject.h"
 

@@ -77,8 +77,8 @@ struct area {
 };
 
 /*
- * Accounting (ac) and soft-dirty (sd) are the kernel's book-keeping, and
- * whether huge pages may be split (?? on old ones) is nobody's.
+ * Accounting (ac), soft-dirty (sd) and "perhaps guard pages" (gu) are the
+ * kernel's book-keeping.
  */
 static void
 parse_flags(const char *line, char *out, size_t size)
