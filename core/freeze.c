@@ -38,7 +38,7 @@ check_status(struct snap_ctx *cx, pid_t pid, const struct proc_status *st)
 		    st->threads > 1 ? "process %d: its main thread has ended"
 				    : "process %d has ended (it is a zombie)",
 		    (int)pid);
-	if (st->tracer != 0)
+	if (st->tracer != 0 && !tracee_tracer_is_ours(st->tracer))
 		return snap_fail(cx, -EBUSY,
 		    "process %d is traced by process %d already", (int)pid,
 		    (int)st->tracer);
@@ -159,6 +159,40 @@ sort(struct frozen *z)
 
 /* ---- seizing ---- */
 
+/* Who traces this thread: 0 nobody, -1 it cannot be told. */
+static pid_t
+tracer_of(const struct frozen *z, pid_t tid)
+{
+	struct proc_status st;
+	char name[48], *text;
+	int err;
+
+	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
+	if (proc_try(z->pid, name, &text, NULL) != 0)
+		return -1;
+	err = proc_parse_status(text, &st);
+	free(text);
+	if (err != 0)
+		return -1;
+	free(st.creds.groups);
+	return st.tracer;
+}
+
+/*
+ * Refused with EPERM: is it worth trying again?  Yes while another checkpoint
+ * of the same process is being taken or cleared away, by a thread of ours;
+ * and if it has just ended with that, which shows as no tracer at all.
+ */
+static bool
+comes_free(const struct frozen *z, pid_t tid, unsigned *untraced)
+{
+	pid_t tracer = tracer_of(z, tid);
+
+	if (tracer == 0)
+		return ++*untraced < 3;
+	return tracer > 0 && tracee_tracer_is_ours(tracer);
+}
+
 /* Why was it refused?  EPERM means several things. */
 static int
 seize_failed(struct snap_ctx *cx, const struct frozen *z, pid_t tid, int err)
@@ -170,6 +204,10 @@ seize_failed(struct snap_ctx *cx, const struct frozen *z, pid_t tid, int err)
 	err = read_status(cx, z->pid, &st);
 	if (err == 0)
 		err = check_status(cx, z->pid, &st);
+	if (err == 0 && tracer_of(z, tid) > 0)
+		return snap_fail(cx, -ETIMEDOUT,
+		    "process %d: another checkpoint of it is being taken",
+		    (int)z->pid);
 	if (err == 0)
 		err = snap_fail(cx, -EPERM,
 		    "process %d: the kernel does not allow thread %d to be "
@@ -197,21 +235,29 @@ ended(const struct frozen *z, pid_t tid)
 
 /*
  * Not PTRACE_O_EXITKILL: if we crash, the user keeps the process.  Seizing
- * does not stop a thread.
+ * does not stop a thread.  The main thread is seized first, and whoever has it
+ * has all: so one thread of ours waits for another and never two for each
+ * other.
  */
 static int
 seize(struct snap_ctx *cx, struct frozen *z, pid_t tid)
 {
 	struct tracee *t = add(z, tid);
+	unsigned naps = 0, untraced = 0;
 	int err;
 
 	if (t == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	if (z->begun == 0)
 		calls_sample(z->pid, tid, &z->clock, &t->sample);
-	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0)
-		return 0;
-	err = errno;
+	do {
+		if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0)
+			return 0;
+		err = errno;
+		if (err != EPERM || !comes_free(z, tid, &untraced))
+			break;
+		nap(&naps);
+	} while (now_ns() < z->deadline);
 	t->state = TRACEE_GONE;
 	drop_gone(z);
 	if (tid != z->pid && ended(z, tid))

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fault.h"
 
@@ -38,6 +40,15 @@ nap(unsigned *times)
 	if (*times > 200)
 		t.tv_nsec = 1000000;
 	nanosleep(&t, NULL);
+}
+
+bool
+tracee_tracer_is_ours(pid_t tracer)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d", (int)tracer);
+	return access(path, F_OK) == 0;
 }
 
 void

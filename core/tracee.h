@@ -105,4 +105,7 @@ void hurry_end(const struct hurry *h);
 /* Nap for a moment that grows with the number of times; for polling loops. */
 void nap(unsigned *times);
 
+/* Is this task a thread of this very program? */
+bool tracee_tracer_is_ours(pid_t tracer);
+
 #endif

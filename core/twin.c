@@ -273,10 +273,15 @@ reap(struct snap_ctx *cx, struct frozen *z, pid_t pid)
 static void
 reap_in_original(struct snap_ctx *cx, const struct twin *t)
 {
-	struct process *p = process_new();
+	struct process *p;
 	struct frozen *z = NULL;
+	bool dead;
 	int err;
 
+	/* The original may have ended, and its number be another's by now. */
+	if (!twin_is(t->tracee.tid, t->original, &dead) || !dead)
+		return;
+	p = process_new();
 	err = p == NULL ? -ENOMEM : freeze(cx, t->original, &z);
 	if (err == 0)
 		err = memory_collect_vmas(cx, t->original, p);
@@ -315,15 +320,6 @@ twin_free(struct snap_ctx *cx, struct twin *t)
 
 /* ---- twins of others ---- */
 
-static bool
-is_our_thread(pid_t tid)
-{
-	char path[48];
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d", (int)tid);
-	return access(path, F_OK) == 0;
-}
-
 /*
  * A twin that is a direct child: it sends no signal when it ends, bears the
  * name of its original, and is traced by us or dead.
@@ -352,7 +348,8 @@ twin_is(pid_t pid, pid_t original, bool *dead)
 	err = proc_parse_status(text, &status);
 	free(text);
 	free(status.creds.groups);
-	return err == 0 && status.tracer != 0 && is_our_thread(status.tracer);
+	return err == 0 && status.tracer != 0 &&
+	       tracee_tracer_is_ours(status.tracer);
 }
 
 void
