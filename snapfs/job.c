@@ -31,6 +31,7 @@ struct job {
 	struct waiters waiters;
 	uint8_t *looked_up; /* bit mask over nodes; under the lock */
 	struct log_job log;
+	LIST_ENTRY(job) link;
 };
 
 int
@@ -281,8 +282,9 @@ job_main(void *arg)
 	if (cp != NULL)
 		keep(j, cp);
 
-	job_free(j);
 	pthread_mutex_lock(&fs->lock);
+	LIST_REMOVE(j, link);
+	job_free(j);
 	fs->njobs--;
 	pthread_cond_broadcast(&fs->quiet);
 	pthread_mutex_unlock(&fs->lock);
@@ -294,6 +296,17 @@ job_drop(void *arg, struct view *v)
 {
 	(void)arg;
 	pthread_cond_signal(&v->job->wake);
+}
+
+bool
+job_targets(const struct snapfs *fs, pid_t pid)
+{
+	const struct job *j;
+
+	LIST_FOREACH(j, &fs->jobs, link)
+	if (j->target.pid == pid)
+		return true;
+	return false;
 }
 
 void
@@ -336,9 +349,11 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 	v->job = j;
 	view_taking(&fs->views, v, &who->creds, snapfs_now());
 	fs->njobs++;
+	LIST_INSERT_HEAD(&fs->jobs, j, link);
 	err = job_thread(job_main, j, name);
 	if (err < 0) {
 		fs->njobs--;
+		LIST_REMOVE(j, link);
 		job_free(j);
 		view_taken(&fs->views, v, NULL, snapfs_now());
 	}

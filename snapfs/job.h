@@ -38,6 +38,12 @@ void job_drop(void *fs, struct view *v);
 /* A detached thread that gets no signals; 0 or -errno. */
 int job_thread(void *(*main)(void *), void *arg, const char *name);
 
+/*
+ * Is a checkpoint of this process being taken, kept or cleared away?  With the
+ * lock.
+ */
+bool job_targets(const struct snapfs *fs, pid_t pid);
+
 /* A node of the checkpoint was looked up: forget it when the view ends. */
 void job_looked_up(struct view *v, uint32_t n);
 

@@ -68,17 +68,6 @@ known_as_own(struct snapfs *fs, const struct procinfo_stat *st)
 	return false;
 }
 
-static bool
-is_target(struct snapfs *fs, pid_t pid)
-{
-	const struct view *v;
-
-	TAILQ_FOREACH(v, &fs->views.views, by_use)
-	if (v->state == VIEW_TAKING && v->target.pid == pid)
-		return true;
-	return false;
-}
-
 bool
 snapfs_own(struct snapfs *fs, const struct procinfo_stat *st)
 {
@@ -86,7 +75,8 @@ snapfs_own(struct snapfs *fs, const struct procinfo_stat *st)
 
 	pthread_mutex_lock(&fs->lock);
 	own = known_as_own(fs, st);
-	target = is_target(fs, st->pid);
+	/* It may be held, but is not ours. */
+	target = job_targets(fs, st->pid);
 	pthread_mutex_unlock(&fs->lock);
 	if (own || target)
 		return own;

@@ -41,6 +41,7 @@ struct snapfs {
 	struct control_answers answers;
 	struct counters counters;
 	unsigned njobs;		  /* threads of checkpoints */
+	LIST_HEAD(, job) jobs;	  /* the same */
 	pid_t agents[MAX_AGENTS]; /* at work; 0: free, -1: being started */
 	bool closing;		  /* unmounted: nothing new, no notifications */
 };
