@@ -581,7 +581,7 @@ close_handle(struct snapfs *fs, struct handle *h)
 {
 	if (h->view != NULL) {
 		pthread_mutex_lock(&fs->lock);
-		if (h->view->nopen == 1)
+		if (h->view->nopen <= 2)
 			pthread_cond_broadcast(&fs->closed);
 		view_close(&fs->views, h->view, snapfs_now());
 		pthread_mutex_unlock(&fs->lock);
@@ -629,36 +629,7 @@ answer_opendir(const struct want *w, struct view *v, int err)
 		reply_open(w->req, &w->node, v, n, &w->fi);
 }
 
-/*
- * A reader that closes its last file and then lists the top has nothing open,
- * but we may not know yet: close(2) does not wait for our release, and another
- * thread may be at it.  It was sent before the listing was, so it is here in no
- * time, unless something is really open.
- */
-static struct view *
-view_for_listing(
-    struct snapfs *fs, const struct caller *who, struct proc_id target)
-{
-	struct timespec end;
-	struct view *v;
-
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_nsec += RELEASE_MS * 1000000;
-	end.tv_sec += end.tv_nsec / 1000000000;
-	end.tv_nsec %= 1000000000;
-	for (;;) {
-		v = view_get(&fs->views, who->id, target, snapfs_now());
-		if (v == NULL || v->state != VIEW_TAKEN || v->nopen == 0)
-			break;
-		if (pthread_cond_timedwait(&fs->closed, &fs->lock, &end) != 0)
-			break;
-	}
-	/* The time may have run out, and the view with it. */
-	v = view_get(&fs->views, who->id, target, snapfs_now());
-	return v == NULL ? NULL : view_list_top(&fs->views, v, snapfs_now());
-}
-
-/* The top is listed without a checkpoint; whoever has done with one ends it. */
+/* The top is listed without a checkpoint. */
 static void
 opendir_top(fuse_req_t req, const struct caller *who, const struct node *node,
     struct fuse_file_info *fi)
@@ -678,7 +649,7 @@ opendir_top(fuse_req_t req, const struct caller *who, const struct node *node,
 		return;
 	}
 	pthread_mutex_lock(&fs->lock);
-	v = view_for_listing(fs, who, node->proc);
+	v = view_get(&fs->views, who->id, node->proc, snapfs_now());
 	if (v != NULL) {
 		housekeeper_watch(fs->housekeeper, v->reader);
 		view_open(&fs->views, v, snapfs_now());
@@ -847,13 +818,61 @@ list_file(struct listing *l, const struct handle *h, off_t off)
 	}
 }
 
+/*
+ * A reader that closes its last file and then lists the top has nothing open,
+ * but we may not know yet: close(2) does not wait for our release, and another
+ * thread may be at it.  It was sent before the listing was, so it is here in no
+ * time, unless something is really open.
+ */
+static void
+wait_for_releases(struct snapfs *fs, const struct view *v)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += RELEASE_MS * 1000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	while (v->state == VIEW_TAKEN && v->nopen > 1)
+		if (pthread_cond_timedwait(&fs->closed, &fs->lock, &end) != 0)
+			break;
+}
+
+/*
+ * The listing begins: whoever has done with a checkpoint gets a fresh one.  If
+ * the process is gone, there will be no other.
+ */
+static int
+begin_listing(struct snapfs *fs, struct handle *h)
+{
+	struct proc_id now;
+	bool there = process_visible(fs, h->node.proc.pid, &now) == 0 &&
+		     proc_id_equal(now, h->node.proc);
+
+	pthread_mutex_lock(&fs->lock);
+	if (there) {
+		wait_for_releases(fs, h->view);
+		h->view = view_list_top(&fs->views, h->view, snapfs_now());
+	}
+	if (h->view != NULL && h->view->reader != NULL)
+		housekeeper_watch(fs->housekeeper, h->view->reader);
+	pthread_mutex_unlock(&fs->lock);
+	return h->view == NULL ? -ENOMEM : 0;
+}
+
 static void
 snapfs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
 	struct listing l = { .req = req, .size = size };
+	bool top = h->node.kind == NODE_PROC && !h->in_checkpoint;
 
+	if (top && (h->view == NULL ||
+		       (off == 0 && begin_listing(snapfs_of(req), h) < 0))) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
 	l.buf = malloc(size);
 	if (l.buf == NULL) {
 		fuse_reply_err(req, ENOMEM);

@@ -154,17 +154,6 @@ view_get(struct view_table *t, struct proc_id reader, struct proc_id target,
 	return v;
 }
 
-struct view *
-view_list_top(struct view_table *t, struct view *v, uint64_t now)
-{
-	struct proc_id reader = v->reader->id, target = v->target;
-
-	if (v->state != VIEW_TAKEN || v->nopen > 0 || v->nuse > 0)
-		return v;
-	view_end(t, v);
-	return view_new(t, reader, target, now);
-}
-
 /* ---- using ---- */
 
 void
@@ -230,6 +219,24 @@ view_unuse(struct view_table *t, struct view *v)
 {
 	v->nuse--;
 	done_with(t, v);
+}
+
+struct view *
+view_list_top(struct view_table *t, struct view *v, uint64_t now)
+{
+	struct proc_id reader, target = v->target;
+	struct view *fresh;
+
+	if (v->state != VIEW_TAKEN || v->nopen > 1 || v->nuse > 0 ||
+	    v->reader->gone)
+		return v;
+	reader = v->reader->id;
+	view_end(t, v);
+	fresh = view_new(t, reader, target, now);
+	if (fresh != NULL)
+		view_open(t, fresh, now);
+	view_close(t, v, now);
+	return fresh;
 }
 
 /* ---- taking ---- */

@@ -116,8 +116,10 @@ void view_use(struct view *v);
 void view_unuse(struct view_table *t, struct view *v);
 
 /*
- * Its reader lists the top of the directory: with a checkpoint that is done
- * with, a new view begins.  NULL: no memory.
+ * Its reader lists the top of the directory, with a handle that is open in `v`.
+ * If nothing else is, and there is a checkpoint, a new view begins, and the
+ * handle is open in that.  Returns the handle's view; NULL: no memory, and the
+ * handle is closed.
  */
 struct view *view_list_top(struct view_table *t, struct view *v, uint64_t now);
 
