@@ -175,19 +175,23 @@ take(struct job *j, struct snap_checkpoint **cp)
 	return err;
 }
 
+/* With the lock. */
 static void
-count(struct snapfs *fs, const struct snap_checkpoint *cp)
+taken(struct job *j, struct snap_checkpoint *cp)
 {
+	struct snapfs *fs = j->fs;
 	struct snap_checkpoint_info info;
 
 	if (cp == NULL) {
 		fs->counters.failed++;
+		view_taken(&fs->views, j->view, NULL, NULL, snapfs_now());
 		return;
 	}
-	fs->counters.checkpoints++;
 	snap_checkpoint_info(cp, &info);
+	fs->counters.checkpoints++;
 	if (info.frozen_us > fs->counters.frozen_us_max)
 		fs->counters.frozen_us_max = info.frozen_us;
+	view_taken(&fs->views, j->view, cp, &info, snapfs_now());
 }
 
 /*
@@ -274,8 +278,7 @@ job_main(void *arg)
 	TAILQ_CONCAT(&waiters, &j->waiters, link);
 	TAILQ_FOREACH(w, &waiters, link)
 	w->listed = false;
-	view_taken(&fs->views, j->view, cp, snapfs_now());
-	count(fs, cp);
+	taken(j, cp);
 	pthread_mutex_unlock(&fs->lock);
 
 	answer_all(j, &waiters, err);
@@ -355,7 +358,7 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 		fs->njobs--;
 		LIST_REMOVE(j, link);
 		job_free(j);
-		view_taken(&fs->views, v, NULL, snapfs_now());
+		view_taken(&fs->views, v, NULL, NULL, snapfs_now());
 	}
 	return err;
 }

@@ -290,14 +290,14 @@ uncount(struct view_table *t, struct view *v)
 
 void
 view_taken(struct view_table *t, struct view *v, struct snap_checkpoint *cp,
-    uint64_t now)
+    const struct snap_checkpoint_info *info, uint64_t now)
 {
 	v->cp = cp;
 	if (cp == NULL) {
 		v->job = NULL;
 		uncount(t, v);
 	} else {
-		snap_checkpoint_info(cp, &v->info);
+		v->info = *info;
 		v->taken = now;
 	}
 	if (v->state != VIEW_ENDED)

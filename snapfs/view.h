@@ -135,11 +135,13 @@ void view_taking(struct view_table *t, struct view *v,
     const struct view_creds *creds, uint64_t now);
 
 /*
- * The checkpoint is there, or failed: then `cp` is NULL, and the job gone.  If
+ * The checkpoint is there, or failed: then `cp` and `info` are NULL, and the
+ * job is gone.  If
  * the view has ended meanwhile, it is dropped when it is used no more.
  */
 void view_taken(struct view_table *t, struct view *v,
-    struct snap_checkpoint *cp, uint64_t now);
+    struct snap_checkpoint *cp, const struct snap_checkpoint_info *info,
+    uint64_t now);
 
 /* The checkpoint was dropped, and the job is gone.  Frees the view. */
 void view_dropped(struct view_table *t, struct view *v);
