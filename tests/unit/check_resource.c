@@ -796,8 +796,11 @@ inotify_verify(void)
 	OK(inotify_rm_watch(3, 8) == 0);
 }
 
+/* Finding a path by its inode is the superuser's. */
 START_TEST(inotify)
 {
+	if (geteuid() != 0)
+		return;
 	round_trip(inotify_prepare, inotify_verify);
 }
 END_TEST
