@@ -367,8 +367,21 @@ group(struct walk *w)
 /* ---- what they are ---- */
 
 /*
+ * Could its file system be FUSE?  Neither a device nor a memfd is asked of a
+ * file system, and those of block devices are none.
+ */
+static bool
+may_be_fuse(const struct entry *e)
+{
+	return major(e->st.st_dev) == 0 && e->target[0] == '/' &&
+	       !S_ISCHR(e->st.st_mode) &&
+	       strncmp(e->target, "/memfd:", 7) != 0 &&
+	       strncmp(e->target, "/proc/", 6) != 0;
+}
+
+/*
  * Whether the file lies on a FUSE mount: 1, or 2 for one of snapfs itself.
- * Mounts of block devices are none, so mountinfo is rarely read.
+ * mountinfo is long, and rarely read.
  */
 static int
 on_fuse(struct walk *w, const struct entry *e)
@@ -376,8 +389,7 @@ on_fuse(struct walk *w, const struct entry *e)
 	uint64_t id;
 	char head[24], *line, *end, *type;
 
-	if (major(e->st.st_dev) != 0 || e->target[0] != '/' ||
-	    !proc_field_u64(e->fdinfo, "mnt_id", 10, &id))
+	if (!may_be_fuse(e) || !proc_field_u64(e->fdinfo, "mnt_id", 10, &id))
 		return 0;
 	if (w->mountinfo == NULL &&
 	    proc_read(w->cx, w->pid, "mountinfo", &w->mountinfo, NULL) != 0)

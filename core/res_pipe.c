@@ -372,7 +372,7 @@ fifo_restore(
 	struct stat st;
 	int both, fd, left = 0, err = 0;
 
-	both = open(f->target, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	both = open(f->target, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (both < 0)
 		return snap_fail(cx, -errno, "fd %u: %s: %s", f->id, f->target,
 		    strerror(errno));
