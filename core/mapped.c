@@ -259,18 +259,25 @@ link_target(pid_t pid, const char *name)
 
 /* ---- without the right to follow /proc/PID/map_files ---- */
 
+static bool
+same_object(const struct vma *v, const struct object *o)
+{
+	return v->ino == o->ino && v->minor == o->minor &&
+	       v->major == o->major &&
+	       (v->kind == VMA_FILE || v->kind == VMA_SHARED_ANON);
+}
+
 static uint64_t
 object_size(const struct process *p, const struct object *o)
 {
-	uint64_t size = 0;
+	uint64_t size = 0, end;
 
 	for (size_t i = 0; i < p->nvmas; i++) {
 		const struct vma *v = &p->vmas[i];
 
-		if (v->ino == o->ino && v->minor == o->minor &&
-		    v->major == o->major &&
-		    v->offset + (v->end - v->start) > size)
-			size = v->offset + (v->end - v->start);
+		end = v->offset + (v->end - v->start);
+		if (same_object(v, o) && end > size)
+			size = end;
 	}
 	return size;
 }
@@ -283,21 +290,26 @@ copy_view(int mem, const struct vma *v, int to, char *buf)
 	ssize_t n;
 
 	for (at = 0; at < len; at += (uint64_t)n) {
-		n = pread(mem, buf, COPY_CHUNK, (off_t)(v->start + at));
+		uint64_t want = len - at < COPY_CHUNK ? len - at : COPY_CHUNK;
+
+		n = pread(mem, buf, want, (off_t)(v->start + at));
 		if (n < 0 && (errno == EIO || errno == EFAULT))
 			return 0;
 		if (n < 0)
 			return -errno;
 		if (n == 0)
 			return -ESRCH;
-		if ((uint64_t)n > len - at)
-			n = (ssize_t)(len - at);
 		if (pwrite(to, buf, (size_t)n, (off_t)(v->offset + at)) != n)
 			return -EIO;
 	}
 	return 0;
 }
 
+/*
+ * VM_ACCOUNT is of private memory that could be written to: its pages may be
+ * the process's own.  (They are held besides.)  So those without it come last,
+ * and prevail.
+ */
 static int
 copy_views(struct search *s, const struct object *o, uint64_t size, int to)
 {
@@ -311,11 +323,11 @@ copy_views(struct search *s, const struct object *o, uint64_t size, int to)
 	mem = proc_open(s->cx, s->pid, "mem", O_RDONLY);
 	if (mem < 0)
 		err = mem;
-	for (size_t i = 0; err == 0 && i < s->p->nvmas; i++) {
-		const struct vma *v = &s->p->vmas[i];
+	for (size_t k = 0; err == 0 && k < 2 * s->p->nvmas; k++) {
+		const struct vma *v = &s->p->vmas[k % s->p->nvmas];
+		bool may_differ = (v->flags & VMA_F_ACCOUNT) != 0;
 
-		if (v->shared && v->ino == o->ino && v->minor == o->minor &&
-		    v->major == o->major)
+		if (same_object(v, o) && may_differ == (k < s->p->nvmas))
 			err = copy_view(mem, v, to, buf);
 	}
 	if (mem >= 0)
@@ -324,46 +336,55 @@ copy_views(struct search *s, const struct object *o, uint64_t size, int to)
 	return err;
 }
 
-/* Shared memory, read through the process's own mappings of it. */
+/* Contents made of what is mapped of it: the id, or -errno. */
+static int
+collect_views(struct search *s, const struct object *o, const struct stat *st)
+{
+	uint64_t size = (uint64_t)st->st_size;
+	struct content *c;
+	int to, id, err;
+
+	to = contents_open(s->p, size);
+	err = to < 0 ? to : copy_views(s, o, size, to);
+	if (err < 0) {
+		if (to >= 0)
+			close(to);
+		return snap_fail(s->cx, err,
+		    "copying what is mapped of %lu: %s", (unsigned long)o->ino,
+		    strerror(-err));
+	}
+	id = process_add_content(s->p, to, size);
+	if (id > 0) {
+		c = &s->p->contents[s->p->ncontents - 1];
+		c->dev = st->st_dev;
+		c->ino = st->st_ino;
+	}
+	return id;
+}
+
+/* Read through the process's own mappings of it; o->file stays -1 if not. */
 static int
 resolve_by_mem(struct search *s, const struct vma *v, struct object *o)
 {
 	struct stat st = { .st_dev = makedev(v->major, v->minor),
-		.st_ino = v->ino };
-	uint64_t size = object_size(s->p, o);
-	struct content *c;
-	int to, id, err;
+		.st_ino = v->ino,
+		.st_size = (off_t)object_size(s->p, o) };
 	char *path;
+	int id, i;
 
-	st.st_size = (off_t)size;
 	id = (int)shared_find(s->p, &st);
-	if (id == 0) {
-		if (size > COPY_BY_MEM_MAX)
-			return 0;
-		to = contents_open(s->p, size);
-		err = to < 0 ? to : copy_views(s, o, size, to);
-		if (err < 0) {
-			if (to >= 0)
-				close(to);
-			return snap_fail(s->cx, err,
-			    "copying shared memory at %lx: %s",
-			    (unsigned long)v->start, strerror(-err));
-		}
-		id = process_add_content(s->p, to, size);
-		if (id < 0)
-			return id;
-		c = &s->p->contents[s->p->ncontents - 1];
-		c->dev = st.st_dev;
-		c->ino = st.st_ino;
-	}
+	if (id == 0 && st.st_size > (off_t)COPY_BY_MEM_MAX)
+		return 0;
+	if (id == 0)
+		id = collect_views(s, o, &st);
+	if (id < 0)
+		return id;
 	path = strdup(v->path);
-	if (path == NULL)
-		return -ENOMEM;
-	err = add_mapfile(s->p, path, &st, true);
-	if (err < 0)
-		return err;
-	o->file = err;
-	s->p->mapfiles[o->file].content = (uint32_t)id;
+	i = path == NULL ? -ENOMEM : add_mapfile(s->p, path, &st, true);
+	if (i < 0)
+		return i;
+	s->p->mapfiles[i].content = (uint32_t)id;
+	o->file = i;
 	return 0;
 }
 
@@ -394,31 +415,37 @@ resolve_named(struct search *s, int fd, const struct stat *st, char *path,
 	return 0;
 }
 
+/*
+ * What has no name is read through its mappings: of shared memory while it is
+ * frozen.  A name that leads to something else tells nothing of what kind of
+ * file is mapped, unless it is a regular one, replaced.
+ */
 static int
 resolve_by_path(
     struct search *s, const struct vma *v, struct object *o, char *path)
 {
+	bool nameless = v->kind == VMA_SHARED_ANON || ends_deleted(path);
 	struct stat st;
 	int fd, err = 0;
 
-	if (s->frozen && v->shared &&
-	    (v->kind == VMA_SHARED_ANON || ends_deleted(path))) {
-		free(path);
-		return resolve_by_mem(s, v, o);
-	}
-	if (!s->full) {
+	if (!s->full && !(v->shared && nameless)) {
 		free(path);
 		return 0;
 	}
-	fd = open_path(s, path, &st);
-	if (fd >= 0 && same_inode(v, &st) && S_ISREG(st.st_mode)) {
+	fd = nameless ? -1 : open_path(s, path, &st);
+	if (fd >= 0 && S_ISREG(st.st_mode) && same_inode(v, &st)) {
 		err = resolve_named(s, fd, &st, path, o);
-	} else {
-		o->other = true;
-		free(path);
+		close(fd);
+		return err;
 	}
+	if (fd >= 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 5))
+		o->zero = true;
+	else if (nameless || (fd >= 0 && S_ISREG(st.st_mode)))
+		err = resolve_by_mem(s, v, o);
+	o->other = o->file < 0;
 	if (fd >= 0)
 		close(fd);
+	free(path);
 	return err;
 }
 
@@ -461,8 +488,7 @@ look_at(struct search *s, const struct vma *v, struct object *o)
 static bool
 wanted(const struct search *s, const struct vma *v)
 {
-	if (v->file >= 0 || v->ino == 0 ||
-	    (v->kind != VMA_FILE && v->kind != VMA_SHARED_ANON))
+	if (v->file >= 0 || (v->kind != VMA_FILE && v->kind != VMA_SHARED_ANON))
 		return false;
 	return s->full || v->shared ||
 	       strncmp(v->path, "/memfd:", strlen("/memfd:")) == 0;

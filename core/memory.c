@@ -18,6 +18,7 @@
 
 #define COPY_CHUNK (256u << 10)
 #define MANY_VMAS 200
+#define NO_KIND ((enum vma_kind) - 1)
 
 /* Fork clears these: only the original can tell. */
 #define FLAGS_OF_ORIGINAL (VMA_F_LOCKED | VMA_F_LOCKONFAULT | VMA_F_UFFD)
@@ -26,6 +27,17 @@ static bool
 is_private(const struct vma *v)
 {
 	return !v->shared && (v->kind == VMA_ANON || v->kind == VMA_FILE);
+}
+
+/*
+ * Of a private huge page that the twin shares the original takes the only
+ * copy, when it writes and no other is free; so these cannot wait.
+ */
+static bool
+is_huge(const struct vma *v)
+{
+	return is_private(v) && strncmp(v->path, "/anon_hugepage",
+				    strlen("/anon_hugepage")) == 0;
 }
 
 /* ---- VMAs ---- */
@@ -238,7 +250,8 @@ copy_missing(struct copier *c, const bool *missing)
 	for (size_t i = 0; err == 0 && i < c->p->nvmas; i++) {
 		const struct vma *v = &c->p->vmas[i];
 
-		if (missing[i] && is_private(v))
+		if (is_huge(v) ||
+		    (missing != NULL && missing[i] && is_private(v)))
 			err = copy_vma(c, v, v->end - v->start);
 	}
 	return err;
@@ -320,6 +333,7 @@ copy_wiped(struct copier *c, pid_t pid, pid_t twin, const bool *missing)
 	err = pagemap_open(c->cx, twin, &twins);
 	for (size_t i = 0; err == 0 && i < c->p->nvmas; i++)
 		if (c->p->vmas[i].kind == VMA_ANON &&
+		    !is_huge(&c->p->vmas[i]) &&
 		    (missing == NULL || !missing[i]))
 			err = copy_if_wiped(c, &twins, &c->p->vmas[i]);
 	pagemap_close(&twins);
@@ -367,7 +381,7 @@ memory_collect_frozen(
 		err = apply_smaps(cx, pid, p, UINT64_MAX);
 	if (err == 0)
 		err = mapped_collect_frozen(cx, pid, missing, p);
-	if (err == 0 && missing != NULL)
+	if (err == 0)
 		err = copy_missing(&c, missing);
 	if (err == 0)
 		err = copy_wiped(&c, pid, twin, missing);
@@ -391,7 +405,7 @@ scan_twin(struct snap_ctx *cx, pid_t twin, struct process *p)
 		return p->pages_fd;
 	err = pagemap_open(cx, twin, &pm);
 	for (size_t i = 0; err == 0 && i < p->nvmas; i++) {
-		if (!is_private(&p->vmas[i]))
+		if (!is_private(&p->vmas[i]) || is_huge(&p->vmas[i]))
 			continue;
 		first = p->nruns;
 		err =
@@ -437,34 +451,56 @@ settle_runs(struct process *p)
 	p->nruns = n;
 }
 
-/*
- * Why a VMA would not come back as it is; NULL if it would.  What a plan
- * refuses is said to be refused.
- */
+/* What keeps a restore from being made, or as it was; the first that fits. */
+static const struct {
+	const char *path; /* begins with this */
+	uint64_t flags;	  /* any of these */
+	enum vma_kind kind;
+	const char *why;
+} reservations[] = {
+	{ "/[aio]", 0, VMA_OTHER,
+	    "a ring of io_setup(2), with which it cannot be restored; "
+	    "io_destroy(2) it first" },
+	{ "", 0, VMA_OTHER,
+	    "neither memory nor a regular file that can be opened, with which "
+	    "it cannot be restored; unmap it first" },
+	{ "", VMA_F_IO, NO_KIND,
+	    "memory of a device, with which it cannot be restored; unmap it "
+	    "first" },
+	{ "", VMA_F_SHADOWSTACK, NO_KIND,
+	    "a shadow stack, with which it cannot be restored; start it with "
+	    "GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK" },
+	{ "", VMA_F_SYNC, NO_KIND,
+	    "mapped with MAP_SYNC, with which it cannot be restored; unmap it "
+	    "first" },
+	{ "", VMA_F_UFFD, NO_KIND,
+	    "registered with a userfaultfd: it comes back without" },
+	{ "", VMA_F_HUGETLB, NO_KIND,
+	    "huge pages of hugetlbfs: they come back as ordinary pages" },
+	{ "/SYSV", 0, VMA_SHARED_ANON,
+	    "a System V shared memory segment: it comes back as memory of "
+	    "this process alone, without its id" },
+};
+
+static bool
+is_kernels(const struct vma *v)
+{
+	return v->kind == VMA_VVAR || v->kind == VMA_VVAR_VCLOCK ||
+	       v->kind == VMA_VDSO || v->kind == VMA_VSYSCALL;
+}
+
 static const char *
 reservation(const struct vma *v)
 {
-	if ((v->flags & VMA_F_UFFD) != 0)
-		return "registered with a userfaultfd: it comes back "
-		       "without; close the userfaultfd first";
-	if (v->kind == VMA_OTHER && strncmp(v->path, "/[aio]", 6) == 0)
-		return "a ring of io_setup(2): the image will be refused; "
-		       "io_destroy(2) it first";
-	if (v->kind == VMA_OTHER)
-		return "no memory and no regular file that can be opened: the "
-		       "image will be refused; unmap it first";
-	if ((v->flags & VMA_F_IO) != 0 && v->kind != VMA_VVAR &&
-	    v->kind != VMA_VVAR_VCLOCK && v->kind != VMA_VDSO)
-		return "memory of a device: the image will be refused; unmap "
-		       "it first";
-	if ((v->flags & VMA_F_SHADOWSTACK) != 0)
-		return "a shadow stack: the image will be refused";
-	if ((v->flags & VMA_F_HUGETLB) != 0)
-		return "huge pages of hugetlbfs: the image will be refused; "
-		       "use madvise(2) for huge pages";
-	if (strncmp(v->path, "/SYSV", 5) == 0)
-		return "a System V shared memory segment: it comes back as "
-		       "memory of this process alone, without its id";
+	for (size_t i = 0; i < sizeof(reservations) / sizeof(reservations[0]) &&
+			   !is_kernels(v);
+	     i++) {
+		if (strncmp(v->path, reservations[i].path,
+			strlen(reservations[i].path)) == 0 &&
+		    (v->kind == reservations[i].kind ||
+			(v->flags & reservations[i].flags) != 0))
+			return reservations[i].why;
+	}
 	return NULL;
 }
 

@@ -204,7 +204,6 @@ check_vma(struct snap_ctx *cx, const struct process *p, size_t i)
 		uint64_t flag;
 		const char *why;
 	} bad[] = {
-		{ VMA_F_HUGETLB, "hugetlbfs pages are not supported" },
 		{ VMA_F_SHADOWSTACK, "shadow stacks are not supported" },
 		{ VMA_F_SYNC, "synchronous (MAP_SYNC) mappings are not "
 			      "supported" },

@@ -170,7 +170,8 @@ special_kind(const char *path)
 enum vma_kind
 vma_guess_kind(const struct vma *v)
 {
-	if (v->ino == 0)
+	/* an inode may have the number 0: the first System V segment */
+	if (v->ino == 0 && v->major == 0 && v->minor == 0)
 		return v->shared ? VMA_OTHER : special_kind(v->path);
 	if (starts(v->path, "anon_inode:") || starts(v->path, "/[aio]") ||
 	    starts(v->path, "socket:"))
