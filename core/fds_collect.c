@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@
 #include "fdlock.h"
 #include "proc.h"
 #include "resource.h"
+
+#define MEM_MAJOR 1
 
 struct entry {
 	int fd;
@@ -35,6 +38,7 @@ struct entry {
 	uint64_t number; /* of an eventfd: tells it from others */
 	struct f_owner_ex owner;
 	int sig;
+	int pipe_size, unread; /* of pipes and FIFOs */
 	uint32_t file;
 };
 
@@ -173,6 +177,17 @@ stat_object(int fd, struct stat *st)
 	return 0;
 }
 
+/* Null and its kind send no signals, and regular files for leases only. */
+static bool
+has_owner(const struct entry *e)
+{
+	if ((e->flags & O_PATH) != 0)
+		return false;
+	if (S_ISREG(e->st.st_mode))
+		return strstr(e->fdinfo, "LEASE") != NULL;
+	return !S_ISCHR(e->st.st_mode) || major(e->st.st_rdev) != MEM_MAJOR;
+}
+
 /* What can be asked of a duplicate of the descriptor, and nowhere else. */
 static int
 ask_duplicate(struct walk *w, struct entry *e)
@@ -182,12 +197,15 @@ ask_duplicate(struct walk *w, struct entry *e)
 	if (fd < 0)
 		return -errno;
 	err = stat_object(fd, &e->st);
-	/* Regular files send signals for leases only. */
-	if ((e->flags & O_PATH) == 0 &&
-	    (!S_ISREG(e->st.st_mode) || strstr(e->fdinfo, "LEASE") != NULL)) {
+	if (err == 0 && has_owner(e)) {
 		e->sig = fcntl(fd, F_GETSIG);
 		if (fcntl(fd, F_GETOWN_EX, &e->owner) != 0)
 			e->owner.pid = 0;
+	}
+	if (err == 0 && S_ISFIFO(e->st.st_mode) && (e->flags & O_PATH) == 0) {
+		e->pipe_size = fcntl(fd, F_GETPIPE_SZ);
+		if (e->pipe_size < 0 || ioctl(fd, FIONREAD, &e->unread) != 0)
+			err = -errno;
 	}
 	close(fd);
 	return err;
@@ -295,17 +313,27 @@ by_file(struct walk *w, const struct entry *x, const struct entry *y)
 	return c == 0 ? 0 : c == 1 ? -1 : 1;
 }
 
+/*
+ * However it sorts, what ends up side by side was compared.  So where two are
+ * one, that is noted here, in the one with the larger index.
+ */
 static int
 compare(const void *a, const void *b, void *arg)
 {
 	struct walk *w = arg;
 	uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-	const struct entry *x = &w->v[i], *y = &w->v[j];
+	struct entry *x = &w->v[i], *y = &w->v[j];
 	int c = by_inode(x, y);
 
 	if (c == 0)
 		c = by_file(w, x, y);
-	return c != 0 ? c : i < j ? -1 : i > j;
+	if (c != 0 || i == j)
+		return c;
+	if (i < j)
+		y->same = i;
+	else
+		x->same = j;
+	return i < j ? -1 : 1;
 }
 
 /* Of the entries order[from..to), which share an inode. */
@@ -322,13 +350,8 @@ join_group(struct walk *w, size_t from, size_t to)
 		reader |= acc != O_WRONLY;
 		writer |= acc != O_RDONLY;
 		flags |= e->flags;
-		e->same = w->order[k];
-		if (k > from) {
-			struct entry *d = &w->v[w->order[k - 1]];
-
-			if (by_file(w, d, e) == 0)
-				e->same = d->same;
-		}
+		/* The smaller index comes first, and is settled. */
+		e->same = w->v[e->same].same;
 	}
 	for (size_t k = from; k < to; k++) {
 		struct entry *e = &w->v[w->order[k]];
@@ -348,7 +371,7 @@ group(struct walk *w)
 	if (w->order == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < w->n; i++)
-		w->order[i] = (uint32_t)i;
+		w->order[i] = w->v[i].same = (uint32_t)i;
 	qsort_r(w->order, w->n, sizeof(*w->order), compare, w);
 	for (size_t k = 1; k <= w->n; k++) {
 		if (k < w->n &&
@@ -491,6 +514,8 @@ collect_file(struct walk *w, struct entry *e)
 		.group_flags = e->group_flags,
 		.owner = e->owner,
 		.sig = e->sig,
+		.pipe_size = e->pipe_size,
+		.unread = e->unread,
 		.fuse = fuse != 0,
 		.root = w->root >= 0 ? w->root : AT_FDCWD,
 		.p = w->p,

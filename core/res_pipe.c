@@ -44,14 +44,19 @@ fifo_match(const struct fd_probe *q)
 /* ---- a checkpoint ---- */
 
 static int
-check_ends(struct snap_ctx *cx, const struct fd_probe *q, int fd)
+check_ends(struct snap_ctx *cx, const struct fd_probe *q)
 {
-	struct pollfd pfd = { .fd = fd, .events = POLLIN | POLLOUT };
+	struct pollfd pfd = { .events = POLLIN | POLLOUT };
+	int n;
 
 	if (q->reader && q->writer)
 		return 0;
-	if (poll(&pfd, 1, 0) >= 0 &&
-	    (pfd.revents & (q->reader ? POLLHUP : POLLERR)) != 0)
+	pfd.fd = resource_getfd(cx, q);
+	if (pfd.fd < 0)
+		return pfd.fd;
+	n = poll(&pfd, 1, 0);
+	close(pfd.fd);
+	if (n >= 0 && (pfd.revents & (q->reader ? POLLHUP : POLLERR)) != 0)
 		return 0;
 	return snap_fail(cx, -ENOTSUP,
 	    "one end of a pipe (%s), whose other end is in another process",
@@ -87,9 +92,10 @@ drain(int from, int to, uint64_t total, bool packets, struct openfile *f)
 }
 
 static int
-copy_unread(const struct fd_probe *q, struct process *p, int fd, int size,
-    uint64_t total, struct openfile *f)
+copy_unread(
+    const struct fd_probe *q, struct process *p, int fd, struct openfile *f)
 {
+	const uint64_t total = (uint64_t)q->unread;
 	int mine[2], to, err = 0;
 	struct content *c;
 
@@ -98,7 +104,7 @@ copy_unread(const struct fd_probe *q, struct process *p, int fd, int size,
 	to = contents_open(p, total);
 	if (to < 0)
 		err = to;
-	else if (fcntl(mine[1], F_SETPIPE_SZ, size) < 0)
+	else if (fcntl(mine[1], F_SETPIPE_SZ, q->pipe_size) < 0)
 		err = -errno;
 	else if (tee(fd, mine[1], total, SPLICE_F_NONBLOCK) != (ssize_t)total)
 		err = -EIO;
@@ -124,47 +130,39 @@ copy_unread(const struct fd_probe *q, struct process *p, int fd, int size,
 /* The first reader keeps them; without a reader there is nothing to read. */
 static int
 keep_unread(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
-    int fd, int size, struct openfile *f)
+    struct openfile *f)
 {
-	int total = 0, err;
+	int fd, err;
 
-	if ((q->flags & O_ACCMODE) == O_WRONLY || shared_find(p, &q->st) != 0)
+	if (q->unread == 0 || (q->flags & O_ACCMODE) == O_WRONLY ||
+	    shared_find(p, &q->st) != 0)
 		return 0;
-	if (ioctl(fd, FIONREAD, &total) != 0 || total < 0)
-		return snap_fail(
-		    cx, -ENOTSUP, "a pipe that cannot be looked into");
-	if (total == 0)
-		return 0;
-	err = copy_unread(q, p, fd, size, (uint64_t)total, f);
+	fd = resource_getfd(cx, q);
+	if (fd < 0)
+		return fd;
+	err = copy_unread(q, p, fd, f);
+	close(fd);
 	if (err == 0 || err == -ENOMEM)
 		return err;
 	return snap_fail(cx, -ENOTSUP,
-	    "a pipe with %d unread bytes that could not be copied: %s", total,
-	    strerror(-err));
+	    "a pipe with %d unread bytes that could not be copied: %s",
+	    q->unread, strerror(-err));
 }
 
 static int
 pipe_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
     struct openfile *f)
 {
-	int fd, size, err;
+	int err;
 
 	if (fifo_match(q) && !resource_named(q))
 		return snap_fail(cx, -ENOTSUP,
 		    "the FIFO %s, which was removed or replaced", q->target);
-	fd = resource_getfd(cx, q);
-	if (fd < 0)
-		return fd;
-	size = fcntl(fd, F_GETPIPE_SZ);
 	if (resource_put_object(f, q) != 0 ||
-	    openfile_put(f, "pipe-size", "%d", size) != 0)
-		err = -ENOMEM;
-	else
-		err = check_ends(cx, q, fd);
-	if (err == 0)
-		err = keep_unread(cx, q, p, fd, size, f);
-	close(fd);
-	return err;
+	    openfile_put(f, "pipe-size", "%d", q->pipe_size) != 0)
+		return -ENOMEM;
+	err = check_ends(cx, q);
+	return err != 0 ? err : keep_unread(cx, q, p, f);
 }
 
 static int

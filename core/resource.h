@@ -30,6 +30,7 @@ struct fd_probe {
 	uint32_t group_flags;	 /* the flags of all of them */
 	struct f_owner_ex owner; /* F_GETOWN_EX, pid 0: none */
 	int sig;		 /* F_GETSIG, 0: SIGIO */
+	int pipe_size, unread;	 /* of pipes and FIFOs */
 	bool fuse; /* on a FUSE mount: its server may not answer, or be us */
 	int root;  /* where its paths begin, or AT_FDCWD */
 	const struct process *p;
