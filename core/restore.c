@@ -108,6 +108,8 @@ bring_up(struct restore *r)
 
 	if (r->opt->replace && !r->opt->new_pid)
 		err = restore_free_pids(r);
+	if (err == 0 && !r->opt->new_pid)
+		err = restore_check_tids(r);
 	if (err == 0)
 		err = restore_spawn(r);
 	if (err == 0 && r->sums != NULL)

@@ -90,6 +90,8 @@ void restore_kill(struct restore *r);
 
 /* restore_pids.c: the ids, free or in use. */
 int restore_free_pids(struct restore *r);
+/* The ids of threads, which are taken late. */
+int restore_check_tids(struct restore *r);
 /*
  * `pid` was not free, for the `tries`th time: -EEXIST and a sentence, or 0,
  * after a while, if whoever had it is gone.

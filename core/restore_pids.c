@@ -139,6 +139,21 @@ restore_pid_taken(struct restore *r, pid_t pid, int tries)
 	return 0;
 }
 
+/* Before there is anything to undo; whoever is dying is waited for later. */
+int
+restore_check_tids(struct restore *r)
+{
+	struct holder h;
+
+	for (size_t i = 1; i < r->p->nthreads; i++) {
+		pid_t tid = r->p->threads[i].tid;
+
+		if (find_holder(tid, &h) && !h.dying)
+			return restore_pid_taken(r, tid, 0);
+	}
+	return 0;
+}
+
 static bool
 is_ancestor(pid_t pid)
 {

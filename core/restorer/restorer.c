@@ -11,12 +11,15 @@
 #include <linux/sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "restorer.h"
 
 #define TASK_SIZE_MAX 0x7ffffffff000ull
 #define IOV_BATCH 1024
 #define TIMER_TRIES (1 << 20)
+#define CLONE_TRIES 1000
+#define CLONE_NAP_NS 2000000
 
 void restorer_lane(struct area *a, uint64_t lane)
     __attribute__((noreturn, used, section(".text.start")));
@@ -119,6 +122,24 @@ clone_lane(struct area *a, struct clone_args *ca, uint64_t lane)
 	return ret;
 }
 
+/*
+ * A thread of a process that was killed a moment ago gives its id back a
+ * little later than its process is gone, if it is slow to be scheduled.
+ */
+static long
+clone_patiently(struct area *a, struct clone_args *ca, uint64_t lane)
+{
+	struct timespec nap = { 0, CLONE_NAP_NS };
+	long r;
+
+	for (int i = 0;; i++) {
+		r = clone_lane(a, ca, lane);
+		if (r != -EEXIST || i >= CLONE_TRIES)
+			return r;
+		call6(SYS_nanosleep, (uint64_t)&nap, 0, 0, 0, 0, 0);
+	}
+}
+
 static void
 copy(uint64_t dst, uint64_t src, uint64_t len)
 {
@@ -180,7 +201,7 @@ perform(struct area *a, struct op *op)
 	case OP_CLEAR:
 		return clear(a);
 	case OP_CLONE:
-		return clone_lane(a, (struct clone_args *)v[0], v[1]);
+		return clone_patiently(a, (struct clone_args *)v[0], v[1]);
 	case OP_STORE:
 		*(volatile uint64_t *)v[0] = v[1];
 		return 0;
