@@ -31,9 +31,9 @@ exited_reader(struct view_table *t, pid_t pid)
 {
 	struct reader *r;
 
-	LIST_FOREACH(r, &t->readers[(unsigned)pid % VIEW_BUCKETS], link)
-	if (r->id.pid == pid && !r->gone && has_exited(r))
-		return r;
+	LIST_FOREACH (r, &t->readers[(unsigned)pid % VIEW_BUCKETS], link)
+		if (r->id.pid == pid && !r->gone && has_exited(r))
+			return r;
 	return NULL;
 }
 

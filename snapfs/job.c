@@ -276,8 +276,8 @@ job_main(void *arg)
 	 * last is answered.
 	 */
 	TAILQ_CONCAT(&waiters, &j->waiters, link);
-	TAILQ_FOREACH(w, &waiters, link)
-	w->listed = false;
+	TAILQ_FOREACH (w, &waiters, link)
+		w->listed = false;
 	taken(j, cp);
 	pthread_mutex_unlock(&fs->lock);
 
@@ -306,9 +306,9 @@ job_targets(const struct snapfs *fs, pid_t pid)
 {
 	const struct job *j;
 
-	LIST_FOREACH(j, &fs->jobs, link)
-	if (j->target.pid == pid)
-		return true;
+	LIST_FOREACH (j, &fs->jobs, link)
+		if (j->target.pid == pid)
+			return true;
 	return false;
 }
 

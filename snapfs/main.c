@@ -166,10 +166,15 @@ static void
 close_all(struct snapfs *fs)
 {
 	struct timespec end;
+	struct view *v;
 	size_t i;
 
 	pthread_mutex_lock(&fs->lock);
 	fs->closing = true;
+	/* What is open in a view holds it no more: wake its thread. */
+	TAILQ_FOREACH (v, &fs->views.views, by_use)
+		if (v->job != NULL)
+			job_drop(fs, v);
 	view_end_all(&fs->views);
 	/* Its writer gets no answer any more, so nothing may come of it. */
 	for (i = 0; i < MAX_AGENTS; i++)

@@ -19,9 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How long an agent may take; and how long after the writer was interrupted. */
+/* How long an agent may take; and how long after the writer got a signal. */
 #define LIMIT_MS (3600u * 1000)
-#define INTERRUPTED_MS 2000u
+#define SIGNALLED_MS 2000u
+#define LOOK_MS 200u  /* how often an interrupted writer is looked at */
 #define EXIT_MS 5000u /* from its answer to its end */
 
 struct restore {
@@ -170,6 +171,41 @@ receive(struct restore *r)
 	return false;
 }
 
+static uint64_t
+mask_of(const char *status, const char *key)
+{
+	const char *p = strstr(status, key);
+
+	return p == NULL ? 0 : strtoull(p + strlen(key), NULL, 16);
+}
+
+/*
+ * A freeze interrupts the writer's write(2) too, and that must not be the end
+ * of the restore: so see whether it is a signal that it waits to handle.
+ */
+static bool
+writer_is_signalled(const struct restore *r)
+{
+	char text[4096];
+	uint64_t pending;
+
+	if (procinfo_read_small(
+		r->fs->proc, r->writer.tid, "status", text, sizeof(text)) < 0)
+		return true;
+	pending = mask_of(text, "\nSigPnd:") | mask_of(text, "\nShdPnd:");
+	return (pending & ~mask_of(text, "\nSigBlk:")) != 0;
+}
+
+/* When to give up, seen after an interruption: the kernel tells of it once. */
+static uint64_t
+new_end(const struct restore *r, uint64_t end, bool *signalled)
+{
+	if (*signalled || !writer_is_signalled(r))
+		return end;
+	*signalled = true;
+	return snapfs_now() + SIGNALLED_MS;
+}
+
 /* Listen until it has said its result, or ended, or its time is over. */
 static void
 listen_to_agent(struct restore *r)
@@ -179,17 +215,22 @@ listen_to_agent(struct restore *r)
 		{ .fd = r->interrupt, .events = POLLIN },
 	};
 	uint64_t now = snapfs_now(), end = now + LIMIT_MS;
-	bool interrupted = false;
+	bool interrupted = false, signalled = false;
 
 	for (; now < end; now = snapfs_now()) {
-		if (poll(p, 2, (int)(end - now)) < 0 && errno != EINTR)
+		uint64_t wait = end - now;
+
+		if (interrupted && wait > LOOK_MS)
+			wait = LOOK_MS;
+		if (poll(p, 2, (int)wait) < 0 && errno != EINTR)
 			return;
 		if (p[1].revents != 0) {
 			interrupted = true;
 			p[1].fd = -1;
 			p[1].revents = 0;
-			end = snapfs_now() + INTERRUPTED_MS;
 		}
+		if (interrupted)
+			end = new_end(r, end, &signalled);
 		if (p[0].revents != 0 && !receive(r))
 			return;
 	}
@@ -198,9 +239,9 @@ listen_to_agent(struct restore *r)
 	 * nothing behind.
 	 */
 	kill(r->agent, SIGKILL);
-	set_result(r, interrupted ? -EINTR : -ETIMEDOUT,
-	    interrupted ? "interrupted before the process was complete"
-			: "the restore took too long and was given up");
+	set_result(r, signalled ? -EINTR : -ETIMEDOUT,
+	    signalled ? "interrupted before the process was complete"
+		      : "the restore took too long and was given up");
 }
 
 /* It exits by itself, unless something is wrong with it. */

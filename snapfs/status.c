@@ -99,10 +99,10 @@ print_state(FILE *f, struct snapfs *fs, const struct view_creds *who)
 	fprintf(f, "frozen-us-max: %" PRIu64 "\n", c->frozen_us_max);
 	fprintf(f, "restores: %" PRIu64 "\n", c->restores);
 	fprintf(f, "restores-failed: %" PRIu64 "\n", c->failed_restores);
-	TAILQ_FOREACH(v, &fs->views.views, by_use)
-	if (v->state == VIEW_TAKEN &&
-	    (sees_all(fs, who) || v->creds.uid == who->uid))
-		print_view(f, v, now);
+	TAILQ_FOREACH (v, &fs->views.views, by_use)
+		if (v->state == VIEW_TAKEN &&
+		    (sees_all(fs, who) || v->creds.uid == who->uid))
+			print_view(f, v, now);
 	pthread_mutex_unlock(&fs->lock);
 }
 

@@ -34,9 +34,9 @@ reader_find(struct view_table *t, struct proc_id id)
 {
 	struct reader *r;
 
-	LIST_FOREACH(r, &t->readers[bucket(id)], link)
-	if (proc_id_equal(r->id, id) && !r->gone)
-		return r;
+	LIST_FOREACH (r, &t->readers[bucket(id)], link)
+		if (proc_id_equal(r->id, id) && !r->gone)
+			return r;
 	return NULL;
 }
 
@@ -48,9 +48,9 @@ view_find(struct view_table *t, struct proc_id reader, struct proc_id target)
 
 	if (r == NULL)
 		return NULL;
-	LIST_FOREACH(v, &r->views, of_reader)
-	if (proc_id_equal(v->target, target))
-		return v;
+	LIST_FOREACH (v, &r->views, of_reader)
+		if (proc_id_equal(v->target, target))
+			return v;
 	return NULL;
 }
 
@@ -62,9 +62,9 @@ view_find_pid(struct view_table *t, struct proc_id reader, pid_t pid)
 
 	if (r == NULL)
 		return NULL;
-	LIST_FOREACH(v, &r->views, of_reader)
-	if (v->target.pid == pid && v->state == VIEW_TAKEN)
-		return v;
+	LIST_FOREACH (v, &r->views, of_reader)
+		if (v->target.pid == pid && v->state == VIEW_TAKEN)
+			return v;
 	return NULL;
 }
 
@@ -73,9 +73,9 @@ view_find_gen(struct view_table *t, uint32_t gen)
 {
 	struct view *v;
 
-	LIST_FOREACH(v, &t->by_gen[gen % VIEW_BUCKETS], by_gen)
-	if (v->gen == gen)
-		return v;
+	LIST_FOREACH (v, &t->by_gen[gen % VIEW_BUCKETS], by_gen)
+		if (v->gen == gen)
+			return v;
 	return NULL;
 }
 
@@ -246,12 +246,14 @@ evictable(struct view_table *t, const struct view *for_view, uint64_t now)
 {
 	struct view *v;
 
-	TAILQ_FOREACH(v, &t->views, by_use)
-	if (v->state == VIEW_TAKEN && idle(v) && v->reader == for_view->reader)
-		return v;
-	TAILQ_FOREACH(v, &t->views, by_use)
-	if (v->state == VIEW_TAKEN && idle(v) && now - v->used >= IDLE_MS)
-		return v;
+	TAILQ_FOREACH (v, &t->views, by_use)
+		if (v->state == VIEW_TAKEN && idle(v) &&
+		    v->reader == for_view->reader)
+			return v;
+	TAILQ_FOREACH (v, &t->views, by_use)
+		if (v->state == VIEW_TAKEN && idle(v) &&
+		    now - v->used >= IDLE_MS)
+			return v;
 	return NULL;
 }
 
