@@ -17,6 +17,9 @@
 #include "snap.h"
 #include "twin.h"
 
+/* A checkpoint that credentials were changed under is taken again. */
+#define TRIES 5
+
 struct snap_checkpoint {
 	struct process *p;
 	struct twin *twin; /* NULL: it was copied while frozen */
@@ -89,6 +92,8 @@ take_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 static void
 checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
+	if (cp == NULL)
+		return;
 	twin_free(cx, cp->twin);
 	image_hasher_free(cp->hasher);
 	image_tree_free(&cp->tree);
@@ -98,40 +103,63 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	free(cp);
 }
 
-int
-snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
-    const struct snap_take_options *opt, struct snap_checkpoint **out)
+static int
+take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
+    struct snap_checkpoint **out)
 {
 	struct snap_checkpoint *cp = calloc(1, sizeof(*cp));
+	struct earlies early = { 0 };
 	struct frozen *z = NULL;
 	int err;
 
-	*out = NULL;
+	*out = cp;
 	if (cp == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	pthread_mutex_init(&cp->lock, NULL);
 	cp->p = process_new();
-	err = cp->p == NULL ? snap_fail(cx, -ENOMEM, "no memory")
-			    : freeze(cx, pid, &z);
+	if (cp->p == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	err = freeze(cx, pid, &z);
 	if (err != 0)
-		goto out;
+		return err;
 	if (opt != NULL) {
 		z->exclude = opt->exclude;
 		z->nexclude = opt->nexclude;
 	}
 	err = take_frozen(cx, z, cp);
+	early = z->early;
+	z->early = (struct earlies){ 0 };
 	cp->p->frozen_us = thaw(cx, z);
 	if (err == 0)
-		err = take_late(cx, cp);
-	if (err == 0)
-		snap_logf(cx, SNAP_STEP, "process %d: checkpoint %s complete",
-		    (int)pid, cp->p->id);
-out:
+		err = early_confirm(&early, pid);
+	early_free(&early);
+	return err == 0 ? take_late(cx, cp) : err;
+}
+
+int
+snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
+    const struct snap_take_options *opt, struct snap_checkpoint **out)
+{
+	struct snap_checkpoint *cp;
+	int err, tries = 0;
+
+	*out = NULL;
+	do {
+		err = take(cx, pid, opt, &cp);
+		if (err != 0)
+			checkpoint_free(cx, cp);
+	} while (err == -EAGAIN && cx->error == 0 && ++tries < TRIES);
+	if (err == -EAGAIN)
+		err = snap_fail(cx, -EBUSY,
+		    "process %d: its threads change their credentials all the "
+		    "time",
+		    (int)pid);
 	if (err != 0)
-		checkpoint_free(cx, cp);
-	else
-		*out = cp;
-	return err;
+		return err;
+	snap_logf(cx, SNAP_STEP, "process %d: checkpoint %s complete", (int)pid,
+	    cp->p->id);
+	*out = cp;
+	return 0;
 }
 
 void

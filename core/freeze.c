@@ -17,9 +17,6 @@
 #include "proc.h"
 #include "proc_parse.h"
 
-/* Status files that are opened before the freeze, to be faster within. */
-#define EARLY_FILES 512
-
 #define USER64_CS 0x33
 
 /* ---- may it be frozen at all? ---- */
@@ -80,6 +77,7 @@ check_process(struct snap_ctx *cx, struct frozen *z)
 	if (err != 0)
 		return err;
 	z->seccomp = st.seccomp;
+	z->adopts = st.nspids > 1 || st.nspid == 1;
 	err = proc_parse_stat(text, &stat);
 	free(text);
 	if (err != 0)
@@ -102,35 +100,14 @@ find(struct frozen *z, pid_t tid)
 	return NULL;
 }
 
-static struct tracee *
-add(struct frozen *z, pid_t tid)
-{
-	struct tracee *t = process_grow(&z->v, &z->n, sizeof(*t));
-	char path[64];
-
-	if (t == NULL)
-		return NULL;
-	t->tid = tid;
-	t->status_fd = -1;
-	if (z->n <= EARLY_FILES) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/status",
-		    (int)z->pid, (int)tid);
-		t->status_fd = open(path, O_RDONLY | O_CLOEXEC);
-	}
-	return t;
-}
-
 static void
 drop_gone(struct frozen *z)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < z->n; i++) {
+	for (size_t i = 0; i < z->n; i++)
 		if (z->v[i].state != TRACEE_GONE)
 			z->v[n++] = z->v[i];
-		else if (z->v[i].status_fd >= 0)
-			close(z->v[i].status_fd);
-	}
 	z->n = n;
 }
 
@@ -233,6 +210,18 @@ ended(const struct frozen *z, pid_t tid)
 	return yes;
 }
 
+/* What is better seen of a thread while it still runs. */
+static int
+look_early(struct snap_ctx *cx, struct frozen *z, struct tracee *t)
+{
+	if (z->begun != 0)
+		return 0;
+	if (early_read(&z->early, z->pid, t->tid) != 0)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	calls_sample(z->pid, t->tid, &z->clock, &t->sample);
+	return 0;
+}
+
 /*
  * Not PTRACE_O_EXITKILL: if we crash, the user keeps the process.  Seizing
  * does not stop a thread.  The main thread is seized first, and whoever has it
@@ -242,17 +231,16 @@ ended(const struct frozen *z, pid_t tid)
 static int
 seize(struct snap_ctx *cx, struct frozen *z, pid_t tid)
 {
-	struct tracee *t = add(z, tid);
+	struct tracee *t = process_grow(&z->v, &z->n, sizeof(*t));
 	unsigned naps = 0, untraced = 0;
 	int err;
 
 	if (t == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
-	if (z->begun == 0)
-		calls_sample(z->pid, tid, &z->clock, &t->sample);
+	t->tid = tid;
 	do {
 		if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0)
-			return 0;
+			return look_early(cx, z, t);
 		err = errno;
 		if (err != EPERM || !comes_free(z, tid, &untraced))
 			break;
@@ -415,6 +403,7 @@ static void
 interrupt_running(struct frozen *z)
 {
 	if (z->begun == 0) {
+		early_sort(&z->early);
 		z->begun = now_ns();
 		clock_gettime(CLOCK_REALTIME, &z->time);
 	}
@@ -535,14 +524,12 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 	}
 	hurry_end(&hurry);
 	end = now_ns();
-	for (size_t i = 0; i < z->n; i++)
-		if (z->v[i].status_fd >= 0)
-			close(z->v[i].status_fd);
 	if (z->begun != 0)
 		frozen_step(cx, z, "thawed");
 	end -= z->begun != 0 ? z->begun : end;
 	if (z->mem >= 0)
 		close(z->mem);
+	early_free(&z->early);
 	free(z->v);
 	free(z);
 	return end / 1000;

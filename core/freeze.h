@@ -13,6 +13,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "early.h"
 #include "tracee.h"
 
 struct snap_ctx;
@@ -27,12 +28,13 @@ struct frozen {
 	struct timespec time; /* the same as CLOCK_REALTIME */
 	bool group_stopped;
 	unsigned seccomp; /* as in /proc/PID/status: 0, or the calls are */
-			  /* filtered */
+	/* filtered */
+	struct earlies early; /* what was read before */
 	struct calls_clock clock;
 	/*
 	 * An orphan made by it would, or might, come back to it: it is a
-	 * subreaper, or in a PID namespace whose init may be a program like
-	 * any other.  Known after gather_inside().
+	 * subreaper (known after gather_inside()), or in a PID namespace
+	 * whose init may be a program like any other.
 	 */
 	bool adopts;
 	int mem; /* /proc/PID/mem for reading and writing, -1: not open */

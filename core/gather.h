@@ -19,8 +19,8 @@ int gather_outside(struct snap_ctx *cx, struct frozen *z, struct process *p);
 
 /*
  * By calls that heal themselves, run in the process: altstacks, tid addresses,
- * dispositions, timers, death signals, brk, and the like.  And what waits for
- * that or is read meanwhile: credentials, pending signals, children, calls in
+ * credentials, scheduling, dispositions, timers, death signals, brk, and the
+ * like.  And what follows from that: pending signals, children, calls in
  * progress.  Does heal_open(); p->vmas are known.
  */
 int gather_inside(struct snap_ctx *cx, struct frozen *z, struct process *p);

@@ -1,6 +1,6 @@
 /*
  * gather_inside.c - what only the process itself can ask the kernel, and what
- * is read of /proc while its threads do so.
+ * follows from the answers.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 
 #include "ctx.h"
 #include "gather.h"
+#include "gather_thread.h"
 #include "heal.h"
 #include "proc.h"
 #include "proc_parse.h"
@@ -26,38 +27,17 @@
 
 /* ---- what is asked ---- */
 
-/* The records and answers of one thread, and of the process by its caller. */
-struct thread_calls {
-	uint64_t altstack, tid_address, pdeath;
-	size_t slack, securebits;
-};
-
+/* Where the answers to what the caller is asked for all will be. */
 struct process_calls {
 	uint64_t actions, itimers, timers, subreaper;
 	size_t overruns, dumpable, thp, brk, children, mdwe;
 };
 
-#define THREAD_RECORDS 5
-#define THREAD_DATA 64
 #define ITIMERS 3
 #define PROCESS_RECORDS (PROCESS_NSIG + ITIMERS + 6)
 #define PROCESS_DATA \
 	(PROCESS_NSIG * sizeof(struct ksigaction) + \
 	    ITIMERS * sizeof(struct itimerval) + 64)
-
-static void
-ask_thread(struct frozen *z, size_t i, struct thread_calls *c)
-{
-	c->altstack = heal_data(z, i, sizeof(stack_t));
-	c->tid_address = heal_data(z, i, sizeof(uint64_t));
-	c->pdeath = heal_data(z, i, sizeof(int));
-	heal_add(z, i, SYS_sigaltstack, 0, c->altstack, 0, 0, 0);
-	heal_add(z, i, SYS_prctl, PR_GET_TID_ADDRESS, c->tid_address, 0, 0, 0);
-	heal_add(z, i, SYS_prctl, PR_GET_PDEATHSIG, c->pdeath, 0, 0, 0);
-	c->slack = heal_add(z, i, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
-	c->securebits =
-	    heal_add(z, i, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
-}
 
 static void
 ask_timers(struct frozen *z, size_t i, const struct process *p,
@@ -104,27 +84,6 @@ ask_process(struct frozen *z, size_t i, const struct process *p,
 }
 
 /* ---- what was answered ---- */
-
-static void
-take_thread(const struct frozen *z, size_t i, const struct thread_calls *c,
-    struct thread *t)
-{
-	int64_t v;
-	stack_t ss;
-
-	memcpy(&ss, heal_answer(z, c->altstack), sizeof(ss));
-	t->altstack_sp = (uintptr_t)ss.ss_sp;
-	t->altstack_size = ss.ss_size;
-	t->altstack_flags = (uint32_t)ss.ss_flags;
-	memcpy(&t->clear_child_tid, heal_answer(z, c->tid_address),
-	    sizeof(t->clear_child_tid));
-	memcpy(&t->pdeath_signal, heal_answer(z, c->pdeath),
-	    sizeof(t->pdeath_signal));
-	v = heal_result(z, i, c->slack);
-	t->timerslack = v < 0 ? 0 : (uint64_t)v;
-	v = heal_result(z, i, c->securebits);
-	t->creds.securebits = v < 0 ? 0 : (uint32_t)v;
-}
 
 static uint64_t
 ns_of_timeval(const struct timeval *t)
@@ -182,7 +141,7 @@ take_process(const struct frozen *z, size_t i, const struct process_calls *c,
 	return 0;
 }
 
-/* ---- credentials, names, pending signals ---- */
+/* ---- pending signals ---- */
 
 static int
 peek(struct tracee *t, unsigned flags, struct siginfos *s)
@@ -205,19 +164,22 @@ peek(struct tracee *t, unsigned flags, struct siginfos *s)
 	}
 }
 
-/*
- * A signal may be pending without a siginfo: SIGSTOP, and what came when the
- * queue was full.  The mask was read before the queue, so a signal that is in
- * both is not counted twice.
- */
+static uint64_t
+mask_of(const struct siginfos *s)
+{
+	uint64_t mask = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].si_signo >= 1 && s->v[i].si_signo <= PROCESS_NSIG)
+			mask |= 1ull << (s->v[i].si_signo - 1);
+	return mask;
+}
+
 static int
 add_bare(struct siginfos *s, uint64_t mask)
 {
 	siginfo_t *si;
 
-	for (size_t i = 0; i < s->n; i++)
-		if (s->v[i].si_signo >= 1 && s->v[i].si_signo <= PROCESS_NSIG)
-			mask &= ~(1ull << (s->v[i].si_signo - 1));
 	for (int signo = 1; signo <= PROCESS_NSIG; signo++) {
 		if ((mask >> (signo - 1) & 1) == 0)
 			continue;
@@ -230,63 +192,29 @@ add_bare(struct siginfos *s, uint64_t mask)
 	return 0;
 }
 
-static int
-read_status(const struct frozen *z, size_t i, struct proc_status *st)
-{
-	int fd = z->v[i].status_fd, err;
-	char name[48], *text;
-
-	if (fd >= 0) {
-		err = proc_read_fd(fd, &text, NULL);
-	} else {
-		snprintf(
-		    name, sizeof(name), "task/%d/status", (int)z->v[i].tid);
-		err = proc_try(z->pid, name, &text, NULL);
-	}
-	if (err != 0)
-		return err;
-	err = proc_parse_status(text, st);
-	free(text);
-	return err;
-}
-
-/* Done while the threads run our calls: two things at once. */
-static int
-read_statuses(struct frozen *z, struct process *p, uint64_t *pending)
-{
-	struct proc_status st;
-	int err;
-
-	for (size_t i = 0; i < z->n; i++) {
-		struct thread *t = &p->threads[i];
-
-		err = read_status(z, i, &st);
-		if (err != 0)
-			return err;
-		t->creds = st.creds;
-		memcpy(t->comm, st.comm, sizeof(t->comm));
-		pending[i + 1] = st.sigpnd;
-		if (i == 0) {
-			pending[0] = st.shdpnd;
-			p->umask = st.umask;
-			z->adopts = st.nspids > 1 || st.nspid == 1;
-		}
-	}
-	return 0;
-}
-
+/*
+ * `pending` has, for each thread, what is pending for it or for the process.
+ * A signal may be so without a siginfo, if it came when the queue was full:
+ * then it is the process's if all threads see it, else the thread's.
+ */
 static int
 read_pending(struct frozen *z, struct process *p, const uint64_t *pending)
 {
+	uint64_t all = ~0ull, bare;
 	int err;
 
 	err = peek(&z->v[0], PTRACE_PEEKSIGINFO_SHARED, &p->pending);
-	if (err == 0)
-		err = add_bare(&p->pending, pending[0]);
 	for (size_t i = 0; i < z->n && err == 0; i++) {
-		err = peek(&z->v[i], 0, &p->threads[i].pending);
-		if (err == 0)
-			err = add_bare(&p->threads[i].pending, pending[i + 1]);
+		if (pending[i] != 0)
+			err = peek(&z->v[i], 0, &p->threads[i].pending);
+		all &= pending[i] & ~mask_of(&p->threads[i].pending);
+	}
+	if (err == 0)
+		err = add_bare(&p->pending, all & ~mask_of(&p->pending));
+	for (size_t i = 0; i < z->n && err == 0; i++) {
+		bare = pending[i] & ~mask_of(&p->pending) &
+		       ~mask_of(&p->threads[i].pending);
+		err = add_bare(&p->threads[i].pending, bare);
 	}
 	return err;
 }
@@ -424,38 +352,36 @@ note_shared_memory(struct process *p)
 
 static int
 ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
-    struct thread_calls *tc, struct process_calls *pc)
+    struct thread_asks *asks, struct process_calls *pc)
 {
 	size_t caller = heal_caller(z);
-	int err, err1;
+	int err;
 
 	for (size_t i = 0; i < z->n; i++)
 		if (!z->v[i].no_calls)
-			ask_thread(z, i, &tc[i]);
+			thread_ask(z, i, &asks[i]);
 	ask_process(z, caller, p, pc);
 	err = heal_start(cx, z);
-	if (err != 0)
-		return err;
-	err1 = read_statuses(z, p, pending);
-	err = heal_finish(cx, z);
-	if (err == 0 && err1 != 0)
-		err = snap_fail(cx, err1, "/proc/%d/task/*/status: %s",
-		    (int)z->pid, strerror(-err1));
-	if (err != 0)
-		return err;
-	for (size_t i = 0; i < z->n; i++)
-		if (!z->v[i].no_calls)
-			take_thread(z, i, &tc[i], &p->threads[i]);
-	err = take_process(z, caller, pc, p);
+	if (err == 0)
+		err = heal_finish(cx, z);
+	for (size_t i = 0; i < z->n && err == 0; i++) {
+		if (z->v[i].no_calls)
+			err = thread_look(z, i, &p->threads[i], &pending[i]);
+		else
+			err = thread_take(
+			    z, i, &asks[i], &p->threads[i], &pending[i]);
+	}
+	if (err == 0)
+		err = take_process(z, caller, pc, p);
 	z->adopts |= p->child_subreaper;
 	return err;
 }
 
 static int
 gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    uint64_t *pending, struct thread_calls *tc)
+    uint64_t *pending, struct thread_asks *asks)
 {
-	const struct heal_room room = { THREAD_RECORDS, THREAD_DATA,
+	const struct heal_room room = { THREAD_ASKS_RECORDS, THREAD_ASKS_DATA,
 		PROCESS_RECORDS + 2 * p->ntimers,
 		PROCESS_DATA + p->ntimers * sizeof(struct itimerspec) };
 	struct process_calls pc = { 0 };
@@ -463,7 +389,7 @@ gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
 
 	err = heal_open(cx, z, p, &room);
 	if (err == 0)
-		err = ask(cx, z, p, pending, tc, &pc);
+		err = ask(cx, z, p, pending, asks, &pc);
 	if (err == 0)
 		err = read_pending(z, p, pending);
 	if (err == 0)
@@ -478,13 +404,13 @@ gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
 int
 gather_inside(struct snap_ctx *cx, struct frozen *z, struct process *p)
 {
-	struct thread_calls *tc = calloc(z->n, sizeof(*tc));
-	uint64_t *pending = calloc(z->n + 1, sizeof(*pending));
+	struct thread_asks *asks = calloc(z->n, sizeof(*asks));
+	uint64_t *pending = calloc(z->n, sizeof(*pending));
 	int err = -ENOMEM;
 
-	if (tc != NULL && pending != NULL)
-		err = gather(cx, z, p, pending, tc);
-	free(tc);
+	if (asks != NULL && pending != NULL)
+		err = gather(cx, z, p, pending, asks);
+	free(asks);
 	free(pending);
 	if (err != 0)
 		return snap_fail(

@@ -8,10 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -26,21 +24,11 @@
 #define XSAVE_ROOM (64u << 10)
 #define XSAVE_XSTATE_BV 512 /* in the area: which states are in use */
 #define RSEQ_CS 8	    /* offset of rseq_cs in struct rseq */
-#define IOPRIO_WHO_PROCESS 1
 
 /* struct rseq_cs of <linux/rseq.h> */
 struct section {
 	uint32_t version, flags;
 	uint64_t start_ip, post_commit_offset, abort_ip;
-};
-
-/* struct sched_attr of sched_setattr(2), its first version */
-struct sched {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
 };
 
 /* ---- threads ---- */
@@ -107,44 +95,6 @@ read_rseq(struct frozen *z, struct tracee *t, struct thread *th)
 	return 0;
 }
 
-static int
-read_scheduling(struct thread *th)
-{
-	struct sched s = { .size = sizeof(s) };
-	uint8_t cpus[1024];
-	long n;
-
-	if (syscall(SYS_sched_getattr, th->tid, &s, sizeof(s), 0) < 0)
-		return -errno;
-	th->sched_policy = s.policy;
-	th->sched_flags = (uint32_t)s.flags;
-	th->nice = s.nice;
-	/* Real-time threads have one too, which is not told there. */
-	errno = 0;
-	n = getpriority(PRIO_PROCESS, (id_t)th->tid);
-	if (errno == 0)
-		th->nice = (int32_t)n;
-	th->sched_priority = s.priority;
-	th->sched_runtime = s.runtime;
-	th->sched_deadline = s.deadline;
-	th->sched_period = s.period;
-
-	n = syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, th->tid);
-	if (n < 0)
-		return -errno;
-	th->ioprio = (uint32_t)n;
-
-	n = syscall(SYS_sched_getaffinity, th->tid, sizeof(cpus), cpus);
-	if (n < 0)
-		return -errno;
-	th->affinity = malloc((size_t)n);
-	if (th->affinity == NULL)
-		return -ENOMEM;
-	memcpy(th->affinity, cpus, (size_t)n);
-	th->affinity_len = (size_t)n;
-	return 0;
-}
-
 /* Calls of a thread that redirects them would not be ours to make. */
 static int
 read_dispatch(struct tracee *t, struct process *p)
@@ -167,21 +117,13 @@ static int
 read_thread(struct frozen *z, struct tracee *t, struct thread *th,
     struct process *p, void *buf)
 {
-	size_t len;
-	void *head;
 	int err;
 
 	th->tid = t->tid;
 	th->restart.nr = -1;
-	if (syscall(SYS_get_robust_list, th->tid, &head, &len) < 0)
-		return -errno;
-	th->robust_list = (uintptr_t)head;
-	th->robust_len = len;
 	err = read_xsave(t, th, &p->xfeatures, buf);
 	if (err == 0)
 		err = read_rseq(z, t, th);
-	if (err == 0)
-		err = read_scheduling(th);
 	if (err == 0)
 		err = read_dispatch(t, p);
 	return err;

@@ -66,6 +66,26 @@ read_bytes(
 	return err;
 }
 
+static int
+read_umask(struct snap_ctx *cx, pid_t pid, struct process *p)
+{
+	struct proc_status st;
+	char *text;
+	int err;
+
+	err = proc_read(cx, pid, "status", &text, NULL);
+	if (err != 0)
+		return err;
+	err = proc_parse_status(text, &st);
+	free(text);
+	if (err != 0)
+		return snap_fail(
+		    cx, err, "/proc/%d/status: not understood", (int)pid);
+	free(st.creds.groups);
+	p->umask = st.umask;
+	return 0;
+}
+
 /* All but brk, which the process was asked for. */
 static int
 read_layout(struct snap_ctx *cx, pid_t pid, struct process *p)
@@ -150,6 +170,8 @@ gather_twin(struct snap_ctx *cx, pid_t pid, struct process *p)
 	int err;
 
 	err = read_limits(cx, pid, p);
+	if (err == 0)
+		err = read_umask(cx, pid, p);
 	if (err == 0)
 		err = read_layout(cx, pid, p);
 	if (err == 0)

@@ -412,7 +412,7 @@ heal_result(const struct frozen *z, size_t i, size_t record)
 	return rec.nr;
 }
 
-const void *
+void *
 heal_answer(const struct frozen *z, uint64_t addr)
 {
 	return z->heal->shadow + (addr - z->heal->scratch);
@@ -547,14 +547,11 @@ wait_done(struct frozen *z, size_t from, size_t to)
 static int
 stop_parked(struct frozen *z, size_t from, size_t to)
 {
-	struct hurry hurry;
 	int err = 0, err1;
 
-	hurry_begin(&hurry);
 	for (size_t i = from; i < to; i++)
 		if (z->v[i].away)
 			tracee_interrupt(&z->v[i]);
-	hurry_end(&hurry);
 	for (size_t i = from; i < to; i++)
 		if (z->v[i].away) {
 			err1 = tracee_wait_interrupted(&z->v[i], z->deadline);

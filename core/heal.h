@@ -63,9 +63,12 @@ size_t heal_add(struct frozen *z, size_t i, long nr, uint64_t a0, uint64_t a1,
     uint64_t a2, uint64_t a3, uint64_t a4);
 uint64_t heal_data(struct frozen *z, size_t i, size_t size);
 
-/* After heal_finish(): what a call answered, what it wrote. */
+/*
+ * After heal_finish(): what a call answered, what it wrote.  Before
+ * heal_start() the latter may be written to.
+ */
 int64_t heal_result(const struct frozen *z, size_t i, size_t record);
-const void *heal_answer(const struct frozen *z, uint64_t addr);
+void *heal_answer(const struct frozen *z, uint64_t addr);
 
 /*
  * Let all threads run their lists, and wait until all are done and stopped.

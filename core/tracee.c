@@ -26,14 +26,15 @@ now_ns(void)
 
 /*
  * The first rounds only give way: a thread that was told to stop needs some
- * microseconds.  One that does not stop is waited for without burning a CPU.
+ * microseconds, and may need our CPU.  One that does not stop is waited for
+ * without burning it.
  */
 void
 nap(unsigned *times)
 {
-	struct timespec t = { 0, 20000 };
+	struct timespec t = { 0, 10000 };
 
-	if (++*times <= 50) {
+	if (++*times <= 30) {
 		sched_yield();
 		return;
 	}
@@ -60,7 +61,7 @@ hurry_begin(struct hurry *h)
 	h->policy = sched_getscheduler(0);
 	if (h->policy < 0 || sched_getparam(0, &p) < 0 ||
 	    (h->policy & ~SCHED_RESET_ON_FORK) == SCHED_FIFO ||
-	    sched_setscheduler(0, SCHED_FIFO, &fifo) < 0)
+	    sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &fifo) < 0)
 		h->policy = -1;
 	else
 		h->priority = p.sched_priority;

@@ -39,8 +39,6 @@ struct tracee {
 	bool away;
 	bool no_calls;	  /* its own calls are redirected: run none in it */
 	unsigned options; /* PTRACE_O_* in force */
-
-	int status_fd; /* /proc/PID/task/TID/status, opened early, or -1 */
 	struct call_sample sample;
 };
 
@@ -92,7 +90,7 @@ int tracee_home(struct tracee *t);
 
 /*
  * While many threads are woken one after the other: where we may, take a
- * priority at which none of them gets the CPU before the last was woken.
+ * priority at which none of them gets our CPU before the last was woken.
  * Nothing between the two may wait for anything.
  */
 struct hurry {

@@ -50,7 +50,7 @@ adopt(struct frozen *z, struct tracee *t, pid_t pid)
 {
 	int err;
 
-	*t = (struct tracee){ .tid = pid, .status_fd = -1 };
+	*t = (struct tracee){ .tid = pid };
 	err = tracee_wait(t, z->deadline);
 	if (err == 0)
 		err = tracee_options(

@@ -1,0 +1,114 @@
+#include "early.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proc.h"
+#include "proc_parse.h"
+
+static int
+read_creds(pid_t pid, pid_t tid, struct creds *c)
+{
+	struct proc_status st;
+	char name[48], *text;
+	int err;
+
+	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
+	err = proc_try(pid, name, &text, NULL);
+	if (err != 0)
+		return err;
+	err = proc_parse_status(text, &st);
+	free(text);
+	if (err == 0)
+		*c = st.creds;
+	return err;
+}
+
+int
+early_read(struct earlies *e, pid_t pid, pid_t tid)
+{
+	struct early *y;
+	struct creds c;
+
+	if (read_creds(pid, tid, &c) != 0)
+		return 0;
+	y = process_grow(&e->v, &e->n, sizeof(*y));
+	if (y == NULL) {
+		free(c.groups);
+		return -ENOMEM;
+	}
+	y->tid = tid;
+	y->creds = c;
+	return 0;
+}
+
+static int
+by_tid(const void *a, const void *b)
+{
+	const struct early *x = a, *y = b;
+
+	return (x->tid > y->tid) - (x->tid < y->tid);
+}
+
+void
+early_sort(struct earlies *e)
+{
+	if (e->n > 1)
+		qsort(e->v, e->n, sizeof(*e->v), by_tid);
+}
+
+const struct early *
+early_find(const struct earlies *e, pid_t tid)
+{
+	size_t from = 0, to = e->n;
+
+	while (from < to) {
+		size_t i = from + (to - from) / 2;
+
+		if (e->v[i].tid == tid)
+			return &e->v[i];
+		if (e->v[i].tid < tid)
+			from = i + 1;
+		else
+			to = i;
+	}
+	return NULL;
+}
+
+static bool
+same(const struct creds *a, const struct creds *b)
+{
+	return a->cap_bnd == b->cap_bnd && a->cap_amb == b->cap_amb &&
+	       a->ngroups == b->ngroups &&
+	       (a->ngroups == 0 || memcmp(a->groups, b->groups,
+				       a->ngroups * sizeof(gid_t)) == 0);
+}
+
+int
+early_confirm(const struct earlies *e, pid_t pid)
+{
+	for (size_t i = 0; i < e->n; i++) {
+		struct creds now;
+		bool yes;
+
+		/* It has ended since: it will not tell any more. */
+		if (read_creds(pid, e->v[i].tid, &now) != 0)
+			continue;
+		yes = same(&e->v[i].creds, &now);
+		free(now.groups);
+		if (!yes)
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+void
+early_free(struct earlies *e)
+{
+	for (size_t i = 0; i < e->n; i++)
+		free(e->v[i].creds.groups);
+	free(e->v);
+	*e = (struct earlies){ 0 };
+}
