@@ -12,6 +12,8 @@ fi
 . "$(dirname "$0")/lib.sh"
 
 sbin=$(realpath /sbin)
+# mount(8) would take "snapfs" for the directory of that name in the sources.
+cd "$WORK" || exit 1
 
 own_directories()
 {
