@@ -432,7 +432,8 @@ on_fuse(struct walk *w, const struct entry *e)
 }
 
 static int
-run_kind(struct walk *w, const struct fd_probe *q, struct openfile *f, int fuse)
+run_kind(struct walk *w, struct snap_ctx *cx, const struct fd_probe *q,
+    struct openfile *f, int fuse)
 {
 	const struct resource *kind;
 	int err;
@@ -446,15 +447,15 @@ run_kind(struct walk *w, const struct fd_probe *q, struct openfile *f, int fuse)
 		return -ENOMEM;
 	if (fuse == 2)
 		return snap_fail(
-		    w->cx, -ENOTSUP, "a file of this very file system");
+		    cx, -ENOTSUP, "a file of this very file system");
 	if (f->pos > INT64_MAX)
 		return snap_fail(
-		    w->cx, -ENOTSUP, "its position is %lld", (long long)f->pos);
-	err = kind->collect(w->cx, q, w->p, f);
+		    cx, -ENOTSUP, "its position is %lld", (long long)f->pos);
+	err = kind->collect(cx, q, w->p, f);
 	if (err == 0)
-		err = fdlock_collect(w->cx, q, f);
+		err = fdlock_collect(cx, q, f);
 	if (err == 0)
-		err = fdowner_collect(w->cx, q, f);
+		err = fdowner_collect(cx, q, f);
 	return err;
 }
 
@@ -463,10 +464,8 @@ run_kind(struct walk *w, const struct fd_probe *q, struct openfile *f, int fuse)
  * still in the image, so that something else can be put in its place there.
  */
 static int
-demote(struct walk *w, struct openfile *f)
+demote(struct openfile *f, const char *why)
 {
-	char why[sizeof(w->cx->text)];
-
 	for (size_t i = 0; i < f->nkv; i++) {
 		free(f->kv[i].key);
 		free(f->kv[i].value);
@@ -475,8 +474,6 @@ demote(struct walk *w, struct openfile *f)
 	free(f->kv);
 	f->kv = NULL;
 	snprintf(f->kind, sizeof(f->kind), "unsupported");
-	snprintf(why, sizeof(why), "%s", w->cx->text);
-	snap_clear(w->cx);
 	if (openfile_put(f, "target", "%s", f->target) != 0)
 		return -ENOMEM;
 	return openfile_put(f, "why", "%s", why);
@@ -485,9 +482,12 @@ demote(struct walk *w, struct openfile *f)
 static int
 collect_file(struct walk *w, struct entry *e)
 {
+	/* That it is not supported is no error of the checkpoint. */
+	struct snap_ctx cx = { .opt = w->cx->opt };
 	struct openfile *f;
 	int fuse, err;
 
+	cx.opt.log = NULL;
 	f = process_grow(&w->p->files, &w->p->nfiles, sizeof(*f));
 	if (f == NULL)
 		return -ENOMEM;
@@ -520,8 +520,12 @@ collect_file(struct walk *w, struct entry *e)
 		.root = w->root >= 0 ? w->root : AT_FDCWD,
 		.p = w->p,
 	};
-	err = run_kind(w, &q, f, fuse);
-	return err == -ENOTSUP ? demote(w, f) : err;
+	err = run_kind(w, &cx, &q, f, fuse);
+	if (err == -ENOTSUP)
+		return demote(f, cx.text);
+	return err == 0 || err == -ENOMEM
+		   ? err
+		   : snap_fail(w->cx, err, "%s", cx.text);
 }
 
 static int
