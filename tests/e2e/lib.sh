@@ -207,7 +207,7 @@ start_subject()
 	local name=$1
 	shift
 	DIR=$(mktemp -d "$WORK/$name.XXXXXX")
-	"$SUBJECTS/$name" "$DIR" "$@" </dev/null >"$DIR/log" 2>&1 3>&- 9>&- &
+	"$SUBJECTS/$name" "$DIR" "$@" </dev/null >"${LOG:-$DIR/log}" 2>&1 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
 	wait_for 20 subject_spoke || { echo "$name is not ready"; return 1; }
@@ -235,7 +235,7 @@ subject_spoke()
 subject_result()
 {
 	local text
-	text=$(cat "$DIR/result" "$DIR/log")
+	text=$(cat "$DIR/result" "$DIR/log" 2>/dev/null)
 	case $text in
 	ok) return 0 ;;
 	skip*) echo "${text#skip }"; return 77 ;;

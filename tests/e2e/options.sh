@@ -119,7 +119,7 @@ cloned()
 	[ "$new" != "$PID" ] || return
 	expect_untouched "$PID" || return
 	# Both look for the same order; each checks its own memory.
-	echo restored >"$DIR/check"
+	echo cloned >"$DIR/check"
 	wait_for 10 gone "$new" || return
 	wait_for 10 gone "$PID" || return
 	wait "$PID" 2>/dev/null
@@ -131,7 +131,8 @@ t "a clone, straight from the mount" cloned
 
 stopped()
 {
-	prepare halted || return
+	# SIGCONT is no surprise.
+	SUBJECT_DEAF=1 prepare halted || return
 	restore "$PID" halted stopped || return
 	wait_for 5 is_stopped || { echo "state $(state_of "$PID")"; return 1; }
 	sleep 0.1

@@ -80,6 +80,10 @@ killed()
 	done
 	expect_untouched "$PID" || return
 	no_strays 5 || return
+	# What could not be put away goes once the daemon is back.
+	mount_snapfs
+	(read -r _ <"$MNT/$PID/checkpoint") || return
+	unmount_snapfs || return
 	check_subject survived
 }
 for s in call_futex call_poll thr_regs thr_fpu mem_private call_nanosleep \
@@ -91,7 +95,7 @@ done
 killed_in_restore()
 {
 	local i pid job
-	start_subject mem_private || return
+	SUBJECT_DEAF=1 start_subject mem_private || return
 	mount_snapfs
 	copy "$PID" "$WORK/image" || return
 	kill9 "$PID" || return

@@ -9,9 +9,12 @@
  *	SUBJECT DIR [ARG...]
  *
  *	DIR/ready	written by the subject: its pid
- *	DIR/check	made by the harness: check yourself now
+ *	DIR/check	made by the harness: check yourself now.  In it: alone,
+ *			survived, restored, cloned (with another pid)
  *	DIR/result	written by the subject: "ok", "skip REASON", or lines of
  *			what is wrong
+ *
+ * With SUBJECT_DEAF in its environment it does not mind SIGCONT and the like.
  *
  * Lines in a subject's first comment tell the harness what it needs:
  *
