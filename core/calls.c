@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,25 +117,57 @@ last_ran(pid_t pid, pid_t tid, uint64_t *ns)
 	return true;
 }
 
+/* The CPU that a sleeping thread ran on, whose clock that was; -1: unknown. */
+static int
+last_cpu(pid_t pid, pid_t tid)
+{
+	char buf[1024], *s;
+	int field = 2;
+
+	if (!small_file(pid, tid, "stat", buf, sizeof(buf)))
+		return -1;
+	for (s = strrchr(buf, ')'); s != NULL && field < 39; field++)
+		s = strchr(s + 1, ' ');
+	return s == NULL ? -1 : atoi(s);
+}
+
 /*
- * What to add to the scheduler's clock to have CLOCK_MONOTONIC: our own thread
- * knows both for the moment at which it comes back from a short sleep.
+ * What to add to a CPU's scheduler clock to have CLOCK_MONOTONIC: our own
+ * thread, moved there, knows both for the moment at which it comes back from a
+ * short sleep.
  */
 static bool
-read_clock(struct calls_clock *c)
+measure_clock(int cpu, int64_t *offset)
 {
 	struct timespec t = { 0, 1 };
+	cpu_set_t one, old;
 	uint64_t mono, sched;
+	bool known;
 
-	if (c->tried)
-		return c->known;
-	c->tried = true;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	if (sched_getaffinity(0, sizeof(old), &old) != 0 ||
+	    sched_setaffinity(0, sizeof(one), &one) != 0)
+		return false;
 	nanosleep(&t, NULL);
 	mono = now_ns();
-	c->known = last_ran(getpid(), gettid(), &sched);
-	if (c->known)
-		c->offset = (int64_t)(mono - sched);
-	return c->known;
+	known = last_ran(getpid(), gettid(), &sched);
+	sched_setaffinity(0, sizeof(old), &old);
+	*offset = (int64_t)(mono - sched);
+	return known;
+}
+
+static bool
+read_clock(struct calls_clock *c, int cpu, int64_t *offset)
+{
+	if (cpu < 0 || cpu >= CALLS_CPUS)
+		return false;
+	if (!c->cpu[cpu].tried) {
+		c->cpu[cpu].tried = true;
+		c->cpu[cpu].known = measure_clock(cpu, &c->cpu[cpu].offset);
+	}
+	*offset = c->cpu[cpu].offset;
+	return c->cpu[cpu].known;
 }
 
 /* Has the call a relative time-out that the kernel would keep for us? */
@@ -163,6 +196,7 @@ calls_sample(
 {
 	unsigned long long a[6];
 	uint64_t sched;
+	int64_t offset;
 	char buf[256];
 
 	memset(s, 0, sizeof(*s));
@@ -179,9 +213,9 @@ calls_sample(
 	    s->wchan[0] == '0')
 		s->wchan[0] = '\0';
 	if (!times_run(pid, tid, &s->runs) || !last_ran(pid, tid, &sched) ||
-	    !read_clock(clock))
+	    !read_clock(clock, last_cpu(pid, tid), &offset))
 		return;
-	s->since = sched + (uint64_t)clock->offset;
+	s->since = sched + (uint64_t)offset;
 	s->valid = true;
 }
 

@@ -39,10 +39,17 @@ struct call_sample {
 	char wchan[32]; /* the kernel function it sleeps in, or "" */
 };
 
-/* From the scheduler's clock to CLOCK_MONOTONIC; zeroed at first. */
+/*
+ * From the scheduler's clock to CLOCK_MONOTONIC; zeroed at first.  Each CPU has
+ * a clock of its own: it stands still while the CPU serves interrupts or, in a
+ * virtual machine, is not there.
+ */
+#define CALLS_CPUS 512
 struct calls_clock {
-	bool tried, known;
-	int64_t offset;
+	struct {
+		bool tried, known;
+		int64_t offset;
+	} cpu[CALLS_CPUS];
 };
 
 /* Samples a thread that sleeps with a time-out; reads /proc only. */
