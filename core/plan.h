@@ -12,6 +12,13 @@
 
 struct snap_ctx;
 
+/* Bytes to be written over those of the image, which has their pages. */
+struct patch {
+	uint64_t at;
+	void *bytes;
+	size_t len;
+};
+
 /* What a plan has to know of where it will be carried out. */
 struct host {
 	struct range vvar, vvar_vclock, vdso; /* ours */
@@ -21,9 +28,10 @@ struct host {
 		uint64_t cur, max;
 	} rlimits[PROCESS_NRLIMITS];
 	bool new_pid;
-	bool environ_edited; /* p->environ is to replace what memory has */
-	int fd_first;	     /* descriptors from here up are ours */
+	int fd_first; /* descriptors from here up are ours */
 	int pages_fd, exe_fd;
+	struct patch *patches; /* owned, with their bytes */
+	size_t npatches;
 	/* For each of p->mapfiles, to read and to write; -1: not needed. */
 	const int *file_fds, *rw_file_fds;
 };

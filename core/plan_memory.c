@@ -412,32 +412,19 @@ guard_pages(struct plan *pl, const struct process *p)
 	}
 }
 
-/*
- * An edited environment: the caller has seen to it that it fits where the
- * process looks for it, and that this is memory that is filled.  What is left of the old one becomes NUL bytes.
- */
+/* Before memory is protected: what the image has pages of is writable. */
 static void
-edited_environ(struct plan *pl, const struct process *p, const struct host *h)
+patch(struct plan *pl, const struct host *h)
 {
-	uint64_t room = p->mm.env_end - p->mm.env_start, off;
-	uint8_t *bytes;
-	struct op *op;
-
-	if (!h->environ_edited)
-		return;
 	plan_what(pl, "environ");
-	bytes = calloc(1, room + 1);
-	if (bytes == NULL) {
-		pl->failed = true;
-		return;
+	for (size_t i = 0; i < h->npatches; i++) {
+		const struct patch *q = &h->patches[i];
+
+		plan_op(pl, OP_COPY, CHECK_OK, -1,
+		    (const uint64_t[6]){
+			q->at, plan_data(pl, q->bytes, q->len), q->len })
+		    ->rel = 1 << 1;
 	}
-	memcpy(
-	    bytes, p->environ, p->environ_len < room ? p->environ_len : room);
-	off = plan_data(pl, bytes, room);
-	op = plan_op(pl, OP_COPY, CHECK_OK, -1,
-	    (const uint64_t[6]){ p->mm.env_start, off, room });
-	op->rel = 1 << 1;
-	free(bytes);
 }
 
 /* ---- advice, names, locks ---- */
@@ -627,7 +614,7 @@ plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 	move_back(pl, p, h);
 	advise(pl, p, true);
 	fill(pl, p, h);
-	edited_environ(pl, p, h);
+	patch(pl, h);
 	allocate_pkeys(pl, p);
 	for_each_vma(cx, pl, p, h, true);
 	guard_pages(pl, p);

@@ -167,6 +167,9 @@ restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	plan_free(r.plan);
 	layout_fini(&r.self);
 	free(r.host.creds.groups);
+	for (size_t i = 0; i < r.host.npatches; i++)
+		free(r.host.patches[i].bytes);
+	free(r.host.patches);
 	return err;
 }
 

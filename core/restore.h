@@ -74,6 +74,9 @@ void restore_note(struct restore *r, const char *fmt, ...)
 /* restore_check.c: can this image be restored here at all? */
 int restore_check(struct restore *r);
 
+/* restore_environ.c: an environment that was edited. */
+int restore_environ(struct restore *r);
+
 /* restore_files.c: open what the new process maps or stands in. */
 int restore_open(struct restore *r);
 void restore_close(struct restore *r);

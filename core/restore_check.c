@@ -1,6 +1,6 @@
 /*
  * restore_check.c - can this image come to life here: its CPU's state, its
- * vDSO, what was edited in it.
+ * vDSO.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -19,7 +19,6 @@
 
 #define USER_CS 0x33
 #define USER_SS 0x2b
-#define MAX_ENVIRON (32u << 20)
 
 /* ---- us ---- */
 
@@ -115,55 +114,6 @@ check_vdso(struct restore *r)
 	return 0;
 }
 
-/* ---- what was edited ---- */
-
-/* Bytes of the image's memory; false where they are not all in `pages`. */
-static bool
-image_memory(const struct process *p, uint64_t at, uint8_t *buf, size_t len)
-{
-	for (size_t i = 0; i < p->nruns && len > 0; i++) {
-		const struct run *run = &p->runs[i];
-		size_t n;
-
-		if (run->kind != RUN_HELD || at < run->start || at >= run->end)
-			continue;
-		n = run->end - at < len ? run->end - at : len;
-		if (pread(p->pages_fd, buf, n,
-			(off_t)(run->offset + (at - run->start))) != (ssize_t)n)
-			return false;
-		at += n;
-		buf += n;
-		len -= n;
-	}
-	return len == 0;
-}
-
-static int
-check_environ(struct restore *r)
-{
-	const struct process *p = r->p;
-	uint64_t room = p->mm.env_end - p->mm.env_start;
-	uint8_t *have;
-	bool known;
-
-	if (p->mm.env_end < p->mm.env_start || room > MAX_ENVIRON)
-		return 0;
-	have = malloc(room + 1);
-	if (have == NULL)
-		return snap_fail(r->cx, -ENOMEM, "no memory");
-	known = image_memory(p, p->mm.env_start, have, room);
-	r->host.environ_edited =
-	    known &&
-	    (room != p->environ_len || memcmp(have, p->environ, room) != 0);
-	free(have);
-	if (r->host.environ_edited && p->environ_len > room)
-		return snap_fail(r->cx, -E2BIG,
-		    "environ: the new environment has %zu bytes, and there is "
-		    "room for %" PRIu64,
-		    p->environ_len, room);
-	return 0;
-}
-
 /* ---- what is left out ---- */
 
 static void
@@ -207,7 +157,7 @@ restore_check(struct restore *r)
 	if (err == 0)
 		err = check_vdso(r);
 	if (err == 0)
-		err = check_environ(r);
+		err = restore_environ(r);
 	if (err < 0)
 		return err;
 	r->host.vdso = r->self.vdso;
