@@ -79,6 +79,8 @@ const char *plan_op_name(const struct op *op);
  */
 bool plan_is_anonymous_object(const struct vma *v);
 
+#define PLAN_XFEATURE_TILEDATA 18 /* the bit of AMX tiles in XCR0 */
+
 /* Is it mapped such that its file is written, now or after an mprotect(2)? */
 bool plan_writes_file(const struct vma *v);
 
@@ -98,17 +100,34 @@ void plan_reloc(struct plan *pl, uint64_t off);
 #define PLAN_CALL(pl, check, nr, ...) \
 	plan_op(pl, OP_CALL, check, nr, (const uint64_t[6]){ __VA_ARGS__ })
 
+/* plan_moved.c */
 int plan_moved(struct snap_ctx *cx, struct plan *pl, const struct process *p,
     const struct host *h);
+/* Our counterpart of a VMA that the kernel made, NULL if it is none. */
+const struct range *plan_ours(const struct host *h, const struct vma *v);
+/* plan_memory.c */
+bool plan_is_system(const struct vma *v);
 int plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
     const struct host *h);
+/* plan_contents.c */
+void plan_fill(struct plan *pl, const struct process *p, const struct host *h);
+void plan_patch(struct plan *pl, const struct host *h);
+void plan_guards(struct plan *pl, const struct process *p);
+/* plan_advice.c */
+void plan_pkeys(struct plan *pl, const struct process *p);
+void plan_advise(struct plan *pl, const struct process *p, bool before);
+void plan_names(struct plan *pl, const struct process *p);
+void plan_mm_map(
+    struct plan *pl, const struct process *p, const struct host *h);
 void plan_memory_late(struct plan *pl, const struct process *p);
+/* plan_process.c */
 void plan_process(
     struct plan *pl, const struct process *p, const struct host *h);
 void plan_clones(
     struct plan *pl, const struct process *p, const struct host *h);
 void plan_process_late(
     struct plan *pl, const struct process *p, const struct host *h);
+/* plan_thread.c, plan_creds.c */
 void plan_thread(struct plan *pl, const struct process *p, size_t lane,
     const struct host *h);
 void plan_creds(

@@ -59,6 +59,7 @@ static const struct {
 	[OP_COPY] = { "copy", 3 },
 	[OP_SWAP] = { "swap", 3 },
 	[OP_TIMER] = { "timer", 2 },
+	[OP_TILES] = { "tiles", 0 },
 	[OP_BARRIER] = { "barrier", 0 },
 };
 

@@ -22,7 +22,6 @@
 #endif
 
 #define KSIGSET 8 /* bytes of the kernel's sigset_t */
-#define XFEATURE_TILEDATA 18
 
 #define THREAD_FLAGS \
 	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | \
@@ -110,10 +109,10 @@ plan_process(struct plan *pl, const struct process *p, const struct host *h)
 	PLAN_CALL(pl, CHECK_OK, SYS_prctl, PR_SET_CHILD_SUBREAPER,
 	    p->child_subreaper);
 	set_limits_and_lock(pl, p, h);
-	if (p->xfeatures & 1ull << XFEATURE_TILEDATA) {
+	if (p->xfeatures & 1ull << PLAN_XFEATURE_TILEDATA) {
 		plan_what(pl, "regs: AMX tiles");
 		PLAN_CALL(pl, CHECK_OK, SYS_arch_prctl, ARCH_REQ_XCOMP_PERM,
-		    XFEATURE_TILEDATA);
+		    PLAN_XFEATURE_TILEDATA);
 	}
 }
 

@@ -12,6 +12,7 @@
 
 #include "plan.h"
 
+#define XSAVE_HEADER 512 /* its offset */
 #define IOPRIO_WHO_PROCESS 1
 #define SS_AUTODISARM_BIT (1u << 31)
 
@@ -141,6 +142,18 @@ queue_pending(struct plan *pl, const struct thread *t, size_t lane)
 	}
 }
 
+/* The header of the state says what of it is not initial. */
+static bool
+uses_tiles(const struct thread *t)
+{
+	uint64_t used;
+
+	if (t->xsave_len < XSAVE_HEADER + sizeof(used))
+		return false;
+	memcpy(&used, t->xsave + XSAVE_HEADER, sizeof(used));
+	return used & 1ull << PLAN_XFEATURE_TILEDATA;
+}
+
 void
 plan_thread(
     struct plan *pl, const struct process *p, size_t lane, const struct host *h)
@@ -154,6 +167,10 @@ plan_thread(
 	set_addresses(pl, p, lane, h);
 	set_scheduling(pl, t);
 	queue_pending(pl, t, lane);
+	if (uses_tiles(t)) {
+		plan_what(pl, "thread %d: AMX tiles", t->tid);
+		plan_op(pl, OP_TILES, CHECK_OK, -1, (const uint64_t[6]){ 0 });
+	}
 	plan_what(pl, "thread %d: credentials", t->tid);
 	plan_creds(pl, &t->creds, h);
 }

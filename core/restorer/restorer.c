@@ -174,6 +174,30 @@ timer(uint64_t clock, uint64_t event, int64_t want)
 	return -EAGAIN;
 }
 
+/*
+ * The kernel gives a thread room for tiles when it first touches one; without
+ * it no debugger can set them.
+ */
+static long
+touch_tiles(void)
+{
+	/* Palette 1; tile 0 is one row of four bytes. */
+	uint8_t config[64] __attribute__((aligned(64)));
+
+	for (unsigned i = 0; i < sizeof(config); i++)
+		((volatile uint8_t *)config)[i] = 0;
+	config[0] = 1;
+	config[16] = 4;
+	config[48] = 1;
+	__asm__ volatile("ldtilecfg %0\n\t"
+			 "tilezero %%tmm0\n\t"
+			 "tilerelease"
+			 :
+			 : "m"(config)
+			 : "memory");
+	return 0;
+}
+
 static long
 barrier(struct area *a)
 {
@@ -215,6 +239,8 @@ perform(struct area *a, struct op *op)
 		return 0;
 	case OP_TIMER:
 		return timer(v[0], v[1], op->want);
+	case OP_TILES:
+		return touch_tiles();
 	case OP_BARRIER:
 		return barrier(a);
 	}

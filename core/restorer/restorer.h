@@ -27,6 +27,7 @@ enum op_kind {
 	OP_COPY,  /* args[2] bytes from args[1] to args[0] */
 	OP_SWAP,  /* 4 bytes at args[0]: if they are args[1], make it args[2] */
 	OP_TIMER, /* timer_create(args[0], args[1]), which must get id want */
+	OP_TILES,   /* touch the AMX tiles, so that the kernel makes room */
 	OP_BARRIER, /* wait until all other lanes are done */
 };
 

@@ -1,0 +1,81 @@
+/*
+ * plan_contents.c - the part of a plan that gives memory its bytes.
+ */
+#include <limits.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "plan.h"
+#include "uapi.h"
+
+#define IOV_BYTES (1ull << 30) /* well below what one read may return */
+
+/* Reads that follow one another in `pages` are one operation. */
+void
+plan_fill(struct plan *pl, const struct process *p, const struct host *h)
+{
+	struct iovec iov[IOV_MAX];
+	uint64_t off = 0, total = 0;
+	size_t n = 0, v = 0;
+
+	plan_what(pl, "pages");
+	for (size_t i = 0; i <= p->nruns; i++) {
+		const struct run *r = i < p->nruns ? &p->runs[i] : NULL;
+		struct op *op;
+
+		if (r != NULL && r->kind != RUN_HELD)
+			continue;
+		while (r != NULL && v < p->nvmas && p->vmas[v].end <= r->start)
+			v++;
+		/* Our own vDSO replaces the image's. */
+		if (r != NULL && v < p->nvmas && plan_is_system(&p->vmas[v]))
+			continue;
+		if (n > 0 && (r == NULL || n == IOV_MAX || total >= IOV_BYTES ||
+				 r->offset != off + total)) {
+			op = plan_op(pl, OP_READ, CHECK_IS, SYS_preadv,
+			    (const uint64_t[6]){ (uint64_t)h->pages_fd,
+				plan_data(pl, iov, n * sizeof(iov[0])), n,
+				off });
+			op->rel = 1 << 1;
+			op->want = (int64_t)total;
+			n = total = 0;
+		}
+		if (r == NULL)
+			break;
+		if (n == 0)
+			off = r->offset;
+		iov[n].iov_base = (void *)r->start;
+		iov[n++].iov_len = r->end - r->start;
+		total += r->end - r->start;
+	}
+}
+
+void
+plan_guards(struct plan *pl, const struct process *p)
+{
+	plan_what(pl, "pagemap");
+	for (size_t i = 0; i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
+
+		if (r->kind == RUN_GUARD)
+			PLAN_CALL(pl, CHECK_OK, SYS_madvise, r->start,
+			    r->end - r->start, UAPI_MADV_GUARD_INSTALL);
+	}
+}
+
+/* Before memory is protected: what the image has pages of is writable. */
+void
+plan_patch(struct plan *pl, const struct host *h)
+{
+	plan_what(pl, "environ");
+	for (size_t i = 0; i < h->npatches; i++) {
+		const struct patch *q = &h->patches[i];
+
+		plan_op(pl, OP_COPY, CHECK_OK, -1,
+		    (const uint64_t[6]){
+			q->at, plan_data(pl, q->bytes, q->len), q->len })
+		    ->rel = 1 << 1;
+	}
+}

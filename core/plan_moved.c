@@ -1,0 +1,166 @@
+/*
+ * plan_moved.c - what is kept across the great unmapping: our own vDSO, which
+ * becomes the image's, and shared memory that has no file.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "ctx.h"
+#include "plan.h"
+
+#define PAGE 4096ull
+
+bool
+plan_is_anonymous_object(const struct vma *v)
+{
+	return v->kind == VMA_SHARED_ANON && v->shared &&
+	       (strncmp(v->path, "/dev/zero", 9) == 0 ||
+		   strncmp(v->path, "[anon_shmem:", 12) == 0);
+}
+
+static uint64_t
+page_up(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(PAGE - 1);
+}
+
+static uint64_t
+add_moved(struct plan *pl, struct range from, uint64_t len, int file, int flags)
+{
+	struct moved *m;
+
+	m = process_grow(&pl->moved, &pl->nmoved, sizeof(*m));
+	if (m == NULL) {
+		pl->failed = true;
+		return 0;
+	}
+	m->from = from;
+	m->off = pl->data_off;
+	m->len = len;
+	m->file = file;
+	m->flags = flags;
+	pl->data_off += len;
+	return m->off;
+}
+
+static int
+check_system_vma(
+    struct snap_ctx *cx, const struct vma *v, const struct range *ours)
+{
+	if (ours->end - ours->start == v->end - v->start)
+		return 0;
+	return snap_fail(cx, -ENOTSUP,
+	    "%s is %llu bytes long in the image and %llu here: restore on the "
+	    "kernel that it was taken on",
+	    v->path, (unsigned long long)(v->end - v->start),
+	    (unsigned long long)(ours->end - ours->start));
+}
+
+const struct range *
+plan_ours(const struct host *h, const struct vma *v)
+{
+	switch (v->kind) {
+	case VMA_VDSO:
+		return &h->vdso;
+	case VMA_VVAR:
+		return &h->vvar;
+	case VMA_VVAR_VCLOCK:
+		return &h->vvar_vclock;
+	default:
+		return NULL;
+	}
+}
+
+/* The vDSO finds its data by distance: all parts must move alike. */
+static int
+move_system_vmas(struct snap_ctx *cx, struct plan *pl, const struct process *p,
+    const struct host *h)
+{
+	uint64_t shift = 0, n = 0;
+
+	for (size_t i = 0; i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+		const struct range *r = plan_ours(h, v);
+		int err;
+
+		if (r == NULL)
+			continue;
+		err = check_system_vma(cx, v, r);
+		if (err < 0)
+			return err;
+		if (n++ > 0 && v->start - r->start != shift)
+			return snap_fail(cx, -ENOTSUP,
+			    "maps:%zu: %s is laid out differently by this "
+			    "kernel",
+			    i + 1, v->path);
+		shift = v->start - r->start;
+		add_moved(pl, *r, v->end - v->start, -1, 0);
+	}
+	return 0;
+}
+
+/* A mapping that is not charged for has all its memory so. */
+static int
+object_flags(const struct process *p, int file)
+{
+	for (size_t i = 0; i < p->nvmas; i++)
+		if (p->vmas[i].file == file &&
+		    p->vmas[i].flags & VMA_F_NORESERVE)
+			return MAP_NORESERVE;
+	return 0;
+}
+
+static int
+move_objects(struct snap_ctx *cx, struct plan *pl, const struct process *p)
+{
+	uint64_t *size;
+	int err = 0;
+
+	size = calloc(p->nmapfiles + 1, sizeof(*size));
+	if (size == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory for the plan");
+	for (size_t i = 0; i < p->nvmas && err == 0; i++) {
+		const struct vma *v = &p->vmas[i];
+		uint64_t need = v->offset + (v->end - v->start);
+
+		if (!plan_is_anonymous_object(v) || v->file < 0)
+			continue;
+		if (need < v->offset || need > LAYOUT_TASK_SIZE)
+			err = snap_fail(cx, -EBADMSG,
+			    "maps:%zu: offset out of range", i + 1);
+		else if (need > size[v->file])
+			size[v->file] = need;
+	}
+	for (size_t f = 0; f < p->nmapfiles && err == 0; f++) {
+		if (size[f] == 0)
+			continue;
+		if (p->mapfiles[f].size > LAYOUT_TASK_SIZE)
+			err = snap_fail(cx, -EBADMSG,
+			    "shared memory of %llu bytes is more than an "
+			    "address space holds",
+			    (unsigned long long)p->mapfiles[f].size);
+		else if (page_up(p->mapfiles[f].size) > size[f])
+			size[f] = page_up(p->mapfiles[f].size);
+		if (err == 0)
+			add_moved(pl, (struct range){ 0, 0 }, size[f], (int)f,
+			    object_flags(p, (int)f));
+	}
+	free(size);
+	return err;
+}
+
+int
+plan_moved(struct snap_ctx *cx, struct plan *pl, const struct process *p,
+    const struct host *h)
+{
+	int err;
+
+	err = move_system_vmas(cx, pl, p, h);
+	if (err == 0)
+		err = move_objects(cx, pl, p);
+	pl->stacks_off = pl->data_off;
+	pl->data_off += p->nthreads * LANE_STACK;
+	return err;
+}
