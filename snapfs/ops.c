@@ -1129,7 +1129,8 @@ snapfs_statfs(fuse_req_t req, fuse_ino_t ino)
 static void
 snapfs_init(void *arg, struct fuse_conn_info *conn)
 {
-	(void)arg;
+	const struct snapfs *fs = arg;
+
 	conn->want |=
 	    conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS);
 	/*
@@ -1141,7 +1142,9 @@ snapfs_init(void *arg, struct fuse_conn_info *conn)
 	    ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
 			FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
 			FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA);
-	conn->max_readahead = 1u << 20;
+	conn->max_readahead = BUFFER_SIZE;
+	/* The mount option alone is not enough: libfuse wants both. */
+	conn->max_read = fs->opts.max_read;
 }
 
 /* Nothing can be made here; said so, rather than "not implemented". */

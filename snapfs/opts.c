@@ -34,7 +34,7 @@ const char opts_usage[] =
 
 struct parse {
 	struct opts *o;
-	char *linger, *freeze_timeout, *max_checkpoints, *log;
+	char *linger, *freeze_timeout, *max_checkpoints, *log, *max_read;
 	int foreground, debug, help, version, allow_other;
 	char *names[2];
 	int nnames;
@@ -56,6 +56,7 @@ static const struct fuse_opt table[] = {
 	OPT("freeze_timeout=%s", freeze_timeout),
 	OPT("max_checkpoints=%s", max_checkpoints),
 	OPT("log=%s", log),
+	OPT("max_read=%s", max_read),
 	OPT("-f", foreground),
 	OPT("-d", debug),
 	OPT("debug", debug),
@@ -143,7 +144,7 @@ parse_count(const char *s, unsigned *out)
 		return false;
 	errno = 0;
 	v = strtoul(s, &end, 10);
-	if (*end != '\0' || errno != 0 || v > 100000)
+	if (*end != '\0' || errno != 0 || v > 1u << 30)
 		return false;
 	*out = (unsigned)v;
 	return true;
@@ -168,6 +169,8 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 		 !parse_count(p->max_checkpoints, &o->max_checkpoints))
 		snprintf(why, size, "max_checkpoints=%s: not a number",
 		    p->max_checkpoints);
+	else if (p->max_read != NULL && !parse_count(p->max_read, &o->max_read))
+		snprintf(why, size, "max_read=%s: not a number", p->max_read);
 	else if (p->log != NULL && !log_level_named(p->log, &o->log_level))
 		snprintf(why, size,
 		    "log=%s: the levels are error, notice, step and debug",
@@ -218,6 +221,12 @@ add_mount_options(const struct opts *o, struct fuse_args *args)
 		return -ENOMEM;
 	err = fuse_opt_add_arg(args, opt) < 0 ? -ENOMEM : 0;
 	free(opt);
+	if (err == 0 && o->max_read != 0) {
+		if (asprintf(&opt, "-omax_read=%u", o->max_read) < 0)
+			return -ENOMEM;
+		err = fuse_opt_add_arg(args, opt) < 0 ? -ENOMEM : 0;
+		free(opt);
+	}
 	if (err == 0 && o->debug && fuse_opt_add_arg(args, "-d") < 0)
 		err = -ENOMEM;
 	return err;
@@ -254,6 +263,7 @@ out:
 	free(p.freeze_timeout);
 	free(p.max_checkpoints);
 	free(p.log);
+	free(p.max_read);
 	free(p.names[0]);
 	free(p.names[1]);
 	return err;

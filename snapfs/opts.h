@@ -18,6 +18,7 @@ struct opts {
 	unsigned linger_ms;
 	unsigned freeze_timeout_ms;
 	unsigned max_checkpoints;
+	unsigned max_read; /* bytes in one request, 0: as libfuse likes */
 	enum snap_level log_level;
 };
 
