@@ -177,14 +177,14 @@ take(struct job *j, struct snap_checkpoint **cp)
 
 /* With the lock. */
 static void
-taken(struct job *j, struct snap_checkpoint *cp)
+taken(struct job *j, struct snap_checkpoint *cp, int err)
 {
 	struct snapfs *fs = j->fs;
 	struct snap_checkpoint_info info;
 
 	if (cp == NULL) {
 		fs->counters.failed++;
-		view_taken(&fs->views, j->view, NULL, NULL, snapfs_now());
+		view_failed(&fs->views, j->view, err, snapfs_now());
 		return;
 	}
 	snap_checkpoint_info(cp, &info);
@@ -278,7 +278,7 @@ job_main(void *arg)
 	TAILQ_CONCAT(&waiters, &j->waiters, link);
 	TAILQ_FOREACH (w, &waiters, link)
 		w->listed = false;
-	taken(j, cp);
+	taken(j, cp, err);
 	pthread_mutex_unlock(&fs->lock);
 
 	answer_all(j, &waiters, err);
@@ -358,7 +358,7 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 		fs->njobs--;
 		LIST_REMOVE(j, link);
 		job_free(j);
-		view_taken(&fs->views, v, NULL, NULL, snapfs_now());
+		view_failed(&fs->views, v, err, snapfs_now());
 	}
 	return err;
 }
@@ -376,8 +376,11 @@ enlist(struct snapfs *fs, const struct caller *who, struct proc_id target,
 		return -ENOMEM;
 	housekeeper_watch(fs->housekeeper, v->reader);
 	*out = v;
-	if (v->state == VIEW_RESERVED)
-		err = begin(fs, v, who);
+	if (v->state == VIEW_RESERVED) {
+		err = view_recent_error(v, snapfs_now());
+		if (err == 0)
+			err = begin(fs, v, who);
+	}
 	if (err < 0)
 		return err;
 	view_use(v);

@@ -1,10 +1,14 @@
 #include "view.h"
 
+#include <errno.h>
 #include <linux/capability.h>
 #include <stdlib.h>
 
 /* An idle checkpoint of another reader may be ended after so many ms. */
 #define IDLE_MS 1000
+
+/* One that would not freeze is tried again after so many ms. */
+#define RETRY_MS 1000
 
 static unsigned
 bucket(struct proc_id id)
@@ -295,17 +299,33 @@ view_taken(struct view_table *t, struct view *v, struct snap_checkpoint *cp,
     const struct snap_checkpoint_info *info, uint64_t now)
 {
 	v->cp = cp;
-	if (cp == NULL) {
-		v->job = NULL;
-		uncount(t, v);
-	} else {
-		v->info = *info;
-		v->taken = now;
-	}
+	v->info = *info;
+	v->taken = now;
+	v->error = 0;
 	if (v->state != VIEW_ENDED)
-		v->state = cp == NULL ? VIEW_RESERVED : VIEW_TAKEN;
+		v->state = VIEW_TAKEN;
 	view_touch(t, v, now);
 	done_with(t, v);
+}
+
+void
+view_failed(struct view_table *t, struct view *v, int err, uint64_t now)
+{
+	v->job = NULL;
+	v->error = err;
+	v->failed = now;
+	uncount(t, v);
+	if (v->state != VIEW_ENDED)
+		v->state = VIEW_RESERVED;
+	view_touch(t, v, now);
+	done_with(t, v);
+}
+
+int
+view_recent_error(const struct view *v, uint64_t now)
+{
+	return v->error == -ETIMEDOUT && now - v->failed < RETRY_MS ? v->error
+								    : 0;
 }
 
 void

@@ -49,6 +49,8 @@ struct view {
 	bool counted;	 /* in ntaken */
 	uint64_t used;	 /* ms, when it was last used */
 	uint64_t taken;	 /* ms, when the checkpoint was there */
+	int error;	 /* of the last try, 0 or -errno */
+	uint64_t failed; /* ms, and when that was */
 	struct job *job; /* of VIEW_TAKING and VIEW_TAKEN; see job.h */
 	struct snap_checkpoint *cp; /* VIEW_TAKEN, and ENDED until dropped */
 	struct snap_checkpoint_info info;
@@ -135,13 +137,21 @@ void view_taking(struct view_table *t, struct view *v,
     const struct view_creds *creds, uint64_t now);
 
 /*
- * The checkpoint is there, or failed: then `cp` and `info` are NULL, and the
- * job is gone.  If
- * the view has ended meanwhile, it is dropped when it is used no more.
+ * The checkpoint is there.  If the view has ended meanwhile, it is dropped when
+ * it is used no more.
  */
 void view_taken(struct view_table *t, struct view *v,
     struct snap_checkpoint *cp, const struct snap_checkpoint_info *info,
     uint64_t now);
+
+/* It failed with `err`, and the job is gone. */
+void view_failed(struct view_table *t, struct view *v, int err, uint64_t now);
+
+/*
+ * The error to answer without another try: of a process that would not freeze
+ * a moment ago, lest a copy waits anew for each of its files.  0: try.
+ */
+int view_recent_error(const struct view *v, uint64_t now);
 
 /* The checkpoint was dropped, and the job is gone.  Frees the view. */
 void view_dropped(struct view_table *t, struct view *v);

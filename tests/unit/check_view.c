@@ -3,6 +3,7 @@
  * told.  No process is touched: time is a number, a checkpoint an address.
  */
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include <linux/capability.h>
@@ -201,12 +202,26 @@ START_TEST(a_failure_is_tried_again)
 	struct view *v = begin(alice, target, 0);
 
 	view_use(v);
-	view_taken(&table, v, NULL, NULL, 1);
+	view_failed(&table, v, -EBUSY, 1);
 	ck_assert_int_eq(v->state, VIEW_RESERVED);
 	ck_assert_uint_eq(table.ntaken, 0);
 	view_unuse(&table, v);
 	ck_assert_ptr_eq(taken(alice, target, 2), v);
 	ck_assert_uint_eq(table.ntaken, 1);
+}
+END_TEST
+
+START_TEST(one_that_does_not_freeze_is_not_tried_for_each_file)
+{
+	struct view *v = begin(alice, target, 0);
+
+	view_failed(&table, v, -ETIMEDOUT, 2000);
+	ck_assert_int_eq(view_recent_error(v, 2000), -ETIMEDOUT);
+	ck_assert_int_eq(view_recent_error(v, 2999), -ETIMEDOUT);
+	ck_assert_int_eq(view_recent_error(v, 3000), 0);
+	begin(alice, target, 3000);
+	view_failed(&table, v, -EBUSY, 3000);
+	ck_assert_int_eq(view_recent_error(v, 3000), 0);
 }
 END_TEST
 
@@ -216,7 +231,7 @@ START_TEST(a_failure_after_the_end)
 
 	view_use(v);
 	view_end(&table, v);
-	view_taken(&table, v, NULL, NULL, 1);
+	view_failed(&table, v, -EBUSY, 1);
 	view_unuse(&table, v); /* frees it */
 	ck_assert_uint_eq(ndropped, 0);
 	ck_assert_uint_eq(table.ntaken, 0);
@@ -289,9 +304,9 @@ START_TEST(room_is_not_made_in_the_middle_of_a_copy)
 	ck_assert_int_eq(a->state, VIEW_ENDED);
 	view_taking(&table, v, &creds, 1000);
 	ck_assert(!view_make_room(&table, v, 100000));
-	view_taken(&table, v, NULL, NULL, 0);
-	TAILQ_FOREACH(v, &table.views, by_use)
-	v->nopen = 0;
+	view_failed(&table, v, -EBUSY, 0);
+	TAILQ_FOREACH (v, &table.views, by_use)
+		v->nopen = 0;
 }
 END_TEST
 
@@ -348,6 +363,7 @@ main(void)
 	tcase_add_test(tc, the_reader_exits_while_it_is_taken);
 	tcase_add_test(tc, ended_while_in_use);
 	tcase_add_test(tc, a_failure_is_tried_again);
+	tcase_add_test(tc, one_that_does_not_freeze_is_not_tried_for_each_file);
 	tcase_add_test(tc, a_failure_after_the_end);
 	tcase_add_test(tc, listing_again_begins_anew);
 	tcase_add_test(tc, listing_with_a_file_open_keeps);
