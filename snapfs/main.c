@@ -271,9 +271,11 @@ main(int argc, char **argv)
 
 	if (argc == 1 && strcmp(argv[0], AGENT_NAME) == 0)
 		return agent_main();
-	if (opts_parse(&fs.opts, &args, why, sizeof(why)) < 0) {
+	error = opts_parse(&fs.opts, &args, why, sizeof(why));
+	if (error < 0) {
 		warnx("%s", why);
-		fputs(opts_usage, stderr);
+		if (error == -EINVAL)
+			fputs(opts_usage, stderr);
 		return 1;
 	}
 	if (fs.opts.help) {

@@ -184,6 +184,7 @@ static int
 parse_names(struct opts *o, struct parse *p, char *why, size_t size)
 {
 	const char *mountpoint;
+	int err;
 
 	if (p->nnames == 0) {
 		snprintf(why, size, "no mount point given");
@@ -192,11 +193,12 @@ parse_names(struct opts *o, struct parse *p, char *why, size_t size)
 	mountpoint = p->names[p->nnames - 1];
 	o->mountpoint = realpath(mountpoint, NULL);
 	if (o->mountpoint == NULL) {
+		err = errno;
 		snprintf(why, size, "%s: %s", mountpoint,
-		    errno == ENOTCONN
+		    err == ENOTCONN
 			? "a mount without its daemon is there: umount it"
-			: strerror(errno));
-		return -EINVAL;
+			: strerror(err));
+		return err == EINVAL ? -ENOENT : -err;
 	}
 	if (p->nnames == 2) {
 		o->source = p->names[0];

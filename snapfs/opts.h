@@ -23,8 +23,8 @@ struct opts {
 };
 
 /*
- * Parse `args`; what is left in it is for libfuse.  0, or -EINVAL with a
- * sentence in `why`.
+ * Parse `args`; what is left in it is for libfuse.  0, or -errno with a
+ * sentence in `why`: EINVAL if that is not how it is used.
  */
 int opts_parse(
     struct opts *o, struct fuse_args *args, char *why, size_t whysize);
