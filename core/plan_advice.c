@@ -142,7 +142,8 @@ plan_mm_map(struct plan *pl, const struct process *p, const struct host *h)
 		if (p->auxv_len > 0)
 			plan_reloc(
 			    pl, at + offsetof(struct prctl_mm_map, auxv));
-		plan_what(pl, k == 0 ? "status: brk, arguments" : "exe");
+		plan_what(pl, k == 0 ? "status: brk, arguments"
+				     : "what /proc/PID/exe shows");
 		PLAN_CALL(pl, k == 0 ? CHECK_OK : CHECK_NOTE, SYS_prctl,
 		    PR_SET_MM, PR_SET_MM_MAP, at, sizeof(m), 0)
 		    ->rel = 1 << 2;
