@@ -148,7 +148,12 @@ restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	};
 	int err;
 
-	/* Our ids were changed on the way here: /proc/self must be ours. */
+	/*
+	 * Our ids were changed on the way here: /proc/self must be ours, and
+	 * the new process one that we may trace.  What we were lent keeps
+	 * others of our uid from tracing us (ptrace(2): all capabilities of
+	 * the tracee).
+	 */
 	prctl(PR_SET_DUMPABLE, 1);
 	block_signals(&r);
 	err = prepare(&r);

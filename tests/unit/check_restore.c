@@ -67,7 +67,7 @@ teardown(void)
 /* ---- a checkpoint, as small as it can be ---- */
 
 static void
-gather_thread(struct process *p, pid_t pid, struct thread *t)
+gather_thread(pid_t pid, struct thread *t)
 {
 	struct iovec iov;
 
@@ -95,7 +95,6 @@ gather_thread(struct process *p, pid_t pid, struct thread *t)
 	t->regs.orig_rax = -1ull;
 	ck_assert_int_eq(ptrace(PTRACE_GETSIGMASK, pid, 8, &t->sigmask), 0);
 	strcpy(t->comm, "restored");
-	(void)p;
 }
 
 static void
@@ -153,8 +152,8 @@ checkpoint(struct snap_ctx *cx, pid_t pid)
 	ck_assert_int_eq(memory_collect_late(cx, pid, 0, p), 0);
 	save_pages(p);
 	ck_assert_int_eq(fds_collect(cx, pid, p), 0);
-	gather_thread(p, pid,
-	    process_grow(&p->threads, &p->nthreads, sizeof(*p->threads)));
+	gather_thread(
+	    pid, process_grow(&p->threads, &p->nthreads, sizeof(*p->threads)));
 	ck_assert_int_eq(proc_read(cx, pid, "status", &text, NULL), 0);
 	ck_assert_int_eq(proc_parse_status(text, &st), 0);
 	free(text);
@@ -185,34 +184,65 @@ wait_count(uint64_t from)
 	ck_assert_uint_gt(show->count, from);
 }
 
-static pid_t
-restore(struct process *p, bool new_pid, char *note)
+/* In an agent of its own; the sentence, or the note, goes to `text`. */
+static int
+try_restore(struct process *p, const struct snap_restore_options *o, pid_t *pid,
+    char text[1024])
 {
-	struct snap_restore_options o = { .tty = -1, .new_pid = new_pid };
-	struct snap_restore_result *res;
-	int st;
+	struct {
+		struct snap_restore_result res;
+		int err;
+		char text[1024];
+	} * out;
+	int st, err;
 	pid_t agent;
 
-	res = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+	out = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(out, MAP_FAILED);
 	agent = fork();
 	if (agent == 0) {
 		struct snap_ctx *cx = snap_ctx_new(NULL);
-		int err = restore_process(cx, &o, p, NULL, res);
 
-		if (err < 0)
-			snprintf(
-			    res->note, sizeof(res->note), "%s", snap_error(cx));
-		_exit(err < 0);
+		out->err = restore_process(cx, o, p, NULL, &out->res);
+		snprintf(out->text, sizeof(out->text), "%s",
+		    out->err < 0 ? snap_error(cx) : out->res.note);
+		_exit(0);
 	}
-	waitpid(agent, &st, 0);
-	ck_assert_msg(
-	    WIFEXITED(st) && WEXITSTATUS(st) == 0, "%x: %s", st, res->note);
-	if (note != NULL)
-		strcpy(note, res->note);
-	st = res->pid;
-	munmap(res, 4096);
-	return st;
+	ck_assert_int_eq(waitpid(agent, &st, 0), agent);
+	ck_assert_msg(st == 0, "the agent ended with %x", st);
+	strcpy(text, out->text);
+	*pid = out->res.pid;
+	err = out->err;
+	munmap(out, 4096);
+	return err;
+}
+
+static pid_t
+restore(struct process *p, bool new_pid, bool stopped)
+{
+	struct snap_restore_options o = {
+		.tty = -1, .new_pid = new_pid, .stopped = stopped
+	};
+	char text[1024];
+	pid_t pid;
+	int err;
+
+	err = try_restore(p, &o, &pid, text);
+	ck_assert_msg(err == 0, "%d: %s", err, text);
+	return pid;
+}
+
+static void
+refused(struct process *p, int err, const char *sentence)
+{
+	struct snap_restore_options o = { .tty = -1 };
+	char text[1024];
+	pid_t pid;
+
+	ck_assert_int_eq(try_restore(p, &o, &pid, text), err);
+	ck_assert_str_eq(text, sentence);
+	ck_assert_int_eq(pid, 0);
 }
 
 static pid_t
@@ -279,7 +309,7 @@ START_TEST(counts_on)
 	wait_count(1000);
 	p = take_and_kill(cx, pid);
 	at = show->count;
-	ck_assert_int_eq(restore(p, false, NULL), pid);
+	ck_assert_int_eq(restore(p, false, false), pid);
 	wait_count(at);
 	end(pid);
 	process_free(p);
@@ -310,12 +340,106 @@ START_TEST(sleeps_on)
 	wait_count(0);
 	poll(NULL, 0, 20);
 	p = take_and_kill(cx, pid);
-	other = restore(p, true, NULL);
+	other = restore(p, true, false);
 	ck_assert_int_ne(other, pid);
 	ck_assert_uint_eq(show->count, 1);
 	wait_count(1);
 	ck_assert_uint_eq(show->value, 0);
 	end(other);
+	process_free(p);
+	snap_ctx_free(cx);
+}
+END_TEST
+
+/* Nobody is left: no process, and no zombie that keeps the number. */
+static void
+nothing_left(pid_t pid)
+{
+	ck_assert_int_lt(kill(pid, 0), 0);
+	ck_assert_int_eq(errno, ESRCH);
+	ck_assert_int_lt(waitpid(-1, NULL, __WALL | WNOHANG), 0);
+}
+
+START_TEST(stays_stopped)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct process *p;
+	int st;
+	uint64_t at;
+	pid_t pid;
+
+	pid = start(count);
+	wait_count(1000);
+	p = take_and_kill(cx, pid);
+	at = show->count;
+	ck_assert_int_eq(restore(p, false, true), pid);
+	ck_assert_int_eq(waitpid(pid, &st, WUNTRACED), pid);
+	ck_assert(WIFSTOPPED(st) && WSTOPSIG(st) == SIGSTOP);
+	poll(NULL, 0, 20);
+	ck_assert_uint_eq(show->count, at);
+	kill(pid, SIGCONT);
+	wait_count(at);
+	end(pid);
+	process_free(p);
+	snap_ctx_free(cx);
+}
+END_TEST
+
+START_TEST(refuses_taken)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct process *p;
+	char want[128];
+	pid_t pid, other;
+
+	pid = start(count);
+	wait_count(1000);
+	p = take_and_kill(cx, pid);
+	other = restore(p, false, false);
+	ck_assert_int_eq(other, pid);
+	snprintf(want, sizeof(want),
+	    "pid %d is in use by restored; restore with pid=new, or with "
+	    "replace",
+	    (int)pid);
+	refused(p, -EEXIST, want);
+	end(pid);
+	nothing_left(pid);
+	process_free(p);
+	snap_ctx_free(cx);
+}
+END_TEST
+
+/* At each stage: in the plan's operations, in the files, at the very end. */
+START_TEST(leaves_nothing)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct process *p;
+	char want[128];
+	uint64_t brk;
+	pid_t pid;
+
+	pid = start(count);
+	wait_count(1000);
+	p = take_and_kill(cx, pid);
+
+	brk = p->mm.brk;
+	p->mm.brk = 0;
+	refused(p, -EINVAL, "status: brk, arguments: prctl: Invalid argument");
+	nothing_left(pid);
+	p->mm.brk = brk;
+
+	free(p->cwd);
+	p->cwd = strdup("/nonexistent");
+	refused(p, -ENOENT, "cwd: /nonexistent: No such file or directory");
+	nothing_left(pid);
+	free(p->cwd);
+	p->cwd = strdup("/");
+
+	p->threads[0].regs.fs_base = ~0xffffull;
+	snprintf(want, sizeof(want),
+	    "thread %d: these registers are not possible", (int)pid);
+	refused(p, -EBADMSG, want);
+	nothing_left(pid);
 	process_free(p);
 	snap_ctx_free(cx);
 }
@@ -337,6 +461,9 @@ main(void)
 	tcase_set_timeout(tc, 20);
 	tcase_add_test(tc, counts_on);
 	tcase_add_test(tc, sleeps_on);
+	tcase_add_test(tc, stays_stopped);
+	tcase_add_test(tc, refuses_taken);
+	tcase_add_test(tc, leaves_nothing);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
