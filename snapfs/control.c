@@ -131,6 +131,29 @@ control_parse(const char *text, size_t len, struct restore_request *out,
 	return 0;
 }
 
+/* The rest of `path` after the directory `dir`, NULL if it is not below it. */
+static const char *
+strip(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	while (n > 0 && dir[n - 1] == '/')
+		n--;
+	return strncmp(path, dir, n) == 0 && path[n] == '/' ? path + n : NULL;
+}
+
+bool
+control_is_below(const char *path, const char *cwd, const char *mountpoint)
+{
+	const char *rest;
+
+	if (path[0] == '/') {
+		rest = strip(path, mountpoint);
+		return rest != NULL && rest[strspn(rest, "/")] != '\0';
+	}
+	return strcmp(cwd, mountpoint) == 0 || strip(cwd, mountpoint) != NULL;
+}
+
 /* ---- answers ---- */
 
 void

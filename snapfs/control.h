@@ -4,7 +4,9 @@
  * A request is the path of a checkpoint's directory on a line of its own, and
  * options on lines before or after it; the last newline may be missing.  The
  * options before it may be written separately: bash's printf writes each line
- * with a write(2) of its own.  (A directory called "stopped" is ./stopped.)
+ * with a write(2) of its own.  Options after it may be so too where the path is
+ * one in this mount (control_is_below): a running process cannot be restored
+ * beside itself without one.  (A directory called "stopped" is ./stopped.)
  */
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -31,6 +33,13 @@ struct restore_request {
  */
 int control_parse(const char *text, size_t len, struct restore_request *out,
     char *why, size_t whysize);
+
+/*
+ * Is `path`, seen from the directory `cwd`, below the directory `mountpoint`,
+ * by name?  Pure; nothing is resolved.
+ */
+bool control_is_below(
+    const char *path, const char *cwd, const char *mountpoint);
 
 /*
  * The last answer that each user got, so that .restore can be read later.

@@ -26,8 +26,13 @@ struct handle {
 	 */
 	struct view_creds creds;
 	off_t base;
-	struct restore_request *pending; /* options before the path, or NULL */
-	bool requested;			 /* a path was written already */
+	/*
+	 * What was written and waits for more: options before the path, or the
+	 * path of a process that runs here, whose options may still come.
+	 */
+	struct restore_request *pending;
+	struct proc_id pending_of; /* who wrote a path that waits */
+	bool requested;		   /* a path was written already */
 };
 
 struct handle *handle_new(const struct node *node); /* NULL: no memory */

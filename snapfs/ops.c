@@ -1056,6 +1056,20 @@ snapfs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 		restore_request(snapfs_of(req), req, h, &who, buf, size, off);
 }
 
+/* Each close(2) of a descriptor, while its caller waits. */
+static void
+snapfs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct handle *h = handle_of(fi);
+	struct caller who;
+
+	(void)ino;
+	if (h->node.kind != NODE_RESTORE || caller_of(req, &who) < 0)
+		fuse_reply_err(req, 0);
+	else
+		restore_flush(snapfs_of(req), req, h, &who);
+}
+
 static void
 snapfs_readlink(fuse_req_t req, fuse_ino_t ino)
 {
@@ -1225,6 +1239,7 @@ const struct fuse_lowlevel_ops snapfs_ops = {
 	.open = snapfs_open,
 	.read = snapfs_read,
 	.write = snapfs_write,
+	.flush = snapfs_flush,
 	.release = snapfs_release,
 	.opendir = snapfs_opendir,
 	.readdir = snapfs_readdir,

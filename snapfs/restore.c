@@ -30,8 +30,8 @@ struct restore {
 	fuse_req_t req;
 	struct handle *handle; /* open as long as the write is not answered */
 	struct caller writer;
-	size_t size;
-	off_t end; /* the file offset behind what was written */
+	size_t size; /* of what was written; 0: the request is a close(2) */
+	off_t end;   /* the file offset behind what was written */
 	struct agent_request ask;
 	int interrupt; /* an eventfd */
 	struct log_job log;
@@ -343,7 +343,7 @@ finish(struct restore *r)
 
 	/* No interrupt function runs after this. */
 	fuse_req_interrupt_func(r->req, NULL, NULL);
-	if (m->err == 0)
+	if (m->err == 0 && r->size != 0)
 		fuse_reply_write(r->req, r->size);
 	else
 		fuse_reply_err(r->req, -m->err);
@@ -405,18 +405,12 @@ fill_request(struct restore *r)
 	ask->log_level = fs->opts.log_level;
 }
 
-/* Options without a path are kept for the write that brings one. */
+/* What waits for more is kept with the open file. */
 static int
-keep_options(struct restore *r)
+keep(struct restore *r)
 {
 	struct handle *h = r->handle;
 
-	if (h->requested) {
-		set_result(r, -EINVAL,
-		    "the options came with a write(2) of their own, when the "
-		    "restore was done: write them before the path");
-		return -EINVAL;
-	}
 	if (h->pending == NULL)
 		h->pending = malloc(sizeof(*h->pending));
 	if (h->pending == NULL) {
@@ -424,7 +418,56 @@ keep_options(struct restore *r)
 		return -ENOMEM;
 	}
 	*h->pending = r->ask.restore;
+	h->pending_of = r->writer.id;
 	return 0;
+}
+
+static void
+drop_pending(struct handle *h)
+{
+	free(h->pending);
+	h->pending = NULL;
+}
+
+static bool
+has_options(const struct restore_request *q)
+{
+	return q->new_pid || q->stopped || q->replace || q->tty[0] != '\0';
+}
+
+/*
+ * The directory of a process that runs, alone: without an option it could only
+ * be refused, so it waits for one, or for the end of the request.
+ */
+static bool
+waits_for_options(const struct restore *r)
+{
+	const struct restore_request *q = &r->ask.restore;
+	char link[64], cwd[PATH_MAX];
+	ssize_t n;
+
+	if (r->handle->pending != NULL || has_options(q))
+		return false;
+	snprintf(link, sizeof(link), "%d/cwd", r->writer.id.pid);
+	n = readlinkat(r->fs->proc, link, cwd, sizeof(cwd) - 1);
+	cwd[n < 0 ? 0 : n] = '\0';
+	return control_is_below(q->path, cwd, r->fs->opts.mountpoint);
+}
+
+static bool
+is_complete(const struct handle *h)
+{
+	return h->pending == NULL;
+}
+
+/* After the path, and when the restore was done: too late to mean anything. */
+static int
+refuse_late_options(struct restore *r)
+{
+	set_result(r, -EINVAL,
+	    "the options came with a write(2) of their own, when the "
+	    "restore was done: write them before the path");
+	return -EINVAL;
 }
 
 static int
@@ -444,13 +487,15 @@ parse(struct restore *r, const char *buf, size_t size)
 	err = control_parse(buf, size, &r->ask.restore, why, sizeof(why));
 	if (err < 0) {
 		set_result(r, err, "%s", why);
+		drop_pending(h);
 		return err;
 	}
 	if (r->ask.restore.path[0] == '\0')
-		return keep_options(r);
+		return h->requested ? refuse_late_options(r) : keep(r);
+	if (waits_for_options(r))
+		return keep(r);
 	h->requested = true;
-	free(h->pending);
-	h->pending = NULL;
+	drop_pending(h);
 	return 0;
 }
 
@@ -476,30 +521,64 @@ start(struct restore *r)
 	}
 }
 
+static struct restore *
+restore_new(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who)
+{
+	struct restore *r = calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	r->fs = fs;
+	r->req = req;
+	r->handle = h;
+	r->writer = *who;
+	r->log = (struct log_job){ .log = fs->log, .uid = who->creds.uid };
+	r->interrupt = -1;
+	return r;
+}
+
 void
 restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
     const struct caller *who, const char *buf, size_t size, off_t off)
 {
-	struct restore *r = calloc(1, sizeof(*r));
+	struct restore *r = restore_new(fs, req, h, who);
 
 	if (r == NULL) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	r->fs = fs;
-	r->req = req;
-	r->handle = h;
-	r->writer = *who;
 	r->size = size;
 	r->end = off + (off_t)size;
-	r->log = (struct log_job){ .log = fs->log, .uid = who->creds.uid };
-	r->interrupt = -1;
 	if (parse(r, buf, size) < 0) {
 		finish(r);
-	} else if (r->ask.restore.path[0] == '\0') {
+	} else if (!is_complete(h)) {
 		fuse_reply_write(req, size);
 		free(r);
 	} else {
 		start(r);
 	}
+}
+
+void
+restore_flush(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who)
+{
+	struct restore *r;
+
+	/* Other processes may have the file open too, and close it first. */
+	if (h->pending == NULL || h->pending->path[0] == '\0' ||
+	    !proc_id_equal(h->pending_of, who->id)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	r = restore_new(fs, req, h, who);
+	if (r == NULL) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	r->ask.restore = *h->pending;
+	h->requested = true;
+	drop_pending(h);
+	start(r);
 }

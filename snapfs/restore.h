@@ -13,4 +13,11 @@
 void restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
     const struct caller *who, const char *buf, size_t size, off_t off);
 
+/*
+ * A descriptor of .restore is closed: carry out a request that waited for more
+ * (control.h), answer with its errno; 0 where there is none.
+ */
+void restore_flush(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who);
+
 #endif

@@ -129,6 +129,27 @@ cloned()
 }
 t "a clone, straight from the mount" cloned
 
+# As a shell does it: the builtin of bash writes each line by itself.
+cloned_by_printf()
+{
+	local new
+	start_subject mem_private || return
+	printf '%s\npid=new\n' "$MNT/$PID" >"$MNT/.restore" || return
+	ANSWER=$(cat "$MNT/.restore")
+	new=$(restored_pid)
+	PIDS+=("$new")
+	[ "$new" != "$PID" ] && [ -d "/proc/$new" ] || return
+	kill9 "$new" || return
+	# Without an option it can only be refused, at the end.
+	echo "$MNT/$PID" >"$MNT/.restore"
+	grep -q "$PID" "$MNT/.restore" && [ "$(cat "$MNT/.restore")" != "$PID" ] || {
+		cat "$MNT/.restore"
+		return 1
+	}
+	check_subject survived
+}
+t "a clone, by the builtin printf" cloned_by_printf
+
 stopped()
 {
 	# SIGCONT is no surprise.

@@ -78,6 +78,30 @@ START_TEST(parse_two_writes)
 }
 END_TEST
 
+static const struct {
+	const char *path, *cwd, *mountpoint;
+	bool below;
+} places[] = {
+	{ "/snap/1234", "/", "/snap", true },
+	{ "/snap//1234", "/", "/snap", true },
+	{ "/snap", "/", "/snap", false },
+	{ "/snap/", "/", "/snap", false },
+	{ "/snapshots/1", "/", "/snap", false },
+	{ "/srv/1234", "/snap", "/snap", false },
+	{ "1234", "/snap", "/snap", true },
+	{ "fd", "/snap/1234", "/snap", true },
+	{ "1234", "/snapshots", "/snap", false },
+	{ "backup", "/", "/snap", false },
+	{ "/1234", "/", "/", true },
+};
+
+START_TEST(below_the_mount)
+{
+	ck_assert(control_is_below(places[_i].path, places[_i].cwd,
+		      places[_i].mountpoint) == places[_i].below);
+}
+END_TEST
+
 START_TEST(parse_hostile)
 {
 	struct restore_request r = { 0 };
@@ -342,6 +366,8 @@ main(void)
 	tcase_add_loop_test(
 	    tc, parse, 0, sizeof(requests) / sizeof(requests[0]));
 	tcase_add_test(tc, parse_two_writes);
+	tcase_add_loop_test(
+	    tc, below_the_mount, 0, sizeof(places) / sizeof(places[0]));
 	tcase_add_test(tc, parse_hostile);
 	tcase_add_test(tc, answers);
 	tcase_add_test(tc, stat_of_a_strange_name);
