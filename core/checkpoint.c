@@ -17,7 +17,7 @@
 #include "snap.h"
 #include "twin.h"
 
-/* A checkpoint that credentials were changed under is taken again. */
+/* A checkpoint that something was changed under is taken again. */
 #define TRIES 5
 
 struct snap_checkpoint {
@@ -151,9 +151,9 @@ snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 	} while (err == -EAGAIN && cx->error == 0 && ++tries < TRIES);
 	if (err == -EAGAIN)
 		err = snap_fail(cx, -EBUSY,
-		    "process %d: its threads change their credentials all the "
-		    "time",
-		    (int)pid);
+		    "process %d: its threads changed their credentials, or "
+		    "went on too early, %d times in a row",
+		    (int)pid, TRIES);
 	if (err != 0)
 		return err;
 	snap_logf(cx, SNAP_STEP, "process %d: checkpoint %s complete", (int)pid,

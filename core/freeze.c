@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -404,6 +405,9 @@ interrupt_running(struct frozen *z)
 {
 	if (z->begun == 0) {
 		early_sort(&z->early);
+		/* Naps are to be no longer than they should be. */
+		z->slack = prctl(PR_GET_TIMERSLACK);
+		prctl(PR_SET_TIMERSLACK, 1);
 		z->begun = now_ns();
 		clock_gettime(CLOCK_REALTIME, &z->time);
 	}
@@ -529,6 +533,8 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 	end -= z->begun != 0 ? z->begun : end;
 	if (z->mem >= 0)
 		close(z->mem);
+	if (z->slack > 0)
+		prctl(PR_SET_TIMERSLACK, z->slack);
 	early_free(&z->early);
 	free(z->v);
 	free(z);

@@ -26,6 +26,7 @@ struct frozen {
 	uint64_t deadline; /* CLOCK_MONOTONIC, ns: for all that may take long */
 	uint64_t begun;	   /* when the first thread was interrupted */
 	struct timespec time; /* the same as CLOCK_REALTIME */
+	int slack;	      /* our own timer slack as it was */
 	bool group_stopped;
 	unsigned seccomp; /* as in /proc/PID/status: 0, or the calls are */
 	/* filtered */

@@ -354,12 +354,12 @@ static int
 ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
     struct thread_asks *asks, struct process_calls *pc)
 {
-	size_t caller = heal_caller(z);
+	size_t caller = heal_caller(z), cpus = thread_cpus();
 	int err;
 
 	for (size_t i = 0; i < z->n; i++)
 		if (!z->v[i].no_calls)
-			thread_ask(z, i, &asks[i]);
+			thread_ask(z, i, cpus, &asks[i]);
 	ask_process(z, caller, p, pc);
 	err = heal_start(cx, z);
 	if (err == 0)
@@ -381,7 +381,8 @@ static int
 gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
     uint64_t *pending, struct thread_asks *asks)
 {
-	const struct heal_room room = { THREAD_ASKS_RECORDS, THREAD_ASKS_DATA,
+	const struct heal_room room = { THREAD_ASKS_RECORDS,
+		THREAD_ASKS_DATA + (thread_cpus() + 15) / 16 * 16,
 		PROCESS_RECORDS + 2 * p->ntimers,
 		PROCESS_DATA + p->ntimers * sizeof(struct itimerspec) };
 	struct process_calls pc = { 0 };
@@ -412,9 +413,9 @@ gather_inside(struct snap_ctx *cx, struct frozen *z, struct process *p)
 		err = gather(cx, z, p, pending, asks);
 	free(asks);
 	free(pending);
-	if (err != 0)
+	if (err != 0 && err != -EAGAIN)
 		return snap_fail(
 		    cx, err, "process %d: %s", (int)z->pid, strerror(-err));
 	frozen_step(cx, z, "seen from inside");
-	return 0;
+	return err;
 }

@@ -19,8 +19,8 @@
 #define IOPRIO_WHO_PROCESS 1
 
 /* More groups than that are taken from what was read before the freeze. */
-#define GROUPS_MAX 128
-#define CPUS_MAX 512 /* bytes of a CPU mask */
+#define GROUPS_MAX 32
+#define CPUS_MAX 1024 /* bytes of a CPU mask */
 
 /* struct sched_attr of sched_setattr(2), its first version */
 struct sched {
@@ -37,6 +37,15 @@ struct caps {
 };
 
 /* ---- asking ---- */
+
+size_t
+thread_cpus(void)
+{
+	uint8_t cpus[CPUS_MAX];
+	long n = syscall(SYS_sched_getaffinity, 0, sizeof(cpus), cpus);
+
+	return n > 0 ? (size_t)n : sizeof(cpus);
+}
 
 static void
 ask_creds(struct frozen *z, size_t i, struct thread_asks *a)
@@ -67,14 +76,14 @@ ask_creds(struct frozen *z, size_t i, struct thread_asks *a)
 }
 
 static void
-ask_scheduling(struct frozen *z, size_t i, struct thread_asks *a)
+ask_scheduling(struct frozen *z, size_t i, size_t cpus, struct thread_asks *a)
 {
 	a->sched = heal_data(z, i, sizeof(struct sched));
-	a->affinity = heal_data(z, i, CPUS_MAX);
+	a->affinity = heal_data(z, i, cpus);
 	heal_add(
 	    z, i, SYS_sched_getattr, 0, a->sched, sizeof(struct sched), 0, 0);
-	a->naffinity = heal_add(
-	    z, i, SYS_sched_getaffinity, 0, CPUS_MAX, a->affinity, 0, 0);
+	a->naffinity =
+	    heal_add(z, i, SYS_sched_getaffinity, 0, cpus, a->affinity, 0, 0);
 	a->ioprio =
 	    heal_add(z, i, SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0, 0, 0, 0);
 	/* Real-time threads have one too, which sched_getattr hides. */
@@ -83,7 +92,7 @@ ask_scheduling(struct frozen *z, size_t i, struct thread_asks *a)
 }
 
 void
-thread_ask(struct frozen *z, size_t i, struct thread_asks *a)
+thread_ask(struct frozen *z, size_t i, size_t cpus, struct thread_asks *a)
 {
 	a->altstack = heal_data(z, i, sizeof(stack_t));
 	a->tid_address = heal_data(z, i, sizeof(uint64_t));
@@ -98,7 +107,7 @@ thread_ask(struct frozen *z, size_t i, struct thread_asks *a)
 	heal_add(z, i, SYS_prctl, PR_GET_NAME, a->comm, 0, 0, 0);
 	heal_add(z, i, SYS_get_robust_list, 0, a->robust, a->robust + 8, 0, 0);
 	ask_creds(z, i, a);
-	ask_scheduling(z, i, a);
+	ask_scheduling(z, i, cpus, a);
 }
 
 /* ---- what was answered ---- */

@@ -20,9 +20,12 @@ struct thread_asks {
 
 /* For heal_open(). */
 #define THREAD_ASKS_RECORDS 19
-#define THREAD_ASKS_DATA 1792
+#define THREAD_ASKS_DATA 448 /* and a CPU mask, rounded up to 16 bytes */
 
-void thread_ask(struct frozen *z, size_t i, struct thread_asks *a);
+/* The size of this kernel's CPU masks. */
+size_t thread_cpus(void);
+
+void thread_ask(struct frozen *z, size_t i, size_t cpus, struct thread_asks *a);
 
 /*
  * After heal_finish(): fill `t`; *pending is the set of signals that are

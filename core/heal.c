@@ -561,8 +561,9 @@ stop_parked(struct frozen *z, size_t from, size_t to)
 }
 
 /*
- * All are stopped: have the answers.  A thread that has waited for too long is
- * on its way home, or there: it is left alone, and the checkpoint is none.
+ * All are stopped: have the answers.  One that has waited for too long may be
+ * home already, and have run since then: it is left alone, and the checkpoint
+ * has to be taken again.  While it is still in our code it has not.
  */
 static int
 have_answers(struct frozen *z)
@@ -572,12 +573,26 @@ have_answers(struct frozen *z)
 
 	if (!frozen_read(z, h->shadow, h->size, h->scratch))
 		return -ESRCH;
-	for (size_t i = 0; i < z->n; i++)
-		if (z->v[i].away && said(h, i) == HEAL_LEFT) {
-			z->v[i].away = false;
-			err = -ETIMEDOUT;
-		}
+	for (size_t i = 0; i < z->n; i++) {
+		struct tracee *t = &z->v[i];
+
+		if (!t->away || said(h, i) != HEAL_LEFT ||
+		    heal_contains_thread(z, t))
+			continue;
+		t->away = false;
+		err = -EAGAIN;
+	}
 	return err;
+}
+
+/* EAGAIN is no failure yet. */
+static int
+calls_failed(struct snap_ctx *cx, const struct frozen *z, int err)
+{
+	if (err == -EAGAIN)
+		return err;
+	return snap_fail(cx, err, "process %d: calls in it: %s", (int)z->pid,
+	    strerror(-err));
 }
 
 int
@@ -598,8 +613,7 @@ heal_finish(struct snap_ctx *cx, struct frozen *z)
 		if (i != h->caller)
 			err = tracee_home(&z->v[i]);
 	if (err != 0)
-		return snap_fail(cx, err, "process %d: calls in it: %s",
-		    (int)z->pid, strerror(-err));
+		return calls_failed(cx, z, err);
 	for (size_t i = 0; i < z->n; i++)
 		h->lists[i].nrecords = h->lists[i].data_used = 0;
 	return 0;
@@ -677,8 +691,7 @@ heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 	if (err == 0)
 		err = have_answers(z);
 	if (err != 0)
-		return snap_fail(cx, err, "process %d: calls in it: %s",
-		    (int)z->pid, strerror(-err));
+		return calls_failed(cx, z, err);
 	memcpy(slot, h->shadow + h->lists[i].slot, sizeof(*slot));
 	return 0;
 }

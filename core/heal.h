@@ -74,7 +74,8 @@ void *heal_answer(const struct frozen *z, uint64_t addr);
  * Let all threads run their lists, and wait until all are done and stopped.
  * Between the two the process is as frozen as before, and we have time for
  * other things.  Afterwards the lists are empty and all are home but the
- * caller.
+ * caller.  EAGAIN: one has waited so long for us that it went on; take the
+ * checkpoint again.
  */
 int heal_start(struct snap_ctx *cx, struct frozen *z);
 int heal_finish(struct snap_ctx *cx, struct frozen *z);

@@ -26,19 +26,19 @@ now_ns(void)
 
 /*
  * The first rounds only give way: a thread that was told to stop needs some
- * microseconds, and may need our CPU.  One that does not stop is waited for
- * without burning it.
+ * microseconds, and may need our CPU.  No more than that, for where many
+ * programs run each of them would have its turn.
  */
 void
 nap(unsigned *times)
 {
-	struct timespec t = { 0, 10000 };
+	struct timespec t = { 0, 5000 };
 
-	if (++*times <= 30) {
+	if (++*times <= 6) {
 		sched_yield();
 		return;
 	}
-	if (*times > 200)
+	if (*times > 400)
 		t.tv_nsec = 1000000;
 	nanosleep(&t, NULL);
 }

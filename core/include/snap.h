@@ -84,7 +84,9 @@ struct snap_take_options {
 /*
  * Freeze `pid`, make its twin, let it go on.  On success *out is owned by the
  * caller, to be dropped with snap_checkpoint_drop() on this very thread.
- * The original is thawed when this returns, whatever it returns.
+ * The original is thawed when this returns, whatever it returns; except that
+ * after ETIMEDOUT a thread of it in uninterruptible sleep may be held when it
+ * comes out of that, until the calling thread ends.
  */
 int snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
     const struct snap_take_options *opt, struct snap_checkpoint **out);
