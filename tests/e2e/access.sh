@@ -5,11 +5,20 @@
 . "$(dirname "$0")/lib.sh"
 need_root
 chmod 0755 "$WORK"
+# Where /dev/fuse is not for everybody, as udev would have it, make one that is,
+# for this script alone.
+if [ "$(stat -c %a /dev/fuse)" != 666 ] && [ -z "${OWN_DEV-}" ]; then
+	mknod -m 0666 "$WORK/fuse" c 10 229
+	trap - EXIT
+	OWN_DEV=yes exec unshare -m --propagation private "$0" "$@"
+elif [ -n "${OWN_DEV-}" ]; then
+	mount --bind "$WORK/fuse" /dev/fuse || exit
+fi
 mount_snapfs
 cd "$WORK" || exit 1
 
-# Another user, without a name.
-uid=54321
+# Another user; fusermount3 wants one with a name.
+uid=65534
 as_user()
 {
 	setpriv --reuid=$uid --regid=$uid --clear-groups --inh-caps=-all "$@"
@@ -24,7 +33,7 @@ start_of_user()
 	DIR=$WORK/$DIR
 	chown $uid:$uid "$DIR"
 	setpriv --reuid=$uid --regid=$uid --clear-groups --inh-caps=-all \
-	    "$SUBJECTS/$1" "$DIR" </dev/null >"$WORK/user.log" 2>&1 3>&- 9>&- &
+	    "$SUBJECTS/$1" "$DIR" </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
 	wait_for 10 subject_spoke && [ -e "$DIR/ready" ]
@@ -39,7 +48,7 @@ as_user test -x "$TOOLS/request" || {
 	TOOLS=$WORK/tools
 }
 
-start_subject mem_private || die "no subject"
+LOG=/dev/null start_subject mem_private || die "no subject"
 roots=$PID
 roots_dir=$DIR
 
@@ -210,6 +219,43 @@ other_namespace()
 	check_subject restored
 }
 t "a path in the writer's mount namespace" other_namespace
+
+# A mount of his own, without root's help.
+own_mount()
+{
+	local daemon mnt=user/mnt new
+	[ -u "$(command -v fusermount3)" ] || { echo "fusermount3 is not setuid"; return 77; }
+	as_user mkdir $mnt
+	as_user "$SNAPFS" -f $mnt </dev/null >"$WORK/own.log" 2>&1 3>&- 9>&- &
+	daemon=$!
+	PIDS+=("$daemon")
+	wait_for 5 as_user test -e $mnt/.status || { cat "$WORK/own.log"; return 1; }
+	start_of_user mem_private || return
+	rm -rf user/image
+	as_user cp -r $mnt/"$PID" user/image || return
+	as_user cat $mnt/1/maps 2>/dev/null && { echo "he reads init"; return 1; }
+	expect_untouched "$PID" || return
+	# The old pid wants a capability: that is said, and pid=new works.
+	ANSWER=$(as_user "$TOOLS/request" $mnt/.restore user/image pid=new) || {
+		echo "$ANSWER"
+		return 1
+	}
+	new=$(restored_pid)
+	PIDS+=("$new")
+	[ "$(stat -c %u "/proc/$new")" = $uid ] || return
+	echo cloned >"$DIR/check"
+	wait_for 10 gone "$new" || return
+	forget "$new"
+	wait_for 10 gone "$PID" || return
+	wait "$PID"
+	forget "$PID"
+	subject_result || return
+	as_user fusermount3 -u $mnt || return
+	wait_for 5 gone $daemon || return
+	wait $daemon || { echo "exit status $?"; cat "$WORK/own.log"; return 1; }
+	forget $daemon
+}
+t "a user's own mount" own_mount
 
 t "nothing is left" no_strays
 t "the daemon ends well" unmount_snapfs

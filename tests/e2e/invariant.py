@@ -3,6 +3,7 @@
 what that program keeps?  Reads `maps`, `pagemap` and `pages` of the image, as
 anybody could, and nothing else.  Prints the rounds that it finds.
 """
+import mmap
 import sys
 
 PAGE = 4096
@@ -15,27 +16,33 @@ def hexrange(text):
     return int(start, 16), int(end, 16)
 
 
-def memory(image, start, length):
-    """The bytes at these addresses."""
+def counters(image, start, length):
+    """The first and the last word of each page."""
     mapped = any(a <= start and start + length <= b
                  for a, b in (hexrange(line.split()[0])
                               for line in open(f"{image}/maps")))
     if not mapped:
         sys.exit("maps: no such mapping")
-    out = bytearray(length)
-    with open(f"{image}/pages", "rb") as pages:
-        for line in open(f"{image}/pagemap"):
-            words = line.split()
-            if words[0] != "run" or words[2] != "held":
-                continue
-            a, b = hexrange(words[1])
-            lo, hi = max(a, start), min(b, start + length)
-            if lo < hi:
-                pages.seek(int(words[3], 0) + lo - a)
-                out[lo - start:hi - start] = pages.read(hi - lo)
-    if len(out) != length:
-        sys.exit("pages: too short")
-    return out
+    first, last = [0] * (length // PAGE), [0] * (length // PAGE)
+    with open(f"{image}/pages", "rb") as f:
+        words = memoryview(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ))
+        words = words.cast("Q")
+    for line in open(f"{image}/pagemap"):
+        fields = line.split()
+        if fields[0] != "run" or fields[2] != "held":
+            continue
+        a, b = hexrange(fields[1])
+        lo, hi = max(a, start), min(b, start + length)
+        if lo >= hi:
+            continue
+        at = (int(fields[3], 0) + lo - a) // 8
+        run = words[at:at + (hi - lo) // 8]
+        if len(run) != (hi - lo) // 8:
+            sys.exit("pages: too short")
+        pages = slice((lo - start) // PAGE, (hi - start) // PAGE)
+        first[pages] = run[0::WORDS].tolist()
+        last[pages] = run[WORDS - 1::WORDS].tolist()
+    return first, last
 
 
 def check(first, last):
@@ -55,12 +62,11 @@ def check(first, last):
 
 
 def main(image, address, length):
-    data = memoryview(memory(image, int(address, 16), int(length, 16)))
-    words = data.cast("Q")
-    wrong = check(words[0::WORDS].tolist(), words[WORDS - 1::WORDS].tolist())
+    first, last = counters(image, int(address, 16), int(length, 16))
+    wrong = check(first, last)
     if wrong:
         sys.exit(wrong)
-    print(words[0], words[(len(words) // WORDS - 1) * WORDS])
+    print(first[0], first[-1])
 
 
 if len(sys.argv) != 4:

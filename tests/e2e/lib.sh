@@ -18,6 +18,7 @@ export LC_ALL=C
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=${BUILD:-$top/build/ci}
 if [ -z "${WORK-}" ]; then
+	export WORK own_work
 	WORK=$(mktemp -d "${TMPDIR:-/tmp}/snapfs-test.XXXXXX")
 	own_work=yes
 	[ -e /dev/fd/3 ] || exec 3>&1
@@ -144,15 +145,18 @@ unmount_snapfs()
 
 # ---- processes ----
 
-# No process, or one that only its parent has not heard of.
+# No process, or one that only its parent has not heard of.  (One whose main
+# thread has ended while others run is a zombie with threads.)
 gone()
 {
 	local stat
 	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
-	case ${stat##*) } in
-	[ZX]*) return 0 ;;
+	# shellcheck disable=SC2086  # into words
+	set -- ${stat##*) }
+	case $1 in
+	[ZX]) [ "${18}" -le 1 ] ;;
+	*) return 1 ;;
 	esac
-	return 1
 }
 
 # Not even a zombie: the number is free.
@@ -191,13 +195,19 @@ state_of()
 # It runs as if nobody had ever held it.
 expect_untouched()
 {
-	local status
 	gone "$1" && { echo "process $1 is gone"; return 1; }
-	status=$(<"/proc/$1/status")
-	[[ $status == *$'\nTracerPid:\t0\n'* ]] || {
+	# The end of a checkpoint may hold it for a moment.
+	wait_for 2 untraced "$1" || {
 		echo "process $1 is still traced"
 		return 1
 	}
+}
+
+untraced()
+{
+	local status
+	status=$(<"/proc/$1/status")
+	[[ $status == *$'\nTracerPid:\t0\n'* ]]
 }
 
 # Start a subject in the background: PID, DIR.

@@ -13,6 +13,7 @@
 need_root
 
 checkpoints=${CHECKPOINTS:-100}
+[ "${QUICK-no}" = no ] || checkpoints=10
 
 # What a subject's first comment says behind KEY.
 # usage: trait NAME KEY

@@ -59,11 +59,11 @@ by_signal()
 t "SIGTERM" by_signal
 
 # SIGKILL at any moment of checkpoints that are taken one after the other.
-# usage: killed SUBJECT
+# usage: killed SUBJECT [ARG...]
 killed()
 {
-	local i reader name=$1
-	start_subject "$name" || return
+	local i reader
+	start_subject "$@" || return
 	for ((i = 0; i < rounds; i++)); do
 		mount_snapfs
 		while :; do
@@ -87,7 +87,8 @@ killed()
 	check_subject survived
 }
 for s in call_futex call_poll thr_regs thr_fpu mem_private call_nanosleep \
-    sig_pending call_wait thr_rseq; do
+    sig_pending 'call_wait plain' thr_rseq; do
+	# shellcheck disable=SC2086  # with its argument
 	t "kill -9 of the daemon: $s" killed $s
 done
 

@@ -1,6 +1,7 @@
 /*
  * call_wait - asleep in wait4(2) for any child whatever: it must not see one
- * that is not its own.  (Child processes are not restored.)
+ * that is not its own.  (Child processes are not restored.)  With the argument
+ * `plain' it does not ask for children that give no signal.
  *
  * phases: alone survive
  */
@@ -15,8 +16,7 @@ waits(void *arg)
 	int status;
 	pid_t pid;
 
-	(void)arg;
-	pid = waitpid(-1, &status, __WALL);
+	pid = waitpid(-1, &status, arg == NULL ? __WALL : 0);
 	if (pid < 0)
 		return -errno;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -EPROTO;
@@ -31,6 +31,7 @@ main(int argc, char **argv)
 
 	subject_init(argc, argv);
 	subject_allow(SUBJECT_SIGNALS);
+	c.arg = argc > 2 ? argv[2] : NULL;
 	/* It is this thread that SIGCHLD would come to. */
 	signal(SIGCHLD, SIG_DFL);
 	must(pipe(fds) == 0);
