@@ -54,7 +54,7 @@ take_frozen(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp)
 	if (err == 0)
 		err = gather_inside(cx, z, p);
 	if (err == 0)
-		err = twin_fork(cx, z, z->adopts, &cp->twin);
+		err = twin_fork(cx, z, p, &cp->twin);
 	if (err == 0)
 		err = memory_collect_frozen(cx, z->pid, twin_pid(cp->twin), p);
 	if (err == 0 && cp->twin == NULL)

@@ -620,14 +620,20 @@ heal_finish(struct snap_ctx *cx, struct frozen *z)
 }
 
 int
-heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code)
+heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
+    const struct heal_slot *names)
 {
 	struct heal *h = z->heal;
 	size_t i = h->caller, slot = h->lists[i].slot;
 	size_t done = h->done + i * sizeof(uint32_t);
+	struct heal_slot fresh;
 	int err = 0;
 
 	fresh_slot(h, i);
+	memcpy(&fresh, h->shadow + slot, sizeof(fresh));
+	memcpy(fresh.name, names->name, sizeof(fresh.name));
+	memcpy(fresh.old_name, names->old_name, sizeof(fresh.old_name));
+	memcpy(h->shadow + slot, &fresh, sizeof(fresh));
 	if (!frozen_write(z, h->scratch + slot, h->shadow + slot,
 		sizeof(struct heal_slot)) ||
 	    !frozen_write(

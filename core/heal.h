@@ -84,7 +84,8 @@ int heal_finish(struct snap_ctx *cx, struct frozen *z);
  * Send the caller to a piece of heal_code instead of its list, and have it
  * back when it is done.
  */
-int heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code);
+int heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
+    const struct heal_slot *names);
 
 /*
  * Wait for the caller to report `event` (PTRACE_EVENT_*) about a child: 1, and

@@ -1,5 +1,6 @@
 #include "twin.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -105,10 +106,12 @@ born(struct snap_ctx *cx, struct frozen *z, bool direct, pid_t child,
 }
 
 int
-twin_fork(struct snap_ctx *cx, struct frozen *z, bool direct, struct twin **out)
+twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+    struct twin **out)
 {
 	struct twin *t = calloc(1, sizeof(*t));
-	struct heal_slot slot;
+	bool direct = z->adopts;
+	struct heal_slot slot = { 0 };
 	pid_t child;
 	int err;
 
@@ -122,7 +125,11 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, bool direct, struct twin **out)
 	heal_scratch(z, &t->scratch, &t->scratch_size);
 	t->text = t->scratch;
 
-	err = heal_enter(cx, z, direct ? heal_code_direct : heal_code_twin);
+	snprintf(slot.name, sizeof(slot.name), TWIN_NAME "%d", (int)z->pid);
+	memcpy(slot.old_name, p->threads[heal_caller(z)].comm,
+	    sizeof(slot.old_name));
+	err = heal_enter(
+	    cx, z, direct ? heal_code_direct : heal_code_twin, &slot);
 	if (err == 0)
 		err = heal_event(cx, z, PTRACE_EVENT_CLONE, &child);
 	if (err == 1) {
@@ -260,44 +267,62 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 
 /* ---- death ---- */
 
+/* The number that a process has in its own PID namespace, its parent's too. */
+static pid_t
+inner_number(pid_t pid)
+{
+	struct proc_status st;
+	char *text;
+	int err;
+
+	if (proc_try(pid, "status", &text, NULL) != 0)
+		return -ESRCH;
+	err = proc_parse_status(text, &st);
+	free(text);
+	if (err != 0)
+		return err;
+	free(st.creds.groups);
+	return st.nspids > 0 ? st.nspid : pid;
+}
+
 /* Run wait4(2) in the original: nobody else can take away its zombie. */
 static int
 reap(struct snap_ctx *cx, struct frozen *z, pid_t pid)
 {
-	const uint64_t args[6] = { (uint64_t)pid, 0, __WALL | WNOHANG, 0 };
+	pid_t inner = inner_number(pid);
+	const uint64_t args[6] = { (uint64_t)inner, 0, __WALL | WNOHANG, 0 };
 	int64_t result;
 
+	if (inner < 0)
+		return inner;
 	return heal_call(cx, z, SYS_wait4, args, &result);
 }
 
-static void
-reap_in_original(struct snap_ctx *cx, const struct twin *t)
+/* Freeze `original` for a moment and have its dead child reaped. */
+static int
+reap_in_original(struct snap_ctx *cx, pid_t original, pid_t pid)
 {
-	struct process *p;
 	struct frozen *z = NULL;
+	struct process *p;
 	bool dead;
 	int err;
 
 	/* The original may have ended, and its number be another's by now. */
-	if (!twin_is(t->tracee.tid, t->original, &dead) || !dead)
-		return;
+	if (!twin_is(pid, original, &dead) || !dead)
+		return 0;
 	p = process_new();
-	err = p == NULL ? -ENOMEM : freeze(cx, t->original, &z);
+	err = p == NULL ? -ENOMEM : freeze(cx, original, &z);
 	if (err == 0)
-		err = memory_collect_vmas(cx, t->original, p);
+		err = memory_collect_vmas(cx, original, p);
 	if (err == 0)
 		err = heal_open(cx, z, p, NULL);
 	if (err == 0)
-		err = reap(cx, z, t->tracee.tid);
+		err = reap(cx, z, pid);
 	if (err == 0)
 		err = heal_close(cx, z);
 	thaw(cx, z);
 	process_free(p);
-	if (err != 0 && err != -ESRCH)
-		snap_logf(cx, SNAP_NOTICE,
-		    "process %d: its twin %d stays a zombie until the next "
-		    "checkpoint",
-		    (int)t->original, (int)t->tracee.tid);
+	return err;
 }
 
 void
@@ -312,8 +337,12 @@ twin_free(struct snap_ctx *cx, struct twin *t)
 		kill(t->tracee.tid, SIGKILL);
 		while (tracee_poll(&t->tracee) == 0 && now_ns() < deadline)
 			nap(&naps);
-		if (t->direct)
-			reap_in_original(cx, t);
+		if (t->direct &&
+		    reap_in_original(cx, t->original, t->tracee.tid) != 0)
+			snap_logf(cx, SNAP_NOTICE,
+			    "process %d: its twin %d stays a zombie until the "
+			    "next checkpoint",
+			    (int)t->original, (int)t->tracee.tid);
 	}
 	free(t);
 }
@@ -358,4 +387,45 @@ twin_reap_dead(struct snap_ctx *cx, struct frozen *z, pid_t pid)
 	if (reap(cx, z, pid) != 0)
 		snap_logf(cx, SNAP_DEBUG, "process %d: its dead twin %d stays",
 		    (int)z->pid, (int)pid);
+}
+
+/* The original of which this is a dead twin, to judge by its name; or 0. */
+static pid_t
+original_of_dead(pid_t pid)
+{
+	struct proc_stat st = { 0 };
+	long original;
+	char *text, *end;
+	int err;
+
+	if (proc_try(pid, "stat", &text, NULL) != 0)
+		return 0;
+	err = proc_parse_stat(text, &st);
+	free(text);
+	if (err != 0 || st.state != 'Z' ||
+	    strncmp(st.comm, TWIN_NAME, strlen(TWIN_NAME)) != 0)
+		return 0;
+	original = strtol(st.comm + strlen(TWIN_NAME), &end, 10);
+	return *end == '\0' && original == st.ppid ? st.ppid : 0;
+}
+
+void
+snap_sweep(struct snap_ctx *cx)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	pid_t pid, original;
+
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL) {
+		pid = (pid_t)strtol(e->d_name, NULL, 10);
+		original = pid > 0 ? original_of_dead(pid) : 0;
+		if (original != 0 && reap_in_original(cx, original, pid) == 0)
+			snap_logf(cx, SNAP_NOTICE,
+			    "process %d: a twin that was left, %d, is gone",
+			    (int)original, (int)pid);
+		snap_clear(cx);
+	}
+	closedir(d);
 }

@@ -13,6 +13,7 @@
 
 struct snap_ctx;
 struct frozen;
+struct process;
 struct twin;
 
 /*
@@ -20,14 +21,14 @@ struct twin;
  *
  * By default through an intermediate: the twin is then adopted by whoever
  * adopts orphans there, and the process itself never sees a child.  Where the
- * process would be the one to adopt it, `direct`: a child that sends no signal
- * and is not found by wait(2) without __WALL; twin_free() then has to have it
- * reaped in the process.
+ * process would be the one to adopt it (z->adopts), directly: a child that
+ * sends no signal and is not found by wait(2) without __WALL; twin_free() then
+ * has to have it reaped in the process.
  *
  * 0 with *out NULL: it may not fork (RLIMIT_NPROC, no memory, ...).
  */
-int twin_fork(
-    struct snap_ctx *cx, struct frozen *z, bool direct, struct twin **out);
+int twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+    struct twin **out);
 
 /*
  * Once the original runs again: let go of all that the twin holds besides

@@ -94,6 +94,13 @@ int snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 /* Accepts NULL. */
 void snap_checkpoint_drop(struct snap_checkpoint *cp);
 
+/*
+ * Clear away what a program that was killed may have left: dead twins in
+ * processes that adopt orphans.  To be called once when a program starts, on a
+ * thread that may be held up by processes that do not freeze.
+ */
+void snap_sweep(struct snap_ctx *cx);
+
 struct snap_checkpoint_info {
 	pid_t pid;
 	pid_t twin;	      /* 0 if it was copied while frozen */

@@ -4,6 +4,7 @@
  *	snapcore-take PID DIR	write it as the directory DIR, which is made
  *	snapcore-take PID -	write nothing
  *	snapcore-take -n COUNT PID	take it COUNT times, write nothing
+ *	snapcore-take -s		clear away what a killed program left
  *
  * Prints how long the process was held, in us.  SNAPCORE_VERBOSE=1 in the
  * environment shows each step.
@@ -109,6 +110,14 @@ main(int argc, char **argv)
 	struct snap_ctx *cx;
 	int count = 1;
 
+	if (argc == 2 && strcmp(argv[1], "-s") == 0) {
+		cx = snap_ctx_new(&opt);
+		if (cx == NULL)
+			err(1, NULL);
+		snap_sweep(cx);
+		snap_ctx_free(cx);
+		return 0;
+	}
 	if (argc == 4 && strcmp(argv[1], "-n") == 0) {
 		count = atoi(argv[2]);
 		argv += 2;

@@ -15,6 +15,7 @@
 #include "heal_code.h"
 
 #define NR_WAIT4 61
+#define NR_PRCTL 157
 #define NR_CLONE 56
 #define NR_EXIT_GROUP 231
 #define NR_PPOLL 271
@@ -22,6 +23,7 @@
 #define FLAGS_INTERMEDIATE 0x700 /* CLONE_VM | CLONE_FS | CLONE_FILES */
 #define FLAGS_TWIN 0x400	 /* CLONE_FILES */
 #define WALL 0x40000000
+#define PR_SET_NAME 15
 
 	.section .rodata
 	.balign 16
@@ -115,8 +117,16 @@ end:
 	syscall
 	jmp	end
 
+	/*
+	 * A twin that is born with its name is known for what it is whenever
+	 * we die: so the thread takes that name for the moment of the birth.
+	 */
 	.globl heal_code_direct
 heal_code_direct:
+	mov	$PR_SET_NAME, %edi
+	lea	HEAL_SLOT_NAME(%r13), %rsi
+	mov	$NR_PRCTL, %eax
+	syscall
 	mov	$FLAGS_TWIN, %edi
 	mov	$0, %esi
 	mov	$0, %edx
@@ -127,6 +137,10 @@ heal_code_direct:
 	mov	%rax, %rcx
 	jrcxz	end
 	mov	%rax, HEAL_SLOT_RET(%r13)
+	mov	$PR_SET_NAME, %edi
+	lea	HEAL_SLOT_OLD_NAME(%r13), %rsi
+	mov	$NR_PRCTL, %eax
+	syscall
 	jmp	park
 
 	/* ---- one call, for a process that is ours ---- */

@@ -7,6 +7,9 @@
 _Static_assert(offsetof(struct heal_slot, ret) == HEAL_SLOT_RET, "slot");
 _Static_assert(offsetof(struct heal_slot, ret2) == HEAL_SLOT_RET2, "slot");
 _Static_assert(offsetof(struct heal_slot, nap) == HEAL_SLOT_NAP, "slot");
+_Static_assert(offsetof(struct heal_slot, name) == HEAL_SLOT_NAME, "slot");
+_Static_assert(
+    offsetof(struct heal_slot, old_name) == HEAL_SLOT_OLD_NAME, "slot");
 _Static_assert(sizeof(struct heal_record) == HEAL_RECORD_SIZE, "record");
 
 enum reg { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 };

@@ -10,6 +10,8 @@
 #define HEAL_SLOT_RET 0
 #define HEAL_SLOT_RET2 8
 #define HEAL_SLOT_NAP 16
+#define HEAL_SLOT_NAME 32
+#define HEAL_SLOT_OLD_NAME 48
 
 /* What a thread says of itself; 0: it is at its calls. */
 #define HEAL_DONE 1 /* they are made, it waits for us */
@@ -40,6 +42,8 @@
 struct heal_slot {
 	int64_t ret, ret2; /* of clone(2), in the thread and in its child */
 	int64_t nap[2];	   /* struct timespec */
+	char name[16];	   /* of a twin that is a direct child */
+	char old_name[16]; /* of the thread */
 };
 
 /* One system call to be made: nr becomes the result. */
