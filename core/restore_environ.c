@@ -127,7 +127,8 @@ patch_strings(struct restore *r, uint64_t room)
 	bytes = calloc(1, room + 1);
 	if (bytes == NULL)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
-	memcpy(bytes, p->environ, p->environ_len);
+	if (p->environ_len > 0)
+		memcpy(bytes, p->environ, p->environ_len);
 	return add_patch(r, p->mm.env_start, bytes, room);
 }
 

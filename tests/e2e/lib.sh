@@ -131,7 +131,13 @@ unmount_snapfs()
 {
 	local rc=0
 	umount "$MNT" || rc=1
-	wait_for 10 gone "$DAEMON" || { kill -9 "$DAEMON"; rc=1; }
+	wait_for 10 gone "$DAEMON" || {
+		echo "the daemon does not end"
+		timeout 20 gdb -q -batch -p "$DAEMON" -ex 'thread apply all bt' \
+		    </dev/null 2>&1 | grep -E '^(#|Thread)'
+		kill -9 "$DAEMON"
+		rc=1
+	}
 	wait "$DAEMON" 2>/dev/null || { echo "daemon: exit status $?"; rc=1; }
 	DAEMON=
 	if grep -E 'AddressSanitizer|LeakSanitizer|runtime error:' \

@@ -135,8 +135,7 @@ cloned_by_printf()
 	local new
 	start_subject mem_private || return
 	printf '%s\npid=new\n' "$MNT/$PID" >"$MNT/.restore" || return
-	ANSWER=$(cat "$MNT/.restore")
-	new=$(restored_pid)
+	new=$(head -n 1 "$MNT/.restore")
 	PIDS+=("$new")
 	[ "$new" != "$PID" ] && [ -d "/proc/$new" ] || return
 	kill9 "$new" || return

@@ -79,9 +79,10 @@ equal()
 	grep -q '^[<>] id: ' diff.out || { echo "two checkpoints, one id"; return 1; }
 	check_subject survived
 }
+# Every thread of it.
 is_stopped()
 {
-	[ "$(state_of "$PID")" = T ]
+	! grep -hv '^[0-9]* (.*) T ' /proc/"$PID"/task/*/stat
 }
 t "diff -r of two copies of a stopped process" equal
 
