@@ -12,6 +12,7 @@ struct handle {
 	struct view *view; /* NODE_PROC and NODE_FILE: open in it */
 	uint32_t n;	   /* its number in the checkpoint, if that is taken */
 	bool in_checkpoint;
+	bool closing; /* under the lock; see view_closing() */
 
 	/* The root: the processes that the opener may see. */
 	struct proc_id *procs;

@@ -229,6 +229,25 @@ unmount(struct snapfs *fs)
 	fuse_session_unmount(fs->se);
 }
 
+/* What an earlier daemon left when it was killed. */
+static void *
+sweep(void *arg)
+{
+	struct snapfs *fs = arg;
+	struct log_job log = { .log = fs->log };
+	const struct snap_options opt = {
+		.freeze_timeout_ms = fs->opts.freeze_timeout_ms,
+		.log = log_sink,
+		.log_arg = &log,
+	};
+	struct snap_ctx *cx = snap_ctx_new(&opt);
+
+	if (cx != NULL)
+		snap_sweep(cx);
+	snap_ctx_free(cx);
+	return NULL;
+}
+
 static int
 run(struct snapfs *fs, struct fuse_args *args)
 {
@@ -250,6 +269,8 @@ run(struct snapfs *fs, struct fuse_args *args)
 	fs->housekeeper = housekeeper_new(fs);
 	if (error == 0 && fs->housekeeper == NULL)
 		error = -errno;
+	if (error == 0)
+		error = job_thread(sweep, fs, "sweep");
 	if (error == 0)
 		error = serve(fs);
 	if (error < 0)

@@ -576,6 +576,19 @@ opendir_root(fuse_req_t req, struct fuse_file_info *fi)
 		handle_free(h);
 }
 
+/* With the lock. */
+static void
+set_closing(struct handle *h, bool closing)
+{
+	if (h->closing == closing)
+		return;
+	h->closing = closing;
+	if (closing)
+		view_closing(h->view);
+	else
+		view_not_closing(h->view);
+}
+
 static void
 close_handle(struct snapfs *fs, struct handle *h)
 {
@@ -583,6 +596,7 @@ close_handle(struct snapfs *fs, struct handle *h)
 		pthread_mutex_lock(&fs->lock);
 		if (h->view->nopen <= 2)
 			pthread_cond_broadcast(&fs->closed);
+		set_closing(h, false);
 		view_close(&fs->views, h->view, snapfs_now());
 		pthread_mutex_unlock(&fs->lock);
 	}
@@ -819,10 +833,10 @@ list_file(struct listing *l, const struct handle *h, off_t off)
 }
 
 /*
- * A reader that closes its last file and then lists the top has nothing open,
- * but we may not know yet: close(2) does not wait for our release, and another
- * thread may be at it.  It was sent before the listing was, so it is here in no
- * time, unless something is really open.
+ * A reader that closes its last directory and then lists the top has nothing
+ * open, but we may not know yet: closedir(3) does not wait for our release, and
+ * another thread may be at it.  It was sent before the listing was, so it is
+ * here in no time, unless something is really open.  (Files tell of close(2).)
  */
 static void
 wait_for_releases(struct snapfs *fs, const struct view *v)
@@ -833,7 +847,7 @@ wait_for_releases(struct snapfs *fs, const struct view *v)
 	end.tv_nsec += RELEASE_MS * 1000000;
 	end.tv_sec += end.tv_nsec / 1000000000;
 	end.tv_nsec %= 1000000000;
-	while (v->state == VIEW_TAKEN && v->nopen > 1)
+	while (v->state == VIEW_TAKEN && v->nopen - v->nclosing > 1)
 		if (pthread_cond_timedwait(&fs->closed, &fs->lock, &end) != 0)
 			break;
 }
@@ -994,7 +1008,7 @@ read_all(struct snap_checkpoint *cp, uint32_t n, char *buf, size_t size,
 
 /* With the reply the handle may be released: then only the view is ours. */
 static void
-read_file(fuse_req_t req, const struct handle *h, size_t size, off_t off)
+read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 {
 	struct snapfs *fs = snapfs_of(req);
 	struct view *v = h->view;
@@ -1005,6 +1019,7 @@ read_file(fuse_req_t req, const struct handle *h, size_t size, off_t off)
 	/* It is open and so it lasts, but for an unmount. */
 	pthread_mutex_lock(&fs->lock);
 	there = v->cp != NULL && !fs->closing;
+	set_closing(h, false);
 	if (there)
 		view_use(v);
 	pthread_mutex_unlock(&fs->lock);
@@ -1060,14 +1075,21 @@ snapfs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 static void
 snapfs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct snapfs *fs = snapfs_of(req);
 	struct handle *h = handle_of(fi);
 	struct caller who;
 
 	(void)ino;
+	if (h->view != NULL) {
+		pthread_mutex_lock(&fs->lock);
+		set_closing(h, true);
+		pthread_cond_broadcast(&fs->closed);
+		pthread_mutex_unlock(&fs->lock);
+	}
 	if (h->node.kind != NODE_RESTORE || caller_of(req, &who) < 0)
 		fuse_reply_err(req, 0);
 	else
-		restore_flush(snapfs_of(req), req, h, &who);
+		restore_flush(fs, req, h, &who);
 }
 
 static void

@@ -213,6 +213,18 @@ view_close(struct view_table *t, struct view *v, uint64_t now)
 }
 
 void
+view_closing(struct view *v)
+{
+	v->nclosing++;
+}
+
+void
+view_not_closing(struct view *v)
+{
+	v->nclosing--;
+}
+
+void
 view_use(struct view *v)
 {
 	v->nuse++;
@@ -231,8 +243,8 @@ view_list_top(struct view_table *t, struct view *v, uint64_t now)
 	struct proc_id reader, target = v->target;
 	struct view *fresh;
 
-	if (v->state != VIEW_TAKEN || v->nopen > 1 || v->nuse > 0 ||
-	    v->reader->gone)
+	if (v->state != VIEW_TAKEN || v->nopen - v->nclosing > 1 ||
+	    v->nuse > 0 || v->reader->gone)
 		return v;
 	reader = v->reader->id;
 	view_end(t, v);

@@ -44,7 +44,8 @@ struct view {
 	struct proc_id target;
 	struct reader *reader;
 	struct view_creds creds;
-	unsigned nopen;	 /* open files and directories */
+	unsigned nopen;	   /* open files and directories */
+	unsigned nclosing; /* of them, closed by close(2), not yet released */
 	unsigned nuse;	 /* calls at work in it, whoever may end it meanwhile */
 	bool counted;	 /* in ntaken */
 	uint64_t used;	 /* ms, when it was last used */
@@ -112,6 +113,13 @@ void view_touch(struct view_table *t, struct view *v, uint64_t now);
 /* A file or a directory of it is opened, or was closed. */
 void view_open(struct view_table *t, struct view *v, uint64_t now);
 void view_close(struct view_table *t, struct view *v, uint64_t now);
+
+/*
+ * A file of it had close(2) called on it, and is most likely to be released
+ * soon; it was read again (another descriptor of it is open), or is released.
+ */
+void view_closing(struct view *v);
+void view_not_closing(struct view *v);
 
 /* A call works with it: if it ends, it is not dropped before view_unuse(). */
 void view_use(struct view *v);

@@ -81,7 +81,8 @@ timed(const char *what, struct call *c, long want, int ms, int most)
 void
 call_timed(const char *what, struct call *c, long want, int ms)
 {
-	timed(what, c, want, ms, ms + 400);
+	/* A hundred pauses of some ms each may add to it. */
+	timed(what, c, want, ms, ms + 1000);
 }
 
 void
