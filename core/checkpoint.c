@@ -273,15 +273,18 @@ snap_checkpoint_read(
     struct snap_checkpoint *cp, uint32_t n, void *buf, size_t len, uint64_t off)
 {
 	const struct image_node *node;
-	ssize_t got;
 
 	if (n >= cp->tree.n || cp->tree.v[n].node.type == SNAP_DIR)
 		return -EISDIR;
 	node = &cp->tree.v[n];
 	if (node->source == IMAGE_SUMS)
 		return read_sums(cp, &node->node, buf, len, off);
-	got = read_node(cp, n, buf, len, off);
-	if (got > 0)
-		image_hasher_feed(cp->hasher, n, buf, (size_t)got, off);
-	return got;
+	return read_node(cp, n, buf, len, off);
+}
+
+void
+snap_checkpoint_served(struct snap_checkpoint *cp, uint32_t n, const void *buf,
+    size_t len, uint64_t off)
+{
+	image_hasher_feed(cp->hasher, n, buf, len, off);
 }

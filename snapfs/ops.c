@@ -1012,6 +1012,7 @@ read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 {
 	struct snapfs *fs = snapfs_of(req);
 	struct view *v = h->view;
+	const uint32_t n = h->n;
 	ssize_t len = -ENOMEM;
 	bool there;
 	char *buf;
@@ -1029,11 +1030,14 @@ read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 	}
 	buf = buffer_get(&fs->buffers, size);
 	if (buf != NULL)
-		len = read_all(v->cp, h->n, buf, size, (uint64_t)off);
+		len = read_all(v->cp, n, buf, size, (uint64_t)off);
 	if (len < 0)
 		fuse_reply_err(req, (int)-len);
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
+	if (len > 0)
+		snap_checkpoint_served(
+		    v->cp, n, buf, (size_t)len, (uint64_t)off);
 	buffer_put(&fs->buffers, buf, size);
 	view_done(fs, v);
 }

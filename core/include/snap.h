@@ -148,6 +148,14 @@ ssize_t snap_checkpoint_read(struct snap_checkpoint *cp, uint32_t n, void *buf,
     size_t len, uint64_t off);
 
 /*
+ * Tell of bytes that snap_checkpoint_read() gave, so that xxh128sums need not
+ * read them again.  A call of its own, for it takes its time: a front end
+ * answers whoever waits for the bytes first.  Thread-safe; may be left out.
+ */
+void snap_checkpoint_served(struct snap_checkpoint *cp, uint32_t n,
+    const void *buf, size_t len, uint64_t off);
+
+/*
  * The names at the top of every checkpoint, in reading order, for listing a
  * directory whose checkpoint has not been taken; ends with a NULL name.
  */
