@@ -282,30 +282,37 @@ run(struct snapfs *fs, struct fuse_args *args)
 	return error < 0;
 }
 
+/* All that ends before there is a file system; true if that was it. */
+static bool
+answered(struct opts *o, struct fuse_args *args, int *status)
+{
+	char why[256];
+	int error = opts_parse(o, args, why, sizeof(why));
+
+	*status = error < 0;
+	if (error < 0)
+		warnx("%s", why);
+	if (error == -EINVAL)
+		fputs(opts_usage, stderr);
+	else if (error == 0 && o->help)
+		fputs(opts_usage, stdout);
+	else if (error == 0 && o->version)
+		printf("snapfs %s\n", SNAPFS_VERSION);
+	return error < 0 || o->help || o->version;
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct snapfs fs;
 	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
-	char why[256];
 	int error;
 
 	if (argc == 1 && strcmp(argv[0], AGENT_NAME) == 0)
 		return agent_main();
-	error = opts_parse(&fs.opts, &args, why, sizeof(why));
-	if (error < 0) {
-		warnx("%s", why);
-		if (error == -EINVAL)
-			fputs(opts_usage, stderr);
-		return 1;
-	}
-	if (fs.opts.help) {
-		fputs(opts_usage, stdout);
-		return 0;
-	}
-	if (fs.opts.version) {
-		printf("snapfs %s\n", SNAPFS_VERSION);
-		return 0;
+	if (answered(&fs.opts, &args, &error)) {
+		fuse_opt_free_args(&args);
+		return error;
 	}
 	init(&fs);
 	error = run(&fs, &args);
