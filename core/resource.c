@@ -34,6 +34,7 @@ const struct resource *const resources[] = {
 	&res_signalfd,
 	&res_inotify,
 	&res_pidfd,
+	&res_socket,
 	&res_unsupported,
 	NULL,
 };

@@ -823,6 +823,7 @@ static void
 socket_prepare(void)
 {
 	at(socket(AF_INET, SOCK_STREAM, 0), 9);
+	ck_assert(listen(9, 1) == 0);
 }
 
 START_TEST(sockets)

@@ -1,0 +1,272 @@
+/*
+ * res_socket.c - sockets that carry nothing: one that is new, neither bound nor
+ * connected, and one end of a pair whose other end is closed for good (the
+ * Java runtime keeps one to put in the place of what it closes).
+ *
+ * Options are not brought back, so one that has any other than a new socket of
+ * its kind has is not restored.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "fdkv.h"
+#include "res.h"
+
+/* A structure is compared whole; the longest is struct timeval, or linger. */
+#define OPTION_MAX 16
+
+static const struct {
+	int level, name;
+} options[] = {
+	{ SOL_SOCKET, SO_DEBUG },
+	{ SOL_SOCKET, SO_REUSEADDR },
+	{ SOL_SOCKET, SO_REUSEPORT },
+	{ SOL_SOCKET, SO_KEEPALIVE },
+	{ SOL_SOCKET, SO_BROADCAST },
+	{ SOL_SOCKET, SO_DONTROUTE },
+	{ SOL_SOCKET, SO_OOBINLINE },
+	{ SOL_SOCKET, SO_LINGER },
+	{ SOL_SOCKET, SO_PRIORITY },
+	{ SOL_SOCKET, SO_MARK },
+	{ SOL_SOCKET, SO_SNDBUF },
+	{ SOL_SOCKET, SO_RCVBUF },
+	{ SOL_SOCKET, SO_RCVLOWAT },
+	{ SOL_SOCKET, SO_RCVTIMEO },
+	{ SOL_SOCKET, SO_SNDTIMEO },
+	{ SOL_SOCKET, SO_PASSCRED },
+	{ SOL_SOCKET, SO_PASSSEC },
+	{ SOL_SOCKET, SO_TIMESTAMP },
+	{ SOL_SOCKET, SO_TIMESTAMPNS },
+	{ SOL_SOCKET, SO_TIMESTAMPING },
+	{ SOL_SOCKET, SO_PEEK_OFF },
+	{ SOL_SOCKET, SO_BUSY_POLL },
+	{ SOL_SOCKET, SO_ZEROCOPY },
+	{ IPPROTO_IP, IP_TOS },
+	{ IPPROTO_IP, IP_TTL },
+	{ IPPROTO_IP, IP_FREEBIND },
+	{ IPPROTO_IP, IP_TRANSPARENT },
+	{ IPPROTO_IP, IP_PKTINFO },
+	{ IPPROTO_IP, IP_RECVERR },
+	{ IPPROTO_IPV6, IPV6_V6ONLY },
+	{ IPPROTO_IPV6, IPV6_UNICAST_HOPS },
+	{ IPPROTO_IPV6, IPV6_RECVPKTINFO },
+	{ IPPROTO_TCP, TCP_NODELAY },
+	{ IPPROTO_TCP, TCP_CORK },
+	{ IPPROTO_TCP, TCP_KEEPIDLE },
+	{ IPPROTO_TCP, TCP_KEEPINTVL },
+	{ IPPROTO_TCP, TCP_KEEPCNT },
+	{ IPPROTO_TCP, TCP_USER_TIMEOUT },
+	{ IPPROTO_TCP, TCP_FASTOPEN },
+	{ IPPROTO_TCP, TCP_DEFER_ACCEPT },
+};
+
+static bool
+socket_match(const struct fd_probe *q)
+{
+	return S_ISSOCK(q->st.st_mode);
+}
+
+/* ---- a checkpoint ---- */
+
+static int
+int_option(int fd, int name)
+{
+	socklen_t len = sizeof(int);
+	int v = -1;
+
+	return getsockopt(fd, SOL_SOCKET, name, &v, &len) == 0 ? v : -1;
+}
+
+static bool
+same_options(int a, int b)
+{
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		char x[OPTION_MAX] = { 0 }, y[OPTION_MAX] = { 0 };
+		socklen_t m = sizeof(x), n = sizeof(y);
+		int r, s;
+
+		r = getsockopt(a, options[i].level, options[i].name, x, &m);
+		s = getsockopt(b, options[i].level, options[i].name, y, &n);
+		if (r != s || (r == 0 && (m != n || memcmp(x, y, m) != 0)))
+			return false;
+	}
+	return true;
+}
+
+/* No address, no peer, no port; not listening. */
+static bool
+is_new(int fd)
+{
+	struct sockaddr_storage none = { 0 }, a = { 0 };
+	socklen_t len = sizeof(a);
+
+	if (int_option(fd, SO_ACCEPTCONN) != 0 ||
+	    getsockname(fd, (struct sockaddr *)&a, &len) != 0 ||
+	    len > sizeof(a))
+		return false;
+	none.ss_family = a.ss_family;
+	if (memcmp(&a, &none, sizeof(a)) != 0)
+		return false;
+	len = sizeof(a);
+	return getpeername(fd, (struct sockaddr *)&a, &len) != 0 &&
+	       errno == ENOTCONN;
+}
+
+/*
+ * One of a pair without names, shut down in both directions, with nothing left
+ * to be read.  That does not end: whatever its peer is, nothing comes any more.
+ */
+static bool
+is_dead(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct sockaddr_storage a = { 0 };
+	socklen_t len = sizeof(a);
+	int unread = -1;
+
+	return getsockname(fd, (struct sockaddr *)&a, &len) == 0 &&
+	       len == sizeof(sa_family_t) && poll(&p, 1, 0) == 1 &&
+	       (p.revents & POLLHUP) != 0 && (p.revents & POLLERR) == 0 &&
+	       ioctl(fd, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+static int
+dead_pair(int type)
+{
+	int v[2];
+
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, v) != 0)
+		return -errno;
+	close(v[1]);
+	return v[0];
+}
+
+static int
+make(int domain, int type, int protocol, bool dead)
+{
+	int fd;
+
+	if (dead)
+		return dead_pair(type);
+	fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+	return fd < 0 ? -errno : fd;
+}
+
+static bool
+is_known(uint64_t domain, uint64_t type)
+{
+	return (domain == AF_UNIX || domain == AF_INET || domain == AF_INET6) &&
+	       (type == SOCK_STREAM || type == SOCK_DGRAM ||
+		   (type == SOCK_SEQPACKET && domain == AF_UNIX));
+}
+
+/* Can it be made again?  *dead says how. */
+static bool
+is_plain(int fd, int domain, int type, int protocol, bool *dead)
+{
+	bool same;
+	int other;
+
+	if (!is_known((uint64_t)domain, (uint64_t)type))
+		return false;
+	*dead = domain == AF_UNIX && type == SOCK_STREAM && is_dead(fd);
+	if (!*dead && !is_new(fd))
+		return false;
+	other = make(domain, type, protocol, *dead);
+	if (other < 0)
+		return false;
+	same = same_options(fd, other);
+	close(other);
+	return same;
+}
+
+static int
+socket_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
+    struct openfile *f)
+{
+	int fd = resource_getfd(cx, q), domain, type, protocol;
+	bool dead = false, plain;
+
+	(void)p;
+	if (fd < 0)
+		return fd;
+	domain = int_option(fd, SO_DOMAIN);
+	type = int_option(fd, SO_TYPE);
+	protocol = int_option(fd, SO_PROTOCOL);
+	plain = is_plain(fd, domain, type, protocol, &dead);
+	close(fd);
+	if (!plain)
+		return snap_fail(cx, -ENOTSUP,
+		    "a socket (%s), a kind that is not restored", q->target);
+	if (openfile_put(f, "domain", "%d", domain) != 0 ||
+	    openfile_put(f, "type", "%d", type) != 0 ||
+	    openfile_put(f, "protocol", "%d", protocol) != 0)
+		return -ENOMEM;
+	return openfile_put(f, "peer", "%s", dead ? "closed" : "none");
+}
+
+/* ---- a restore ---- */
+
+static bool
+is_peer_closed(const struct openfile *f)
+{
+	return strcmp(openfile_get(f, "peer"), "closed") == 0;
+}
+
+static int
+socket_check(
+    struct snap_ctx *cx, const struct process *p, const struct openfile *f)
+{
+	int err;
+
+	(void)p;
+	err = kv_need_u64(cx, f, "domain", 10, INT16_MAX);
+	if (err == 0)
+		err = kv_need_u64(cx, f, "type", 10, INT16_MAX);
+	if (err == 0)
+		err = kv_need_u64(cx, f, "protocol", 10, IPPROTO_MAX - 1);
+	if (err == 0)
+		err = kv_need(cx, f, "peer");
+	if (err != 0)
+		return err;
+	if (!is_known(kv_u64(f, "domain", 10), kv_u64(f, "type", 10)))
+		return kv_bad(cx, f, "type");
+	if (strcmp(openfile_get(f, "peer"), "none") != 0 &&
+	    (!is_peer_closed(f) || kv_u64(f, "domain", 10) != AF_UNIX ||
+		kv_u64(f, "type", 10) != SOCK_STREAM))
+		return kv_bad(cx, f, "peer");
+	return 0;
+}
+
+static int
+socket_restore(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
+{
+	int fd;
+
+	(void)r;
+	fd = make((int)kv_u64(f, "domain", 10), (int)kv_u64(f, "type", 10),
+	    (int)kv_u64(f, "protocol", 10), is_peer_closed(f));
+	if (fd < 0)
+		return snap_fail(
+		    cx, fd, "fd %u: socket: %s", f->id, strerror(-fd));
+	return resource_set_flags(cx, f, fd);
+}
+
+const struct resource res_socket = {
+	.name = "socket",
+	.match = socket_match,
+	.collect = socket_collect,
+	.check = socket_check,
+	.restore = socket_restore,
+};
