@@ -300,6 +300,8 @@ add_link(struct snapshot *s, const char *name, unsigned allowed)
 		/* pipe:[123] is another number in another life. */
 		if (strncmp(target, "pipe:[", 6) == 0)
 			strcpy(target, "pipe:");
+		if (strncmp(target, "socket:[", 8) == 0)
+			strcpy(target, "socket:");
 		if ((allowed & SUBJECT_FDS) ||
 		    ((p = strstr(target, " (deleted)")) != NULL &&
 			p[10] == '\0'))
