@@ -42,7 +42,7 @@ revive()
 	local opts=()
 	[ "$needs" != tty ] || opts=("tty=${ttys[1]}")
 	restore "$PID" "$1" "${opts[@]}" || return
-	[ -z "$state" ] || is_state "$state" || {
+	[ -z "$state" ] || wait_for 2 is_state "$state" || {
 		echo "restored in state $(state_of "$PID"), not $state"
 		return 1
 	}

@@ -59,8 +59,8 @@ enum {
 	SUBJECT_SIGNALS = 4, /* SIGCHLD, SIGCONT, SIGURG, SIGWINCH may come */
 	SUBJECT_STATUS = 8,  /* pending signals */
 	SUBJECT_LIMITS = 16,
-	SUBJECT_VMAS = 32, /* all of maps */
-	SUBJECT_TTY = 64,  /* which terminal it is */
+	SUBJECT_VMAS = 32,   /* all of maps */
+	SUBJECT_TTY = 64,    /* which terminal it is */
 	SUBJECT_MASKS = 128, /* a call or handler with a mask of its own */
 };
 void subject_allow(unsigned what);

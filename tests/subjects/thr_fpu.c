@@ -22,8 +22,9 @@ static struct vectors in[2], out[2];
 
 #define EACH16(X) \
 	X(0) \
-	X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) \
-	    X(14) X(15)
+	X(1) \
+	X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) \
+	    X(15)
 #define EACH8(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 
 #define LOAD_X(n) "movdqu 64*" #n "(%0), %%xmm" #n "\n\t"
@@ -89,8 +90,9 @@ hold_avx(int which)
 
 #define HIGH(X) \
 	X(16) \
-	X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) \
-	    X(28) X(29) X(30) X(31)
+	X(17) \
+	X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) \
+	    X(29) X(30) X(31)
 
 __attribute__((target("avx512f,avx512bw"))) static void
 hold_avx512(int which)

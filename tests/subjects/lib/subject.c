@@ -64,7 +64,7 @@ subject_init(int argc, char **argv)
 	snprintf(check_path, sizeof(check_path), "%s/check", dir);
 	for (i = 0; i < sizeof(quiet) / sizeof(quiet[0]) &&
 		    getenv("SUBJECT_DEAF") == NULL;
-	    i++)
+	     i++)
 		must(sigaction(quiet[i], &sa, NULL) == 0);
 	last_look = subject_now(CLOCK_MONOTONIC);
 }
