@@ -79,6 +79,8 @@ take_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 		err = twin_settle(cx, cp->twin);
 	if (err == 0 && twin != 0)
 		err = gather_twin(cx, twin, cp->p);
+	if (err == 0 && twin != 0)
+		twin_forget_cpu(cx, cp->twin, cp->p);
 	if (err == 0)
 		err = memory_collect_late(cx, cp->p->pid, twin, cp->p);
 	if (err == 0)

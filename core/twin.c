@@ -21,6 +21,7 @@
 #include "memory.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "vma.h"
 
 #define TWIN_NAME "snapfs:"
 
@@ -263,6 +264,48 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 	offer_to_oom(cx, t);
 	FAULT("twin-settled");
 	return 0;
+}
+
+/*
+ * Where the kernel wrote on which CPU a thread last ran (struct rseq), it wrote
+ * so in the twin too when that made its own calls.  That is no state of the
+ * process: make it what it is before rseq(2), which a restore calls again.
+ */
+void
+twin_forget_cpu(
+    struct snap_ctx *cx, const struct twin *t, const struct process *p)
+{
+	struct {
+		uint32_t cpu_id_start, cpu_id;
+	} cpu = { 0, UINT32_MAX }; /* RSEQ_CPU_ID_UNINITIALIZED */
+	struct {
+		uint32_t node_id, mm_cid;
+	} node = { 0, 0 };
+
+	for (size_t i = 0; i < p->nthreads; i++) {
+		const struct thread *th = &p->threads[i];
+		const struct vma *v;
+		uintptr_t at = (uintptr_t)th->rseq;
+		struct iovec here[] = {
+			{ &cpu, sizeof(cpu) },
+			{ &node, sizeof(node) },
+		};
+		/* linux/rseq.h; 32 bytes are the least that are registered. */
+		struct iovec there[] = {
+			{ (void *)at, sizeof(cpu) },
+			{ (void *)(at + 20), sizeof(node) },
+		};
+
+		/* Shared memory is the original's too. */
+		v = at == 0 ? NULL : vma_find(p, at);
+		if (v == NULL || v->shared)
+			continue;
+		if (process_vm_writev(t->tracee.tid, here, 2, there, 2, 0) < 0)
+			snap_logf(cx, SNAP_DEBUG,
+			    "process %d: its twin %d: rseq of thread %d: %s",
+			    (int)t->original, (int)t->tracee.tid, (int)th->tid,
+			    strerror(errno));
+	}
 }
 
 /* ---- death ---- */

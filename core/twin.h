@@ -36,6 +36,10 @@ int twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
  */
 int twin_settle(struct snap_ctx *cx, struct twin *t);
 
+/* After the last call in it: its memory says nothing of the CPU it ran on. */
+void twin_forget_cpu(
+    struct snap_ctx *cx, const struct twin *t, const struct process *p);
+
 pid_t twin_pid(const struct twin *t);
 
 /* End it.  On the thread that made it.  Accepts NULL. */
