@@ -137,6 +137,8 @@ sort(struct frozen *z)
 
 /* ---- seizing ---- */
 
+#define UNTRACED_MAX 50 /* less than a millisecond of naps */
+
 /* Who traces this thread: 0 nobody, -1 it cannot be told. */
 static pid_t
 tracer_of(const struct frozen *z, pid_t tid)
@@ -158,8 +160,10 @@ tracer_of(const struct frozen *z, pid_t tid)
 
 /*
  * Refused with EPERM: is it worth trying again?  Yes while another checkpoint
- * of the same process is being taken or cleared away, by a thread of ours;
- * and if it has just ended with that, which shows as no tracer at all.
+ * of the same process is being taken or cleared away, by a thread of ours; and
+ * if it has just ended with that, which shows as no tracer at all.  Several may
+ * come and go one after the other, so only many such looks without a tracer in
+ * between mean that the kernel itself refuses.
  */
 static bool
 comes_free(const struct frozen *z, pid_t tid, unsigned *untraced)
@@ -167,7 +171,8 @@ comes_free(const struct frozen *z, pid_t tid, unsigned *untraced)
 	pid_t tracer = tracer_of(z, tid);
 
 	if (tracer == 0)
-		return ++*untraced < 3;
+		return ++*untraced < UNTRACED_MAX;
+	*untraced = 0;
 	return tracer > 0 && tracee_tracer_is_ours(tracer);
 }
 
