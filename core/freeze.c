@@ -20,6 +20,9 @@
 
 #define USER64_CS 0x33
 
+/* How long a tracer that is none of ours is looked at before it is believed. */
+#define STRANGER_NS 20000000u
+
 /* ---- may it be frozen at all? ---- */
 
 static int
@@ -44,7 +47,7 @@ check_status(struct snap_ctx *cx, pid_t pid, const struct proc_status *st)
 }
 
 static int
-read_status(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
+read_status_once(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
 {
 	char *text;
 	int err;
@@ -60,6 +63,26 @@ read_status(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
 	free(st->creds.groups);
 	st->creds.groups = NULL;
 	return 0;
+}
+
+/*
+ * A thread of ours that ends is not found among ours any more while the kernel
+ * still names it as the tracer: a stranger is one that stays.
+ */
+static int
+read_status(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
+{
+	uint64_t end = now_ns() + STRANGER_NS;
+	unsigned naps = 0;
+	int err;
+
+	for (;;) {
+		err = read_status_once(cx, pid, st);
+		if (err != 0 || st->tracer == 0 ||
+		    tracee_tracer_is_ours(st->tracer) || now_ns() > end)
+			return err;
+		nap(&naps);
+	}
 }
 
 static int
@@ -162,18 +185,19 @@ tracer_of(const struct frozen *z, pid_t tid)
  * Refused with EPERM: is it worth trying again?  Yes while another checkpoint
  * of the same process is being taken or cleared away, by a thread of ours; and
  * if it has just ended with that, which shows as no tracer at all.  Several may
- * come and go one after the other, so only many such looks without a tracer in
- * between mean that the kernel itself refuses.
+ * come and go one after the other, so only many such looks without a tracer of
+ * ours in between mean that it is refused.
  */
 static bool
 comes_free(const struct frozen *z, pid_t tid, unsigned *untraced)
 {
 	pid_t tracer = tracer_of(z, tid);
 
-	if (tracer == 0)
-		return ++*untraced < UNTRACED_MAX;
-	*untraced = 0;
-	return tracer > 0 && tracee_tracer_is_ours(tracer);
+	if (tracer > 0 && tracee_tracer_is_ours(tracer)) {
+		*untraced = 0;
+		return true;
+	}
+	return tracer >= 0 && ++*untraced < UNTRACED_MAX;
 }
 
 /* Why was it refused?  EPERM means several things. */
