@@ -39,7 +39,7 @@ check_status(struct snap_ctx *cx, pid_t pid, const struct proc_status *st)
 		    st->threads > 1 ? "process %d: its main thread has ended"
 				    : "process %d has ended (it is a zombie)",
 		    (int)pid);
-	if (st->tracer != 0 && !tracee_tracer_is_ours(st->tracer))
+	if (st->tracer != 0)
 		return snap_fail(cx, -EBUSY,
 		    "process %d is traced by process %d already", (int)pid,
 		    (int)st->tracer);
@@ -66,8 +66,8 @@ read_status_once(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
 }
 
 /*
- * A thread of ours that ends is not found among ours any more while the kernel
- * still names it as the tracer: a stranger is one that stays.
+ * With only a stranger as the tracer: one of ours is no hindrance.  It may end
+ * between being read and being looked up, so a stranger is one that stays.
  */
 static int
 read_status(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
@@ -78,8 +78,10 @@ read_status(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
 
 	for (;;) {
 		err = read_status_once(cx, pid, st);
-		if (err != 0 || st->tracer == 0 ||
-		    tracee_tracer_is_ours(st->tracer) || now_ns() > end)
+		if (err == 0 && st->tracer != 0 &&
+		    tracee_tracer_is_ours(st->tracer))
+			st->tracer = 0;
+		if (err != 0 || st->tracer == 0 || now_ns() > end)
 			return err;
 		nap(&naps);
 	}
