@@ -30,10 +30,12 @@ struct handle {
 	/*
 	 * What was written and waits for more: options before the path, or the
 	 * path of a process that runs here, whose options may still come.
+	 * Under the lock: a flush may come beside a write.
 	 */
 	struct restore_request *pending;
-	struct proc_id pending_of; /* who wrote a path that waits */
-	bool requested;		   /* a path was written already */
+	struct proc_id pending_of; /* who wrote it */
+	off_t pending_end;	   /* the file offset behind it */
+	bool requested;		   /* a path was acted upon already */
 };
 
 struct handle *handle_new(const struct node *node); /* NULL: no memory */

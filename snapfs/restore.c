@@ -33,6 +33,7 @@ struct restore {
 	size_t size; /* of what was written; 0: the request is a close(2) */
 	off_t end;   /* the file offset behind what was written */
 	struct agent_request ask;
+	bool waits;    /* for more to be written */
 	int interrupt; /* an eventfd */
 	struct log_job log;
 
@@ -405,28 +406,61 @@ fill_request(struct restore *r)
 	ask->log_level = fs->opts.log_level;
 }
 
-/* What waits for more is kept with the open file. */
+/*
+ * What waits for more is kept with the open file.  The kernel sends a flush
+ * beside a write, so it is taken out and put back under the lock, and whoever
+ * has taken it is the only one to act on it.
+ */
+static struct restore_request *
+take_pending(struct snapfs *fs, struct handle *h)
+{
+	struct restore_request *q;
+
+	pthread_mutex_lock(&fs->lock);
+	q = h->pending;
+	h->pending = NULL;
+	pthread_mutex_unlock(&fs->lock);
+	return q;
+}
+
 static int
 keep(struct restore *r)
 {
+	struct restore_request *q = malloc(sizeof(*q));
 	struct handle *h = r->handle;
 
-	if (h->pending == NULL)
-		h->pending = malloc(sizeof(*h->pending));
-	if (h->pending == NULL) {
+	if (q == NULL) {
 		set_result(r, -ENOMEM, "%s", strerror(ENOMEM));
 		return -ENOMEM;
 	}
-	*h->pending = r->ask.restore;
+	*q = r->ask.restore;
+	r->waits = true;
+	pthread_mutex_lock(&r->fs->lock);
+	free(h->pending);
+	h->pending = q;
 	h->pending_of = r->writer.id;
+	h->pending_end = r->end;
+	pthread_mutex_unlock(&r->fs->lock);
 	return 0;
 }
 
 static void
-drop_pending(struct handle *h)
+set_requested(const struct restore *r)
 {
-	free(h->pending);
-	h->pending = NULL;
+	pthread_mutex_lock(&r->fs->lock);
+	r->handle->requested = true;
+	pthread_mutex_unlock(&r->fs->lock);
+}
+
+static bool
+was_requested(const struct restore *r)
+{
+	bool yes;
+
+	pthread_mutex_lock(&r->fs->lock);
+	yes = r->handle->requested;
+	pthread_mutex_unlock(&r->fs->lock);
+	return yes;
 }
 
 static bool
@@ -440,24 +474,18 @@ has_options(const struct restore_request *q)
  * be refused, so it waits for one, or for the end of the request.
  */
 static bool
-waits_for_options(const struct restore *r)
+waits_for_options(const struct restore *r, bool waited)
 {
 	const struct restore_request *q = &r->ask.restore;
 	char link[64], cwd[PATH_MAX];
 	ssize_t n;
 
-	if (r->handle->pending != NULL || has_options(q))
+	if (waited || has_options(q))
 		return false;
 	snprintf(link, sizeof(link), "%d/cwd", r->writer.id.pid);
 	n = readlinkat(r->fs->proc, link, cwd, sizeof(cwd) - 1);
 	cwd[n < 0 ? 0 : n] = '\0';
 	return control_is_below(q->path, cwd, r->fs->opts.mountpoint);
-}
-
-static bool
-is_complete(const struct handle *h)
-{
-	return h->pending == NULL;
 }
 
 /* After the path, and when the restore was done: too late to mean anything. */
@@ -471,31 +499,41 @@ refuse_late_options(struct restore *r)
 }
 
 static int
+check_rights(struct restore *r)
+{
+	if (same_rights(&r->handle->creds, &r->writer.creds))
+		return 0;
+	set_result(r, -EPERM,
+	    "the writer has other rights than whoever opened the file");
+	return -EPERM;
+}
+
+/* r->waits: there is nothing to do yet. */
+static int
 parse(struct restore *r, const char *buf, size_t size)
 {
-	struct handle *h = r->handle;
+	struct restore_request *before;
+	bool waited;
 	char why[256];
-	int err;
+	int err = check_rights(r);
 
-	if (!same_rights(&h->creds, &r->writer.creds)) {
-		set_result(r, -EPERM,
-		    "the writer has other rights than whoever opened the file");
-		return -EPERM;
-	}
-	if (h->pending != NULL)
-		r->ask.restore = *h->pending;
+	if (err < 0)
+		return err;
+	before = take_pending(r->fs, r->handle);
+	waited = before != NULL;
+	if (waited)
+		r->ask.restore = *before;
+	free(before);
 	err = control_parse(buf, size, &r->ask.restore, why, sizeof(why));
 	if (err < 0) {
 		set_result(r, err, "%s", why);
-		drop_pending(h);
 		return err;
 	}
 	if (r->ask.restore.path[0] == '\0')
-		return h->requested ? refuse_late_options(r) : keep(r);
-	if (waits_for_options(r))
+		return was_requested(r) ? refuse_late_options(r) : keep(r);
+	if (waits_for_options(r, waited))
 		return keep(r);
-	h->requested = true;
-	drop_pending(h);
+	set_requested(r);
 	return 0;
 }
 
@@ -552,7 +590,7 @@ restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
 	r->end = off + (off_t)size;
 	if (parse(r, buf, size) < 0) {
 		finish(r);
-	} else if (!is_complete(h)) {
+	} else if (r->waits) {
 		fuse_reply_write(req, size);
 		free(r);
 	} else {
@@ -560,25 +598,55 @@ restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
 	}
 }
 
+/*
+ * What waits there for the end of the request, if it is `who` that ends it:
+ * other processes may have the file open too, and close it first.
+ */
+static struct restore_request *
+take_ended(
+    struct snapfs *fs, struct handle *h, const struct caller *who, off_t *end)
+{
+	struct restore_request *q = NULL;
+
+	pthread_mutex_lock(&fs->lock);
+	if (h->pending != NULL && h->pending->path[0] != '\0' &&
+	    proc_id_equal(h->pending_of, who->id)) {
+		q = h->pending;
+		*end = h->pending_end;
+		h->pending = NULL;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return q;
+}
+
+/*
+ * The rights are looked at again: since it wrote, the process may have become
+ * a program with more of them, by exec(2), which closes what it was given.
+ */
 void
 restore_flush(struct snapfs *fs, fuse_req_t req, struct handle *h,
     const struct caller *who)
 {
+	off_t end = 0;
+	struct restore_request *q = take_ended(fs, h, who, &end);
 	struct restore *r;
 
-	/* Other processes may have the file open too, and close it first. */
-	if (h->pending == NULL || h->pending->path[0] == '\0' ||
-	    !proc_id_equal(h->pending_of, who->id)) {
+	if (q == NULL) {
 		fuse_reply_err(req, 0);
 		return;
 	}
 	r = restore_new(fs, req, h, who);
 	if (r == NULL) {
+		free(q);
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	r->ask.restore = *h->pending;
-	h->requested = true;
-	drop_pending(h);
-	start(r);
+	r->ask.restore = *q;
+	r->end = end;
+	free(q);
+	set_requested(r);
+	if (check_rights(r) < 0)
+		finish(r);
+	else
+		start(r);
 }

@@ -138,6 +138,25 @@ no_more_rights()
 }
 t "a user cannot make a process of root's" no_more_rights
 
+# What he wrote is acted upon when it is closed, and that by then is done by a
+# program with root's rights.
+no_rights_by_exec()
+{
+	local program=$WORK/suid
+	cp /bin/true "$program" && chmod 4755 "$program" || return
+	start_of_user mem_private || return
+	echo nothing >"$MNT/.restore" 2>/dev/null
+	# shellcheck disable=SC2016
+	as_user perl -e '$^F = 9; open(F, ">", $ARGV[0]) or die; syswrite(F, "$ARGV[1]\n") or die; exec($ARGV[2])' \
+	    "$MNT/.restore" "$MNT/$PID" "$program" || return
+	grep -q 'other rights' "$MNT/.restore" || {
+		cat "$MNT/.restore"
+		return 1
+	}
+	kill9 "$PID"
+}
+t "a request is not ended with more rights" no_rights_by_exec
+
 cannot_open_for_him()
 {
 	# Root's image, readable; the file that the process has open is not.

@@ -149,6 +149,38 @@ cloned_by_printf()
 }
 t "a clone, by the builtin printf" cloned_by_printf
 
+# A close(2) of one descriptor beside a write(2) to another of the same file.
+ended_while_written()
+{
+	start_subject mem_private || return
+	python3 - "$MNT/.restore" "$MNT/$PID" <<-'END' || return
+	import os, sys, threading, time
+	fd = os.open(sys.argv[1], os.O_WRONLY)
+	path = sys.argv[2].encode() + b"\n"
+	end = time.monotonic() + 3
+	def closes():
+	    while time.monotonic() < end:
+	        try:
+	            os.close(os.dup(fd))
+	        except FileExistsError:
+	            pass
+	threads = [threading.Thread(target=closes) for i in range(4)]
+	for t in threads:
+	    t.start()
+	while time.monotonic() < end:
+	    try:
+	        os.write(fd, path)
+	        os.write(fd, b"nonsense\n")
+	    except OSError:
+	        pass
+	for t in threads:
+	    t.join()
+	END
+	kill -0 "$DAEMON" || { echo "the daemon is gone"; return 1; }
+	check_subject survived
+}
+t "written and closed at once" ended_while_written
+
 stopped()
 {
 	# SIGCONT is no surprise.
