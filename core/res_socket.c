@@ -51,15 +51,37 @@ static const struct {
 	{ SOL_SOCKET, SO_PEEK_OFF },
 	{ SOL_SOCKET, SO_BUSY_POLL },
 	{ SOL_SOCKET, SO_ZEROCOPY },
+	{ SOL_SOCKET, SO_BINDTODEVICE },
+	{ SOL_SOCKET, SO_LOCK_FILTER },
+	{ SOL_SOCKET, SO_MAX_PACING_RATE },
+	{ SOL_SOCKET, SO_NOFCS },
+	{ SOL_SOCKET, SO_RXQ_OVFL },
+	{ SOL_SOCKET, SO_SELECT_ERR_QUEUE },
+	{ SOL_SOCKET, SO_TXTIME },
+	{ SOL_SOCKET, SO_WIFI_STATUS },
 	{ IPPROTO_IP, IP_TOS },
 	{ IPPROTO_IP, IP_TTL },
 	{ IPPROTO_IP, IP_FREEBIND },
 	{ IPPROTO_IP, IP_TRANSPARENT },
 	{ IPPROTO_IP, IP_PKTINFO },
 	{ IPPROTO_IP, IP_RECVERR },
+	{ IPPROTO_IP, IP_RECVTOS },
+	{ IPPROTO_IP, IP_RECVTTL },
+	{ IPPROTO_IP, IP_MTU_DISCOVER },
+	{ IPPROTO_IP, IP_MINTTL },
+	{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT },
+	{ IPPROTO_IP, IP_MULTICAST_TTL },
+	{ IPPROTO_IP, IP_MULTICAST_LOOP },
+	{ IPPROTO_IP, IP_OPTIONS },
 	{ IPPROTO_IPV6, IPV6_V6ONLY },
 	{ IPPROTO_IPV6, IPV6_UNICAST_HOPS },
 	{ IPPROTO_IPV6, IPV6_RECVPKTINFO },
+	{ IPPROTO_IPV6, IPV6_RECVERR },
+	{ IPPROTO_IPV6, IPV6_RECVTCLASS },
+	{ IPPROTO_IPV6, IPV6_TCLASS },
+	{ IPPROTO_IPV6, IPV6_MTU_DISCOVER },
+	{ IPPROTO_IPV6, IPV6_ADDR_PREFERENCES },
+	{ IPPROTO_IPV6, IPV6_AUTOFLOWLABEL },
 	{ IPPROTO_TCP, TCP_NODELAY },
 	{ IPPROTO_TCP, TCP_CORK },
 	{ IPPROTO_TCP, TCP_KEEPIDLE },
@@ -68,6 +90,21 @@ static const struct {
 	{ IPPROTO_TCP, TCP_USER_TIMEOUT },
 	{ IPPROTO_TCP, TCP_FASTOPEN },
 	{ IPPROTO_TCP, TCP_DEFER_ACCEPT },
+	{ IPPROTO_TCP, TCP_CONGESTION },
+	{ IPPROTO_TCP, TCP_MAXSEG },
+	{ IPPROTO_TCP, TCP_SYNCNT },
+	{ IPPROTO_TCP, TCP_LINGER2 },
+	{ IPPROTO_TCP, TCP_WINDOW_CLAMP },
+	{ IPPROTO_TCP, TCP_QUICKACK },
+	{ IPPROTO_TCP, TCP_NOTSENT_LOWAT },
+	{ IPPROTO_TCP, TCP_FASTOPEN_CONNECT },
+	{ IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE },
+	{ IPPROTO_TCP, TCP_SAVE_SYN },
+	{ IPPROTO_TCP, TCP_ULP },
+	{ IPPROTO_TCP, TCP_REPAIR },
+	{ IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS },
+	{ IPPROTO_TCP, TCP_INQ },
+	{ IPPROTO_TCP, TCP_TX_DELAY },
 };
 
 static bool
@@ -87,9 +124,24 @@ int_option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &v, &len) == 0 ? v : -1;
 }
 
+/*
+ * A length of 0 asks for the number of instructions; of a program of eBPF the
+ * kernel tells nothing, which is an error (net/core/filter.c).
+ */
+static bool
+has_filter(int fd)
+{
+	socklen_t n = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) != 0 ||
+	       n != 0;
+}
+
 static bool
 same_options(int a, int b)
 {
+	if (has_filter(a))
+		return false;
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		char x[OPTION_MAX] = { 0 }, y[OPTION_MAX] = { 0 };
 		socklen_t m = sizeof(x), n = sizeof(y);
@@ -162,12 +214,17 @@ make(int domain, int type, int protocol, bool dead)
 	return fd < 0 ? -errno : fd;
 }
 
+/*
+ * Not datagrams of the Internet: nobody tells which multicast groups such a
+ * socket has joined.
+ */
 static bool
 is_known(uint64_t domain, uint64_t type)
 {
-	return (domain == AF_UNIX || domain == AF_INET || domain == AF_INET6) &&
-	       (type == SOCK_STREAM || type == SOCK_DGRAM ||
-		   (type == SOCK_SEQPACKET && domain == AF_UNIX));
+	if (domain == AF_UNIX)
+		return type == SOCK_STREAM || type == SOCK_DGRAM ||
+		       type == SOCK_SEQPACKET;
+	return (domain == AF_INET || domain == AF_INET6) && type == SOCK_STREAM;
 }
 
 /* Can it be made again?  *dead says how. */

@@ -25,7 +25,7 @@ int
 main(int argc, char **argv)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET };
-	int dead[2], local, tcp, udp6;
+	int dead[2], local, tcp, tcp6, seq;
 	char c;
 
 	subject_init(argc, argv);
@@ -33,7 +33,8 @@ main(int argc, char **argv)
 	must(close(dead[1]) == 0);
 	must((local = socket(AF_UNIX, SOCK_DGRAM, 0)) >= 0);
 	must((tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0);
-	must((udp6 = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0)) >= 0);
+	must((tcp6 = socket(AF_INET6, SOCK_STREAM, 0)) >= 0);
+	must((seq = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0)) >= 0);
 
 	subject_wait();
 
@@ -42,9 +43,10 @@ main(int argc, char **argv)
 	    "nobody to read");
 	expect_kind(local, AF_UNIX, SOCK_DGRAM);
 	expect_kind(tcp, AF_INET, SOCK_STREAM);
-	expect_kind(udp6, AF_INET6, SOCK_DGRAM);
+	expect_kind(tcp6, AF_INET6, SOCK_STREAM);
+	expect_kind(seq, AF_UNIX, SOCK_SEQPACKET);
 	expect(fcntl(tcp, F_GETFD) == FD_CLOEXEC, "close-on-exec");
-	expect(recv(udp6, &c, 1, 0) == -1 && errno == EAGAIN, "O_NONBLOCK");
+	expect((fcntl(seq, F_GETFL) & O_NONBLOCK) != 0, "O_NONBLOCK");
 	expect(bind(tcp, (struct sockaddr *)&any, sizeof(any)) == 0 &&
 		   listen(tcp, 1) == 0,
 	    "it can listen");

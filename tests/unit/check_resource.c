@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -820,15 +821,56 @@ START_TEST(inotify_unread)
 END_TEST
 
 static void
-socket_prepare(void)
+listening_prepare(void)
 {
 	at(socket(AF_INET, SOCK_STREAM, 0), 9);
 	ck_assert(listen(9, 1) == 0);
 }
 
+static void
+datagram_prepare(void)
+{
+	at(socket(AF_INET, SOCK_DGRAM, 0), 9);
+}
+
+static void
+option_prepare(void)
+{
+	int on = 1;
+
+	at(socket(AF_INET6, SOCK_STREAM, 0), 9);
+	ck_assert(
+	    setsockopt(9, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0);
+}
+
+static void
+filter_prepare(void)
+{
+	struct sock_filter all = { BPF_RET | BPF_K, 0, 0, UINT32_MAX };
+	struct sock_fprog prog = { 1, &all };
+
+	at(socket(AF_UNIX, SOCK_DGRAM, 0), 9);
+	ck_assert(setsockopt(9, SOL_SOCKET, SO_ATTACH_FILTER, &prog,
+		      sizeof(prog)) == 0);
+}
+
+static void
+unread_prepare(void)
+{
+	int v[2];
+
+	ck_assert(socketpair(AF_UNIX, SOCK_STREAM, 0, v) == 0);
+	ck_assert(write(v[1], "x", 1) == 1);
+	close(v[1]);
+	at(v[0], 9);
+}
+
+static void (*const sockets_in_use[])(void) = { listening_prepare,
+	datagram_prepare, option_prepare, filter_prepare, unread_prepare };
+
 START_TEST(sockets)
 {
-	refused(socket_prepare, "fd 9", "a socket");
+	refused(sockets_in_use[_i], "fd 9", "a socket");
 }
 END_TEST
 
@@ -843,7 +885,7 @@ replaced_verify(void)
 
 START_TEST(replaced)
 {
-	struct process *p = collect(socket_prepare);
+	struct process *p = collect(listening_prepare);
 	struct openfile *f = file_of(p, 9);
 	struct snap_ctx *cx = snap_ctx_new(NULL);
 
@@ -1247,7 +1289,7 @@ suite(void)
 	tcase_add_test(tc, epoll_gone);
 	tcase_add_test(tc, inotify);
 	tcase_add_test(tc, inotify_unread);
-	tcase_add_test(tc, sockets);
+	tcase_add_loop_test(tc, sockets, 0, 5);
 	tcase_add_test(tc, replaced);
 	tcase_add_test(tc, ttys);
 	tcase_add_test(tc, ptmx);
