@@ -1,5 +1,5 @@
 # Link the restorer flat and refuse one that is not free-standing.
-# Arguments: CC NM OBJCOPY SRC LDS OUT (without suffix)
+# Arguments: CC CC_ID NM OBJCOPY SRC LDS OUT (without suffix)
 function(run)
 	execute_process(COMMAND ${ARGV} RESULT_VARIABLE rc OUTPUT_VARIABLE out)
 	if(NOT rc EQUAL 0)
@@ -8,10 +8,14 @@ function(run)
 	set(out "${out}" PARENT_SCOPE)
 endfunction()
 
+# Loops must not become calls of memset(3); clang does not do that here.
+if(CC_ID STREQUAL "GNU")
+	set(loops -fno-tree-loop-distribute-patterns)
+endif()
 run(${CC} -std=gnu11 -O2 -Wall -Wextra -Wshadow -D_GNU_SOURCE
     -ffreestanding -fno-builtin -fPIE -mgeneral-regs-only
     -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables
-    -fno-jump-tables -fno-tree-loop-distribute-patterns -fno-sanitize=all
+    -fno-jump-tables ${loops} -fno-sanitize=all
     -fvisibility=hidden -c ${SRC} -o ${OUT}.o)
 run(${NM} -u ${OUT}.o)
 string(REPLACE "_GLOBAL_OFFSET_TABLE_" "" out "${out}")

@@ -1,9 +1,10 @@
 /*
  * fuzz_image.c - one text of an image is the fuzzer's, the others are good.
  *
- * The first byte of the input says which.  What is taken must come out of
- * the writer as something that is taken again, and a plan must be made of it
- * or refused.  With FUZZ_SEEDS=DIR the good texts are written there.
+ * The first byte of the input says which; with its high bit, where fd/N leads
+ * is what fdinfo/N says.  What is taken must come out of the writer as
+ * something that is taken again; then a restore checks it, and a plan must be
+ * made of it or refused.  With FUZZ_SEEDS=DIR the good texts are written there.
  */
 #include <stdint.h>
 
@@ -12,6 +13,9 @@
 #include "img.h"
 #include "plan.h"
 #include "resource.h"
+#include "restore.h"
+
+#define AS_IT_SAYS 0x80
 
 static const struct {
 	const char *name;
@@ -32,12 +36,12 @@ static struct process *sample;
 static struct image_tree tree;
 
 static const struct image_node *
-node(const char *dir, const char *name)
+node(const struct image_tree *t, const char *dir, const char *name)
 {
-	for (size_t i = 1; i < tree.n; i++)
-		if (strcmp(tree.v[i].name, name) == 0 &&
-		    strcmp(tree.v[tree.v[i].node.parent].name, dir) == 0)
-			return &tree.v[i];
+	for (size_t i = 1; i < t->n; i++)
+		if (strcmp(t->v[i].name, name) == 0 &&
+		    strcmp(t->v[t->v[i].node.parent].name, dir) == 0)
+			return &t->v[i];
 	abort();
 }
 
@@ -60,12 +64,12 @@ static void
 write_seeds(const char *dir)
 {
 	for (size_t i = 0; i < NTEXTS; i++)
-		write_seed(dir, i, node("", texts[i].name));
+		write_seed(dir, i, node(&tree, "", texts[i].name));
 	for (size_t i = 0; i < sample->nfds; i++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "%d", sample->fds[i].fd);
-		write_seed(dir, NTEXTS + i, node("fdinfo", name));
+		write_seed(dir, NTEXTS + i, node(&tree, "fdinfo", name));
 	}
 }
 
@@ -80,6 +84,8 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc;
 	(void)argv;
 	sample = sample_process();
+	/* Any kernel's will do, so that what comes after it is reached. */
+	sample->vdso[0] = '\0';
 	if (image_write(cx, sample, &tree) < 0)
 		abort();
 	snap_ctx_free(cx);
@@ -90,70 +96,116 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-static int
-read_lines(struct snap_ctx *cx, struct process *p, size_t which,
-    const void *bytes, size_t len)
+/* Where the fdinfo itself says that its descriptor leads, to be freed. */
+static char *
+own_target(const void *bytes, size_t len)
 {
-	char *buf = malloc(len + 1), name[16];
+	char *text = strndup(bytes, len), *target;
+	const char *s = strstr(text, "\ntarget: ");
+
+	s = s == NULL ? "/" : s + strlen("\ntarget: ");
+	target = strndup(s, strcspn(s, "\n"));
+	if (!text_unescape(target))
+		strcpy(target, "/");
+	free(text);
+	return target;
+}
+
+/* What is read: the text of `n`, or what is put in its place. */
+struct input {
+	const struct image_tree *t;
+	size_t which; /* SIZE_MAX: none */
+	const void *bytes;
+	size_t len;
+	const char *target; /* of the link that goes with it, NULL: as in `t` */
+};
+
+static int
+read_text(struct snap_ctx *cx, struct process *p, const struct input *in,
+    size_t i, const struct image_node *n, const char *target)
+{
+	const void *bytes = i == in->which ? in->bytes : n->text;
+	size_t len = i == in->which ? in->len : n->node.size;
+	char *buf = malloc(len + 1), name[32];
 	struct lines l;
 	int err;
 
 	memcpy(buf, bytes, len);
 	buf[len] = '\0';
-	if (which < NTEXTS) {
-		lines_init(&l, cx, texts[which].name, buf, len);
-		err = texts[which].read(&l, p);
-	} else {
-		const struct fdent *e = &sample->fds[which - NTEXTS];
-
-		snprintf(name, sizeof(name), "fdinfo/%d", e->fd);
-		lines_init(&l, cx, name, buf, len);
-		err = img_fdinfo_read(
-		    &l, p, e->fd, sample->files[e->file].target);
-	}
+	snprintf(
+	    name, sizeof(name), "%s%s", i < NTEXTS ? "" : "fdinfo/", n->name);
+	lines_init(&l, cx, name, buf, len);
+	err = i < NTEXTS ? texts[i].read(&l, p)
+			 : img_fdinfo_read(&l, p, atoi(n->name), target);
 	free(buf);
 	return err;
 }
 
-/* All texts in order, the one at `which` being `bytes`. */
 static int
-read_with(struct snap_ctx *cx, struct process *p, size_t which,
-    const void *bytes, size_t len)
+read_fd(
+    struct snap_ctx *cx, struct process *p, const struct input *in, size_t i)
 {
+	const char *target = i == in->which ? in->target : NULL;
 	char name[16];
+
+	snprintf(name, sizeof(name), "%d", sample->fds[i - NTEXTS].fd);
+	if (target == NULL)
+		target = node(in->t, "fd", name)->text;
+	return read_text(cx, p, in, i, node(in->t, "fdinfo", name), target);
+}
+
+/* All texts in order. */
+static int
+read_all(struct snap_ctx *cx, struct process *p, const struct input *in)
+{
 	int err = 0;
 
-	for (size_t i = 0; err == 0 && i < NTEXTS + sample->nfds; i++) {
-		const struct image_node *n;
-
-		if (i >= NTEXTS)
-			snprintf(name, sizeof(name), "%d",
-			    sample->fds[i - NTEXTS].fd);
-		n = i < NTEXTS ? node("", texts[i].name) : node("fdinfo", name);
-		err = i == which ? read_lines(cx, p, i, bytes, len)
-				 : read_lines(cx, p, i, n->text, n->node.size);
-	}
+	for (size_t i = 0; err == 0 && i < NTEXTS; i++)
+		err = read_text(
+		    cx, p, in, i, node(in->t, "", texts[i].name), NULL);
+	for (size_t i = 0; err == 0 && i < sample->nfds; i++)
+		err = read_fd(cx, p, in, NTEXTS + i);
 	if (err == 0)
 		err = img_fdinfo_finish(cx, p);
 	return err == 0 ? fds_check(cx, p) : err;
 }
 
 static void
-write_again(const struct process *p, size_t which)
+write_again(const struct process *p)
 {
 	struct snap_ctx *cx = snap_ctx_new(NULL);
 	struct process *q = process_new();
 	struct image_tree t;
+	struct input in = { .t = &t, .which = SIZE_MAX };
 
 	if (image_write(cx, p, &t) < 0)
 		abort();
-	for (size_t i = 1; which < NTEXTS && i < t.n; i++)
-		if (t.v[i].node.parent == 0 &&
-		    strcmp(t.v[i].name, texts[which].name) == 0 &&
-		    read_with(cx, q, which, t.v[i].text, t.v[i].node.size) < 0)
-			abort();
+	if (read_all(cx, q, &in) < 0) {
+		fprintf(stderr, "%s\n", snap_error(cx));
+		abort();
+	}
 	image_tree_free(&t);
 	process_free(q);
+	snap_ctx_free(cx);
+}
+
+/* What a restore looks at before it opens or makes anything. */
+static void
+check_restore(struct process *p)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct snap_restore_options opt = { .tty = -1 };
+	struct snap_restore_result res = { 0 };
+	struct restore r = { .cx = cx, .opt = &opt, .res = &res, .p = p };
+
+	p->pages_fd = fcntl(sample->pages_fd, F_DUPFD_CLOEXEC, 3);
+	restore_check(&r);
+	layout_hole(&r.self, p, 1 << 20);
+	layout_fini(&r.self);
+	free(r.host.creds.groups);
+	for (size_t i = 0; i < r.host.npatches; i++)
+		free(r.host.patches[i].bytes);
+	free(r.host.patches);
 	snap_ctx_free(cx);
 }
 
@@ -189,19 +241,25 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct snap_ctx *cx = snap_ctx_new(NULL);
 	struct process *p = process_new();
-	size_t which;
+	struct input in = { .t = &tree, .bytes = data + 1, .len = size - 1 };
+	char *target = NULL;
 	int err;
 
 	if (size > 0) {
-		which = data[0] % (NTEXTS + sample->nfds);
-		err = read_with(cx, p, which, data + 1, size - 1);
+		if (data[0] & AS_IT_SAYS)
+			target = own_target(data + 1, size - 1);
+		in.target = target;
+		in.which = (data[0] & ~AS_IT_SAYS) % (NTEXTS + sample->nfds);
+		err = read_all(cx, p, &in);
 		if ((err == 0) != (snap_error(cx)[0] == '\0'))
 			abort();
 		if (err == 0) {
-			write_again(p, which);
+			write_again(p);
 			make_plan(p);
+			check_restore(p);
 		}
 	}
+	free(target);
 	process_free(p);
 	snap_ctx_free(cx);
 	return 0;

@@ -1,16 +1,33 @@
 /*
  * fuzz_proc.c - texts of /proc, ELF files, and lists of sums.  The first byte
- * of the input says which parser gets the rest.
+ * of the input says which parser gets the rest.  Where it is an fdinfo, the
+ * descriptor that it is about is one of ours.
  */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "cgroup.h"
 #include "ctx.h"
+#include "fdlock.h"
 #include "fileid.h"
 #include "image_sums.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "procinfo.h"
+#include "res.h"
+#include "resource.h"
 #include "vma.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -96,11 +113,117 @@ sums(struct snap_ctx *cx, char *text, size_t len)
 	}
 }
 
+/* ---- what the daemon and the agent read ---- */
+
+static void
+daemon_status(struct snap_ctx *cx, char *text, size_t len)
+{
+	struct rlimit limits[RLIM_NLIMITS];
+	struct procinfo_status st;
+	struct procinfo_stat stat;
+
+	(void)cx;
+	(void)len;
+	memset(limits, 0, sizeof(limits));
+	if (procinfo_parse_status(text, &st) == 0)
+		procinfo_status_fini(&st);
+	procinfo_parse_stat(text, &stat);
+	procinfo_parse_limits(text, limits);
+}
+
+/* A line of /proc/PID/cgroup, then a mountinfo. */
+static void
+cgroup(struct snap_ctx *cx, char *text, size_t len)
+{
+	char *nl = strchr(text, '\n'), out[256];
+
+	(void)cx;
+	(void)len;
+	if (cgroup_directory(text, nl == NULL ? "" : nl + 1, out, sizeof(out)))
+		if (memchr(out, '\0', sizeof(out)) == NULL)
+			abort();
+}
+
+/* ---- fdinfo ---- */
+
+static const struct {
+	const struct resource *kind;
+	const char *target;
+} kinds[] = {
+	{ &res_epoll, "anon_inode:[eventpoll]" },
+	{ &res_timerfd, "anon_inode:[timerfd]" },
+	{ &res_signalfd, "anon_inode:[signalfd]" },
+	{ &res_inotify, "anon_inode:inotify" },
+	{ &res_eventfd, "anon_inode:[eventfd]" },
+	{ &res_pidfd, "anon_inode:[pidfd]" },
+};
+#define NKINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static int fds[NKINDS], self = -1;
+
+static void
+open_kinds(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	fds[0] = epoll_create1(0);
+	fds[1] = timerfd_create(CLOCK_MONOTONIC, 0);
+	fds[2] = signalfd(-1, &none, 0);
+	fds[3] = inotify_init1(IN_NONBLOCK);
+	fds[4] = eventfd(0, 0);
+	fds[5] = (int)syscall(SYS_pidfd_open, getpid(), 0);
+}
+
+static void
+collect(struct process *p, const struct resource *kind, struct fd_probe *q)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct openfile *f = process_grow(&p->files, &p->nfiles, sizeof(*f));
+	int err;
+
+	f->id = (uint32_t)q->fd;
+	f->target = strdup(q->target);
+	openfile_put(f, "target", "%s", q->target);
+	err = fdlock_collect(cx, q, f);
+	if (err == 0)
+		err = kind->collect(cx, q, p, f);
+	if (err != 0 && snap_error(cx)[0] == '\0')
+		abort();
+	snap_ctx_free(cx);
+}
+
+static void
+fdinfo(struct snap_ctx *cx, char *text, size_t len)
+{
+	struct process *p = process_new();
+	size_t k = len > 0 ? (unsigned char)text[0] % NKINDS : 0;
+	struct fd_probe q = {
+		.pid = getpid(),
+		.target = kinds[k].target,
+		.fdinfo = len > 0 ? text + 1 : text,
+		.root = AT_FDCWD,
+		.p = p,
+	};
+
+	(void)cx;
+	if (self < 0)
+		open_kinds();
+	q.pidfd = self;
+	q.fd = fds[k];
+	if (fstat(q.fd, &q.st) < 0)
+		abort();
+	collect(p, kinds[k].kind, &q);
+	process_free(p);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const parsers[])(struct snap_ctx * cx, char *text,
-	    size_t len) = { maps, smaps, status, stat_and_limits, elf, sums };
+	    size_t len) = { maps, smaps, status, stat_and_limits, elf, sums,
+		daemon_status, cgroup, fdinfo };
 	struct snap_ctx *cx;
 	char *text;
 
