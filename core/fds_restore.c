@@ -87,7 +87,9 @@ open_one(struct snap_ctx *cx, const struct fd_restore *r, uint32_t i)
 	const struct resource *kind = resource_find(f->kind);
 	int fd, err;
 
-	if (resource_edited(f))
+	if (f->given)
+		fd = res_given_restore(cx, r, f);
+	else if (resource_edited(f))
 		fd = res_edited_restore(cx, r, f);
 	else
 		fd = kind->restore(cx, r, f);

@@ -224,6 +224,9 @@ struct openfile {
 	uint32_t flags; /* O_*, without O_CLOEXEC */
 	struct kv *kv;	/* what its kind wants to know */
 	size_t nkv;
+	/* At a restore: it is the caller's standard descriptor `std`. */
+	bool given;
+	int std; /* -1: the caller has it closed */
 };
 
 struct fdent {

@@ -23,4 +23,12 @@ int res_fill(struct snap_ctx *cx, const struct fd_restore *r,
 int res_edited_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
 
+/* It is the caller's: his descriptor f->std. */
+int res_given_restore(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
+
+/* res_tty.c: give the terminal `fd` the mode that it had as f. */
+void res_tty_adopt(
+    const struct fd_restore *r, const struct openfile *f, int fd);
+
 #endif

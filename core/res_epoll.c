@@ -178,12 +178,15 @@ add_watch(struct snap_ctx *cx, const struct fd_restore *r,
 	const struct fdent *e;
 	int fd = -1;
 
-	if (!parse(value, &fd, &ev) || (e = find_fd(r->p, fd)) == NULL)
+	if (!parse(value, &fd, &ev))
 		return snap_fail(
 		    cx, -EBADMSG, "fdinfo/%u: bad `tfd: %s'", f->id, value);
-	if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
+	e = find_fd(r->p, fd);
+	if (e != NULL && epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
 		return 0;
-	if (errno == EPERM && resource_edited(&r->p->files[e->file])) {
+	/* Closed by whoever gave the others, or not a thing to wait for. */
+	if (e == NULL ||
+	    (errno == EPERM && resource_edited(&r->p->files[e->file]))) {
 		resource_note(
 		    r, "fd %u (epoll) no longer watches fd %d", f->id, fd);
 		return 0;

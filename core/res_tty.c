@@ -251,6 +251,15 @@ open_given(
 	return fd;
 }
 
+void
+res_tty_adopt(const struct fd_restore *r, const struct openfile *f, int fd)
+{
+	if (kv_u64(f, "hung-up", 10) != 0)
+		return;
+	set_mode(r, f, fd);
+	set_size(f, fd);
+}
+
 static int
 tty_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)

@@ -140,7 +140,7 @@ resource_edited(const struct openfile *f)
 {
 	const char *was = openfile_get(f, "target");
 
-	return was != NULL && strcmp(was, f->target) != 0;
+	return f->given || (was != NULL && strcmp(was, f->target) != 0);
 }
 
 int

@@ -40,6 +40,7 @@ struct fd_probe {
 struct fd_restore {
 	const struct process *p;
 	int tty;    /* the terminal to use, or -1 */
+	int std[3]; /* the caller's standard descriptors, or -1 */
 	int base;   /* files[i] is to be open at base + i meanwhile */
 	char *note; /* room for what came back differently, 512 bytes */
 	/*
@@ -123,7 +124,8 @@ int resource_put_object(struct openfile *f, const struct fd_probe *q);
 
 /*
  * Was fd/N of the image made to point elsewhere?  Then whatever it was, it is
- * now the file of that path, opened with the access mode of old.
+ * now the file of that path, opened with the access mode of old; or, if it is
+ * given, what whoever restores it has at that number.
  */
 bool resource_edited(const struct openfile *f);
 

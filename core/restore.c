@@ -88,6 +88,8 @@ prepare(struct restore *r)
 
 	err = fds_check(r->cx, r->p);
 	if (err == 0)
+		err = restore_stdio(r);
+	if (err == 0)
 		err = restore_check(r);
 	if (err == 0)
 		err = open_pipes(r);

@@ -5,7 +5,8 @@
  * asked for the restore; it reads, plans, opens files, and traces.  The
  * *parent* is a fork of it which creates the new process and waits: when it
  * ends, the new process is adopted as any orphan is, while the agent still
- * traces it.  The *new process* opens its descriptors in ordinary C, then
+ * traces it.  (With opt->child it is born as the agent's own child instead.)
+ * The *new process* opens its descriptors in ordinary C, then
  * becomes the image by way of the restorer.
  *
  * If the agent dies, the parent and the new process see the end of their
@@ -45,6 +46,7 @@ struct restore {
 	    *rw_file_fds; /* numbers in the new process, for host.file_fds */
 	int *content_fds; /* likewise, of p->contents */
 	int cwd_fd, root_fd, tty_fd; /* likewise; -1: none */
+	int std_fd[3];		     /* likewise, for struct fd_restore */
 	int fd_base;
 
 	uint8_t *map; /* the area, at the same address everywhere */
@@ -58,6 +60,13 @@ struct restore {
 	int go[2];  /* agent -> new process: it is traced, go on */
 	int end[2]; /* agent -> parent: the end, and which */
 };
+
+/* Does it stay in the session of the caller? */
+static inline bool
+restore_keeps_session(const struct restore *r)
+{
+	return r->opt->child && r->p->sid != r->p->pid;
+}
 
 /*
  * Everything of snap_restore() but reading the image.  Changes p: the agent
@@ -76,6 +85,9 @@ int restore_check(struct restore *r);
 
 /* restore_environ.c: an environment that was edited. */
 int restore_environ(struct restore *r);
+
+/* restore_stdio.c: what the caller gives in place of the image's. */
+int restore_stdio(struct restore *r);
 
 /* restore_files.c: open what the new process maps or stands in. */
 int restore_open(struct restore *r);

@@ -133,7 +133,7 @@ note_absent(struct restore *r)
 {
 	for (size_t i = 0; i < r->p->nunsupported; i++)
 		restore_note(r, "without %s", r->p->unsupported[i].what);
-	if (r->p->sid != r->p->pid && !r->opt->new_pid)
+	if (r->p->sid != r->p->pid && !r->opt->new_pid && !r->opt->child)
 		restore_note(r,
 		    "it leads a session of its own (it was in session %d)",
 		    (int)r->p->sid);

@@ -113,6 +113,7 @@ open_descriptors(struct restore *r)
 	struct fd_restore f = {
 		.p = r->p,
 		.tty = r->tty_fd,
+		.std = { r->std_fd[0], r->std_fd[1], r->std_fd[2] },
 		.base = r->fd_base,
 		.note = r->area->note,
 	};
@@ -130,7 +131,7 @@ open_descriptors(struct restore *r)
 static void
 take_terminal(struct restore *r)
 {
-	if (r->p->tty == 0)
+	if (r->p->tty == 0 || restore_keeps_session(r))
 		return;
 	if (r->tty_fd < 0 || ioctl(r->tty_fd, TIOCSCTTY, 0) < 0)
 		note(r, "it has no controlling terminal");
@@ -242,7 +243,7 @@ restore_child(struct restore *r)
 	/* Not one instruction beyond this unless the agent is our tracer. */
 	if (read(r->go[0], &go, 1) != 1)
 		_exit(1);
-	if (setsid() < 0)
+	if (!restore_keeps_session(r) && setsid() < 0)
 		err = snap_fail(r->cx, -errno, "setsid: %s", strerror(errno));
 	set_proc_files(r);
 	if (err == 0)

@@ -252,13 +252,31 @@ open_dir(struct restore *r, const char *path, const char *what)
 static int
 open_dirs(struct restore *r)
 {
-	r->cwd_fd = open_dir(r, r->p->cwd, "cwd");
+	r->cwd_fd = r->opt->cwd >= 0 ? keep_dup(r, r->opt->cwd, "cwd")
+				     : open_dir(r, r->p->cwd, "cwd");
 	if (r->cwd_fd < 0)
 		return r->cwd_fd;
 	if (strcmp(r->p->root, "/") == 0)
 		return 0;
 	r->root_fd = open_dir(r, r->p->root, "root");
 	return r->root_fd < 0 ? r->root_fd : 0;
+}
+
+static int
+open_std(struct restore *r)
+{
+	int err = 0;
+
+	for (int i = 0; i < 3; i++) {
+		r->std_fd[i] = -1;
+		if (r->opt->stdio == NULL || r->opt->stdio[i] < 0)
+			continue;
+		err = r->std_fd[i] =
+		    keep_dup(r, r->opt->stdio[i], "standard descriptors");
+		if (err < 0)
+			return err;
+	}
+	return 0;
 }
 
 /* ---- numbers ---- */
@@ -298,6 +316,9 @@ number(struct restore *r)
 		r->root_fd += first;
 	if (r->tty_fd >= 0)
 		r->tty_fd += first;
+	for (int i = 0; i < 3; i++)
+		if (r->std_fd[i] >= 0)
+			r->std_fd[i] += first;
 	r->host.exe_fd = p->exe_file >= 0 ? r->file_fds[p->exe_file] : -1;
 	r->host.file_fds = r->file_fds;
 	r->host.rw_file_fds = r->rw_file_fds;
@@ -324,6 +345,8 @@ restore_open(struct restore *r)
 		err = open_mapfile(r, i);
 	if (err >= 0)
 		err = open_dirs(r);
+	if (err >= 0)
+		err = open_std(r);
 	if (err >= 0 && r->opt->tty >= 0)
 		err = r->tty_fd = keep_dup(r, r->opt->tty, "tty");
 	if (err < 0)

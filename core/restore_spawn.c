@@ -32,6 +32,11 @@ clone_new(const struct restore *r)
 	pid_t pid = r->p->pid;
 	struct clone_args ca = { .exit_signal = SIGCHLD };
 
+	/* The signal is then that of the parent, which is the same. */
+	if (r->opt->child) {
+		ca.flags = CLONE_PARENT;
+		ca.exit_signal = 0;
+	}
 	if (!r->opt->new_pid) {
 		ca.set_tid = (uint64_t)&pid;
 		ca.set_tid_size = 1;
@@ -41,7 +46,8 @@ clone_new(const struct restore *r)
 
 /*
  * The parent: it exists so that the new process is an orphan before the agent
- * ends, and so that someone reaps it if it comes to nothing.
+ * ends, and so that someone reaps it if it comes to nothing.  One that is to be
+ * the agent's child is so from birth, and reaped by its tracer.
  */
 static void __attribute__((noreturn)) be_parent(struct restore *r)
 {
@@ -63,7 +69,7 @@ static void __attribute__((noreturn)) be_parent(struct restore *r)
 	say_born(r->area, pid);
 	while (read(r->end[0], &how, 1) < 0 && errno == EINTR)
 		;
-	if (how != END_DONE)
+	if (how != END_DONE && !r->opt->child)
 		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
 			;
 	_exit(0);

@@ -132,7 +132,7 @@ open_image(struct agent *a, int *image)
 /* ---- the restore ---- */
 
 static void
-restore_image(struct agent *a, int image, int tty)
+restore_image(struct agent *a, int image, int tty, int cwd)
 {
 	const struct restore_request *ask = &a->ask.restore;
 	struct snap_options opt = {
@@ -146,6 +146,8 @@ restore_image(struct agent *a, int image, int tty)
 		.stopped = ask->stopped,
 		.replace = ask->replace,
 		.tty = tty,
+		.stdio = ask->inherit ? a->writer.std : NULL,
+		.cwd = cwd,
 		.lent_caps = a->writer.lent,
 	};
 	struct snap_restore_result res = { 0 };
@@ -173,7 +175,7 @@ restore_image(struct agent *a, int image, int tty)
 static void
 work(struct agent *a)
 {
-	int image = -1, tty = -1, err;
+	int image = -1, tty = -1, cwd = -1, err;
 
 	err = open_image(a, &image);
 	if (err == 0) {
@@ -181,12 +183,18 @@ work(struct agent *a)
 		if (err < 0)
 			fail(a, err, "%s", a->writer.why);
 	}
+	if (err == 0 && a->ask.restore.inherit) {
+		cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (cwd < 0)
+			err = fail(a, -errno, "the working directory: %s",
+			    strerror(errno));
+	}
 	/* What was opened of the writer must not be inherited. */
 	writer_close(&a->writer);
 	if (err < 0)
 		a->result.err = err;
 	else
-		restore_image(a, image, tty);
+		restore_image(a, image, tty, cwd);
 	a->result.type = AGENT_RESULT;
 	send_message(&a->result);
 }

@@ -68,6 +68,8 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 		out->stopped = true;
 	} else if (is(s, len, "replace")) {
 		out->replace = true;
+	} else if (is(s, len, "stdio=inherit")) {
+		out->inherit = true;
 	} else if (len >= 4 && memcmp(s, "tty=", 4) == 0) {
 		err = take_path(out->tty, "the terminal's path", s + 4, len - 4,
 		    why, whysize);
@@ -94,8 +96,8 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 		return 0;
 	quote(quoted, sizeof(quoted), s, len);
 	return fail(why, whysize, -EINVAL,
-	    "there is no option '%s': pid=new, stopped, replace and tty=PATH "
-	    "are understood",
+	    "there is no option '%s': pid=new, stopped, replace, "
+	    "stdio=inherit and tty=PATH are understood",
 	    quoted);
 }
 

@@ -23,6 +23,7 @@ struct restore_request {
 	bool new_pid;	     /* pid=new */
 	bool stopped;
 	bool replace;
+	bool inherit;	    /* stdio=inherit */
 	char tty[PATH_MAX]; /* tty=PATH, "" if not given */
 };
 

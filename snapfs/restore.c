@@ -466,7 +466,8 @@ was_requested(const struct restore *r)
 static bool
 has_options(const struct restore_request *q)
 {
-	return q->new_pid || q->stopped || q->replace || q->tty[0] != '\0';
+	return q->new_pid || q->stopped || q->replace || q->inherit ||
+	       q->tty[0] != '\0';
 }
 
 /*

@@ -1,6 +1,7 @@
 #include "writer.h"
 
 #include "cgroup.h"
+#include "node.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -257,6 +258,73 @@ find_terminal(const struct writer *w)
 	return -1;
 }
 
+/*
+ * Is descriptor `n` of the writer the .restore that it writes to?  A shell's
+ * `echo dir > /snap/.restore` makes it the standard output of the shell.
+ */
+static bool
+is_request(const struct writer *w, int n)
+{
+	char link[PATH_MAX], *base, file[32], *text;
+	bool is = false;
+	ssize_t len;
+
+	snprintf(file, sizeof(file), "fd/%d", n);
+	len = readlinkat(w->proc, file, link, sizeof(link) - 1);
+	link[len < 0 ? 0 : len] = '\0';
+	base = strrchr(link, '/');
+	if (base == NULL || strcmp(base, "/.restore") != 0)
+		return false;
+	snprintf(file, sizeof(file), "fdinfo/%d", n);
+	if (procinfo_read(w->proc, file, &text) < 0)
+		return false;
+	base = strstr(text, "\nino:\t");
+	if (base != NULL)
+		is = strtoul(base + 6, NULL, 10) == NODE_RESTORE;
+	free(text);
+	return is;
+}
+
+/*
+ * Of output and error the one that is no request stands for both.  Input is the
+ * request where it was closed and .restore got its number.
+ */
+static int
+get_std(struct writer *w, int n)
+{
+	int from = n;
+
+	if (n == 0 && is_request(w, n))
+		return 0;
+	if (is_request(w, n))
+		from = 3 - n;
+	if (is_request(w, from))
+		return fail(w, -EINVAL,
+		    "stdio=inherit: the writer's descriptor %d is .restore "
+		    "itself",
+		    n);
+	w->std[n] = pidfd_getfd(w->pidfd, from, 0);
+	if (w->std[n] < 0 && errno != EBADF)
+		return fail(w, -errno, "stdio=inherit: descriptor %d: %s", n,
+		    strerror(errno));
+	return 0;
+}
+
+/*
+ * With the daemon's rights, before it becomes the writer: he could hand over
+ * his own descriptors to any child of his, but where tracing is restricted
+ * (Yama) he may not take them from himself by way of another process.
+ */
+static int
+open_std(struct writer *w, const struct agent_request *ask)
+{
+	int err = 0;
+
+	for (int n = 0; n < 3 && err == 0 && ask->restore.inherit; n++)
+		err = get_std(w, n);
+	return err;
+}
+
 /* Still the one, after all of it was opened by number? */
 static bool
 still_there(const struct writer *w, const struct agent_request *ask)
@@ -284,6 +352,8 @@ writer_open(struct writer *w, const struct agent_request *ask)
 	w->proc = w->pidfd = w->root = w->cwd = w->userns = w->tty = -1;
 	for (i = 0; i < WRITER_NS; i++)
 		w->ns[i] = -1;
+	for (i = 0; i < 3; i++)
+		w->std[i] = -1;
 	w->pidfd = pidfd_open(ask->writer.pid, 0);
 	if (w->pidfd < 0)
 		return fail_errno(w, "pidfd_open");
@@ -311,6 +381,9 @@ writer_open(struct writer *w, const struct agent_request *ask)
 		return err;
 	w->other_root = !same_as_ours(w, "root");
 	w->tty = find_terminal(w);
+	err = open_std(w, ask);
+	if (err < 0)
+		return err;
 	if (!still_there(w, ask))
 		return fail(w, -ESRCH, "the writer is not there any more");
 	return w->privileged ? 0 : check_same_user(w);

@@ -27,6 +27,7 @@ struct writer {
 	char *cgroup;	 /* /proc/TID/cgroup */
 	char *oom;	 /* its oom_score_adj */
 	int tty;	 /* a terminal that it has open, -1 */
+	int std[3];	 /* its standard descriptors if asked for, -1: closed */
 	uint64_t lent;	 /* capabilities that it has not: set by become */
 	char why[512];	 /* the sentence, when something failed */
 	char notes[512]; /* what could not be taken on */

@@ -178,6 +178,20 @@ struct snap_restore_options {
 	bool replace; /* kill what runs under these pids first */
 	int tty;      /* a terminal, open, or -1; not consumed */
 	/*
+	 * Three descriptors that take the place of standard input, output and
+	 * error, where the image has these; -1: that one is closed.  NULL:
+	 * those of the image.  Not consumed.
+	 */
+	const int *stdio;
+	/* The working directory, open, or -1: that of the image. */
+	int cwd;
+	/*
+	 * The caller stands in for the process: it stays his child, so that he
+	 * hears of its end, in his session and process group unless it led a
+	 * session of its own.  If not, it is adopted when the caller exits.
+	 */
+	bool child;
+	/*
 	 * Capabilities that the caller holds only so that it can do its work
 	 * (a bit mask as in capabilities(7)): the restored process may not
 	 * have them whatever the image says.
@@ -195,9 +209,9 @@ struct snap_restore_result {
  *
  * To be called in a process of its own (fork one), single-threaded, that has
  * already become whoever asked for it: namespaces, cgroup, root, working
- * directory, credentials, limits.  The restored process is created as a child
- * of the caller; when the caller exits it is adopted.  On failure nothing is
- * left behind.
+ * directory, credentials, limits.  The restored process is an orphan from the
+ * start, adopted by init or a subreaper, unless `child` is set.  On failure
+ * nothing is left behind.
  */
 int snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
     struct snap_restore_result *res);

@@ -194,7 +194,7 @@ static void
 check_restore(struct process *p)
 {
 	struct snap_ctx *cx = snap_ctx_new(NULL);
-	struct snap_restore_options opt = { .tty = -1 };
+	struct snap_restore_options opt = { .tty = -1, .cwd = -1 };
 	struct snap_restore_result res = { 0 };
 	struct restore r = { .cx = cx, .opt = &opt, .res = &res, .p = p };
 

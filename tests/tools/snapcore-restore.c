@@ -66,7 +66,7 @@ agent(const struct snap_restore_options *o)
 int
 main(int argc, char **argv)
 {
-	struct snap_restore_options o = { .tty = -1 };
+	struct snap_restore_options o = { .tty = -1, .cwd = -1 };
 	int st;
 	pid_t pid;
 

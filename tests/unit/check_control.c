@@ -78,6 +78,26 @@ START_TEST(parse_two_writes)
 }
 END_TEST
 
+START_TEST(parse_inherit)
+{
+	struct restore_request r = { 0 };
+	const char text[] = "stdio=inherit\ndir\n", bad[] = "dir\nstdio=new\n";
+	char why[256];
+
+	ck_assert_int_eq(
+	    control_parse(bad, sizeof(bad) - 1, &r, why, 256), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(why, "stdio=inherit"));
+	memset(&r, 0, sizeof(r));
+	ck_assert_int_eq(control_parse("dir\n", 4, &r, why, 256), 0);
+	ck_assert(!r.inherit);
+	memset(&r, 0, sizeof(r));
+	ck_assert_int_eq(
+	    control_parse(text, sizeof(text) - 1, &r, why, 256), 0);
+	ck_assert_str_eq(r.path, "dir");
+	ck_assert(r.inherit);
+}
+END_TEST
+
 static const struct {
 	const char *path, *cwd, *mountpoint;
 	bool below;
@@ -366,6 +386,7 @@ main(void)
 	tcase_add_loop_test(
 	    tc, parse, 0, sizeof(requests) / sizeof(requests[0]));
 	tcase_add_test(tc, parse_two_writes);
+	tcase_add_test(tc, parse_inherit);
 	tcase_add_loop_test(
 	    tc, below_the_mount, 0, sizeof(places) / sizeof(places[0]));
 	tcase_add_test(tc, parse_hostile);

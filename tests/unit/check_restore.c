@@ -222,7 +222,7 @@ static pid_t
 restore(struct process *p, bool new_pid, bool stopped)
 {
 	struct snap_restore_options o = {
-		.tty = -1, .new_pid = new_pid, .stopped = stopped
+		.tty = -1, .cwd = -1, .new_pid = new_pid, .stopped = stopped
 	};
 	char text[1024];
 	pid_t pid;
@@ -236,7 +236,7 @@ restore(struct process *p, bool new_pid, bool stopped)
 static void
 refused(struct process *p, int err, const char *sentence)
 {
-	struct snap_restore_options o = { .tty = -1 };
+	struct snap_restore_options o = { .tty = -1, .cwd = -1 };
 	char text[1024];
 	pid_t pid;
 
