@@ -27,6 +27,7 @@ struct holder {
 	pid_t tgid, ppid;
 	char comm[64];
 	bool dying; /* dead, or killed and on its way */
+	bool dead;  /* all of it: only its parent has not waited */
 };
 
 static void
@@ -62,7 +63,7 @@ static bool
 find_holder(pid_t pid, struct holder *h)
 {
 	struct snap_ctx quiet = { .error = 0 };
-	uint64_t tgid = 0, pending;
+	uint64_t tgid = 0, pending, n = 0;
 	struct proc_stat st;
 	char *status;
 
@@ -74,6 +75,8 @@ find_holder(pid_t pid, struct holder *h)
 	h->tgid = (pid_t)tgid;
 	h->ppid = st.ppid;
 	snprintf(h->comm, sizeof(h->comm), "%s", st.comm);
+	proc_field_u64(status, "Threads", 10, &n);
+	h->dead = st.state == 'Z' && n <= 1;
 	h->dying = is_exiting(&st) ||
 		   (proc_field_u64(status, "ShdPnd", 16, &pending) &&
 		       pending & 1ull << (SIGKILL - 1));
@@ -190,6 +193,11 @@ kill_holder(struct restore *r, pid_t pid)
 	if (fd >= 0)
 		close(fd);
 	for (int ms = 0; err == 0 && find_holder(pid, &h); ms += POLL_MS) {
+		if (h.dead && h.ppid == r->opt->asker)
+			return snap_fail(r->cx, -ECHILD,
+			    "pid %d (%s) was killed, and its parent %d, which "
+			    "asked for that, must wait for it first",
+			    (int)pid, h.comm, (int)h.ppid);
 		if (ms >= DYING_MS)
 			return snap_fail(r->cx, -EEXIST,
 			    "pid %d (%s) was killed, but its parent %d has not "

@@ -19,6 +19,7 @@ struct agent {
 	struct agent_request ask;
 	struct writer writer;
 	struct agent_message result;
+	pid_t asker; /* the writer's process, if that can be deferred */
 };
 
 static void
@@ -145,6 +146,7 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 		.new_pid = ask->new_pid,
 		.stopped = ask->stopped,
 		.replace = ask->replace,
+		.asker = a->asker,
 		.tty = tty,
 		.stdio = ask->inherit ? a->writer.std : NULL,
 		.cwd = cwd,
@@ -250,6 +252,10 @@ agent_main(void)
 	}
 	if (fork_needed)
 		return work_in_child(a);
+	/* The number is that of our pid namespace only if it is the writer's.
+	 */
+	if (a->ask.may_defer)
+		a->asker = a->ask.writer.pid;
 	work(a);
 	return 0;
 }

@@ -23,6 +23,7 @@ struct agent_request {
 	uid_t uid;	       /* the ids that FUSE saw */
 	gid_t gid;
 	bool privileged;	  /* the daemon may become others */
+	bool may_defer;		  /* -ECHILD is an answer: see snap.h, asker */
 	unsigned seccomp_filters; /* that the daemon itself is under */
 	unsigned freeze_timeout_ms;
 	enum snap_level log_level;

@@ -147,13 +147,13 @@ strip(const char *path, const char *dir)
 bool
 control_is_below(const char *path, const char *cwd, const char *mountpoint)
 {
+	char whole[2 * PATH_MAX];
 	const char *rest;
 
-	if (path[0] == '/') {
-		rest = strip(path, mountpoint);
-		return rest != NULL && rest[strspn(rest, "/")] != '\0';
-	}
-	return strcmp(cwd, mountpoint) == 0 || strip(cwd, mountpoint) != NULL;
+	snprintf(whole, sizeof(whole), "%s%s%s", path[0] == '/' ? "" : cwd,
+	    path[0] == '/' || strcmp(cwd, "/") == 0 ? "" : "/", path);
+	rest = strip(whole, mountpoint);
+	return rest != NULL && rest[strspn(rest, "/")] != '\0';
 }
 
 /* ---- answers ---- */

@@ -20,13 +20,34 @@ handle_new(const struct node *node)
 void
 handle_free(struct handle *h)
 {
+	size_t i;
+
 	if (h == NULL)
 		return;
 	h->magic = 0;
 	free(h->procs);
+	for (i = 0; i < h->nnamed; i++)
+		free(h->named[i].name);
+	free(h->named);
 	free(h->text);
 	free(h->pending);
 	free(h);
+}
+
+size_t
+handle_text(struct handle *h, size_t size, off_t off, const char **text)
+{
+	/*
+	 * After a write the offset stands behind what was written, and a read
+	 * goes on there; whoever seeks back counts from 0.
+	 */
+	if (off < h->base)
+		h->base = 0;
+	off -= h->base;
+	if (off >= (off_t)h->len)
+		return 0;
+	*text = h->text + off;
+	return size < h->len - (size_t)off ? size : h->len - (size_t)off;
 }
 
 uint64_t

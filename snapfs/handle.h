@@ -6,6 +6,11 @@
 
 #include "snapfs.h"
 
+struct named_entry {
+	char *name;
+	uint64_t ino;
+};
+
 struct handle {
 	uint32_t magic;
 	struct node node;
@@ -14,9 +19,12 @@ struct handle {
 	bool in_checkpoint;
 	bool closing; /* under the lock; see view_closing() */
 
-	/* The root: the processes that the opener may see. */
+	/* The root: the processes, and named checkpoints, the opener may see.
+	 */
 	struct proc_id *procs;
 	size_t nprocs;
+	struct named_entry *named; /* the names are owned */
+	size_t nnamed;
 
 	/* A control file: what is read from it. */
 	char *text;
@@ -40,6 +48,10 @@ struct handle {
 
 struct handle *handle_new(const struct node *node); /* NULL: no memory */
 void handle_free(struct handle *h);
+
+/* What a read of `size` bytes of h->text at `off` gives: *text and the length.
+ * With the lock. */
+size_t handle_text(struct handle *h, size_t size, off_t off, const char **text);
 
 /* To and from the integer that FUSE keeps for us. */
 uint64_t handle_fh(struct handle *h);

@@ -151,20 +151,15 @@ static void
 read_control(fuse_req_t req, struct handle *h, size_t size, off_t off)
 {
 	struct snapfs *fs = snapfs_of(req);
+	const char *text = NULL;
+	struct caller who;
 
+	if (h->node.kind == NODE_RESTORE && caller_of(req, &who) == 0 &&
+	    restore_read(fs, req, h, &who, size, off))
+		return;
 	pthread_mutex_lock(&fs->lock);
-	/*
-	 * After a write the offset stands behind what was written, and a read
-	 * goes on there; whoever seeks back counts from 0.
-	 */
-	if (off < h->base)
-		h->base = 0;
-	off -= h->base;
-	if (off >= (off_t)h->len)
-		size = 0;
-	else if (size > h->len - (size_t)off)
-		size = h->len - (size_t)off;
-	fuse_reply_buf(req, size != 0 ? h->text + off : NULL, size);
+	size = handle_text(h, size, off, &text);
+	fuse_reply_buf(req, text, size);
 	pthread_mutex_unlock(&fs->lock);
 }
 

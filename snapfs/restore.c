@@ -30,8 +30,10 @@ struct restore {
 	fuse_req_t req;
 	struct handle *handle; /* open as long as the write is not answered */
 	struct caller writer;
-	size_t size; /* of what was written; 0: the request is a close(2) */
-	off_t end;   /* the file offset behind what was written */
+	enum { BY_WRITE, BY_READ, BY_CLOSE } by; /* which call is answered */
+	size_t size;				 /* BY_WRITE, BY_READ */
+	off_t off;				 /* BY_READ */
+	off_t end; /* the file offset behind what was written */
 	struct agent_request ask;
 	bool waits;    /* for more to be written */
 	int interrupt; /* an eventfd */
@@ -314,6 +316,35 @@ answer_text(const struct restore *r, char *text, size_t size)
 }
 
 static void
+reply_text(struct restore *r)
+{
+	const char *text = NULL;
+	size_t size;
+
+	pthread_mutex_lock(&r->fs->lock);
+	size = handle_text(r->handle, r->size, r->off, &text);
+	fuse_reply_buf(r->req, text, size);
+	pthread_mutex_unlock(&r->fs->lock);
+}
+
+/* Frees it. */
+static void
+reply(struct restore *r, int err)
+{
+	/* No interrupt function runs after this. */
+	fuse_req_interrupt_func(r->req, NULL, NULL);
+	if (r->by == BY_READ)
+		reply_text(r); /* the sentence, if it failed */
+	else if (r->by == BY_WRITE && err == 0)
+		fuse_reply_write(r->req, r->size);
+	else
+		fuse_reply_err(r->req, -err);
+	if (r->interrupt >= 0)
+		close(r->interrupt);
+	free(r);
+}
+
+static void
 finish(struct restore *r)
 {
 	struct snapfs *fs = r->fs;
@@ -342,24 +373,47 @@ finish(struct restore *r)
 		fs->counters.failed_restores++;
 	pthread_mutex_unlock(&fs->lock);
 
-	/* No interrupt function runs after this. */
-	fuse_req_interrupt_func(r->req, NULL, NULL);
-	if (m->err == 0 && r->size != 0)
-		fuse_reply_write(r->req, r->size);
-	else
-		fuse_reply_err(r->req, -m->err);
-	if (r->interrupt >= 0)
-		close(r->interrupt);
-	free(r);
+	reply(r, m->err);
 }
 
+/* For a later call on the open file to go on with. */
+static int
+keep(struct restore *r)
+{
+	struct restore_request *q = malloc(sizeof(*q));
+	struct handle *h = r->handle;
+
+	if (q == NULL) {
+		set_result(r, -ENOMEM, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	*q = r->ask.restore;
+	r->waits = true;
+	pthread_mutex_lock(&r->fs->lock);
+	free(h->pending);
+	h->pending = q;
+	h->pending_of = r->writer.id;
+	h->pending_end = r->end;
+	pthread_mutex_unlock(&r->fs->lock);
+	return 0;
+}
+
+/*
+ * A child of the writer's was killed, and he cannot wait for it before his
+ * write(2) returns: the restore is made when he closes the file, or reads it.
+ */
 static void *
 restore_main(void *arg)
 {
 	struct restore *r = arg;
 
 	run_agent(r);
-	finish(r);
+	if (r->result.err != -ECHILD || !r->ask.may_defer)
+		finish(r);
+	else if (keep(r) < 0)
+		finish(r);
+	else
+		reply(r, 0);
 	return NULL;
 }
 
@@ -400,6 +454,7 @@ fill_request(struct restore *r)
 	ask->writer = r->writer.id;
 	ask->uid = r->writer.creds.uid;
 	ask->gid = r->writer.creds.gid;
+	ask->may_defer = r->by == BY_WRITE;
 	ask->privileged = (fs->access.prm & needed) == needed;
 	ask->seccomp_filters = fs->seccomp_filters;
 	ask->freeze_timeout_ms = fs->opts.freeze_timeout_ms;
@@ -421,27 +476,6 @@ take_pending(struct snapfs *fs, struct handle *h)
 	h->pending = NULL;
 	pthread_mutex_unlock(&fs->lock);
 	return q;
-}
-
-static int
-keep(struct restore *r)
-{
-	struct restore_request *q = malloc(sizeof(*q));
-	struct handle *h = r->handle;
-
-	if (q == NULL) {
-		set_result(r, -ENOMEM, "%s", strerror(ENOMEM));
-		return -ENOMEM;
-	}
-	*q = r->ask.restore;
-	r->waits = true;
-	pthread_mutex_lock(&r->fs->lock);
-	free(h->pending);
-	h->pending = q;
-	h->pending_of = r->writer.id;
-	h->pending_end = r->end;
-	pthread_mutex_unlock(&r->fs->lock);
-	return 0;
 }
 
 static void
@@ -587,6 +621,7 @@ restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
+	r->by = BY_WRITE;
 	r->size = size;
 	r->end = off + (off_t)size;
 	if (parse(r, buf, size) < 0) {
@@ -624,30 +659,63 @@ take_ended(
  * The rights are looked at again: since it wrote, the process may have become
  * a program with more of them, by exec(2), which closes what it was given.
  */
-void
-restore_flush(struct snapfs *fs, fuse_req_t req, struct handle *h,
-    const struct caller *who)
+static void
+act(struct restore *r)
 {
-	off_t end = 0;
-	struct restore_request *q = take_ended(fs, h, who, &end);
-	struct restore *r;
-
-	if (q == NULL) {
-		fuse_reply_err(req, 0);
-		return;
-	}
-	r = restore_new(fs, req, h, who);
-	if (r == NULL) {
-		free(q);
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	r->ask.restore = *q;
-	r->end = end;
-	free(q);
 	set_requested(r);
 	if (check_rights(r) < 0)
 		finish(r);
 	else
 		start(r);
+}
+
+/* What waited, as a request of its own; NULL with *err 0 if nothing did. */
+static struct restore *
+ended(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who, int *err)
+{
+	off_t end = 0;
+	struct restore_request *q = take_ended(fs, h, who, &end);
+	struct restore *r = q == NULL ? NULL : restore_new(fs, req, h, who);
+
+	*err = q != NULL && r == NULL ? -ENOMEM : 0;
+	if (r != NULL) {
+		r->ask.restore = *q;
+		r->end = end;
+	}
+	free(q);
+	return r;
+}
+
+void
+restore_flush(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who)
+{
+	int err;
+	struct restore *r = ended(fs, req, h, who, &err);
+
+	if (r == NULL) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	r->by = BY_CLOSE;
+	act(r);
+}
+
+bool
+restore_read(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who, size_t size, off_t off)
+{
+	int err;
+	struct restore *r = ended(fs, req, h, who, &err);
+
+	if (r == NULL && err < 0)
+		fuse_reply_err(req, -err);
+	if (r == NULL)
+		return err < 0;
+	r->by = BY_READ;
+	r->size = size;
+	r->off = off;
+	act(r);
+	return true;
 }

@@ -14,6 +14,13 @@ void restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
     const struct caller *who, const char *buf, size_t size, off_t off);
 
 /*
+ * It is read: carry out a request that waited for more, and answer with what
+ * came of it.  False: there is none, nothing is answered.
+ */
+bool restore_read(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    const struct caller *who, size_t size, off_t off);
+
+/*
  * A descriptor of .restore is closed: carry out a request that waited for more
  * (control.h), answer with its errno; 0 where there is none.
  */

@@ -176,7 +176,14 @@ struct snap_restore_options {
 	bool new_pid; /* let the kernel choose the pids */
 	bool stopped; /* leave it in SIGSTOP */
 	bool replace; /* kill what runs under these pids first */
-	int tty;      /* a terminal, open, or -1; not consumed */
+	/*
+	 * The process that does nothing but wait for this call, 0: none.  If
+	 * what was killed is a child of it, the pid is not free before it has
+	 * waited for that child: so the call ends with -ECHILD, nothing was
+	 * made, and is to be made again.
+	 */
+	pid_t asker;
+	int tty; /* a terminal, open, or -1; not consumed */
 	/*
 	 * Three descriptors that take the place of standard input, output and
 	 * error, where the image has these; -1: that one is closed.  NULL:
