@@ -77,6 +77,9 @@ interrupted(fuse_req_t req, void *arg)
 	if (ours) {
 		TAILQ_REMOVE(&w->job->waiters, w, link);
 		view_unuse(&fs->views, w->job->view);
+		/* Its name is free at once: the call may be made again. */
+		if (w->want.make)
+			view_end(&fs->views, w->job->view);
 	}
 	pthread_mutex_unlock(&fs->lock);
 	if (ours) {
@@ -204,6 +207,7 @@ forget_nodes(struct job *j, const struct snap_checkpoint *cp)
 {
 	struct fuse_session *se = j->fs->se;
 	const struct snap_node *sn;
+	struct proc_id owner = view_owner(j->view);
 	struct node node, dir;
 	uint32_t n;
 
@@ -211,8 +215,8 @@ forget_nodes(struct job *j, const struct snap_checkpoint *cp)
 		if (!(j->looked_up[n / 8] & 1u << n % 8))
 			continue;
 		sn = snap_checkpoint_node(cp, n);
-		node = tree_node(cp, n, j->target, j->view->gen);
-		dir = tree_node(cp, sn->parent, j->target, j->view->gen);
+		node = tree_node(cp, n, owner, j->view->gen);
+		dir = tree_node(cp, sn->parent, owner, j->view->gen);
 		fuse_lowlevel_notify_inval_entry(
 		    se, node_ino(&dir), sn->name, strlen(sn->name));
 		fuse_lowlevel_notify_inval_inode(se, node_ino(&node), 0, 0);
@@ -328,9 +332,7 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 	char name[16];
 	int err;
 
-	if (fs->closing)
-		return -ENODEV;
-	if (!view_make_room(&fs->views, v, snapfs_now())) {
+	if (v->name == NULL && !view_make_room(&fs->views, v, snapfs_now())) {
 		log_put(fs->log, who->creds.uid, SNAP_ERROR,
 		    "%d: there are %u checkpoints already, all in use "
 		    "(max_checkpoints)",
@@ -338,8 +340,10 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 		return -EAGAIN;
 	}
 	j = calloc(1, sizeof(*j));
-	if (j == NULL)
+	if (j == NULL) {
+		view_failed(&fs->views, v, -ENOMEM, snapfs_now());
 		return -ENOMEM;
+	}
 	j->fs = fs;
 	j->view = v;
 	j->reader = *who;
@@ -363,18 +367,42 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 	return err;
 }
 
+/* The view that it is about, the reader's own or a new one with a name. */
+static int
+view_wanted(struct snapfs *fs, const struct caller *who, struct proc_id target,
+    const struct want *w, struct view **out)
+{
+	int err;
+
+	if (fs->closing)
+		return -ENODEV;
+	if (w->make) {
+		err = view_named_new(&fs->views, w->name, target, &who->creds,
+		    snapfs_now(), out);
+		if (err == -EDQUOT)
+			log_put(fs->log, who->creds.uid, SNAP_ERROR,
+			    "%s: user %u has %u named checkpoints already "
+			    "(max_named)",
+			    w->name, who->creds.uid, fs->views.max_named);
+		return err;
+	}
+	*out = view_get(&fs->views, who->id, target, snapfs_now());
+	if (*out == NULL)
+		return -ENOMEM;
+	housekeeper_watch(fs->housekeeper, (*out)->reader);
+	return 0;
+}
+
 /* With the lock: put `w` on the list of the view's job, begun if need be. */
 static int
 enlist(struct snapfs *fs, const struct caller *who, struct proc_id target,
     struct waiter *w, struct view **out)
 {
 	struct view *v;
-	int err = 0;
+	int err = view_wanted(fs, who, target, &w->want, &v);
 
-	v = view_get(&fs->views, who->id, target, snapfs_now());
-	if (v == NULL)
-		return -ENOMEM;
-	housekeeper_watch(fs->housekeeper, v->reader);
+	if (err < 0)
+		return err;
 	*out = v;
 	if (v->state == VIEW_RESERVED) {
 		err = view_recent_error(v, snapfs_now());

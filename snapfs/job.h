@@ -22,12 +22,14 @@ struct want {
 	void (*answer)(const struct want *w, struct view *v, int err);
 	struct node node; /* the directory that it is about */
 	char name[NAME_MAX + 1];
+	bool make; /* a named checkpoint, of that name */
 	struct fuse_file_info fi;
 };
 
 /*
  * Answer `w`, now or later, for `who`, who may read the process `target` (that
- * was checked).  `w` is copied.
+ * was checked).  `w` is copied.  With `make`, a checkpoint whose request was
+ * interrupted is dropped.
  */
 void job_want(struct snapfs *fs, const struct caller *who,
     struct proc_id target, const struct want *w);

@@ -141,6 +141,7 @@ init(struct snapfs *fs)
 	buffers_init(&fs->buffers);
 	view_table_init(&fs->views);
 	fs->views.max = fs->opts.max_checkpoints;
+	fs->views.max_named = fs->opts.max_named;
 	fs->views.linger_ms = fs->opts.linger_ms;
 	fs->views.drop = job_drop;
 	fs->views.reader_unused = housekeeper_unwatch;
@@ -173,6 +174,9 @@ close_all(struct snapfs *fs)
 	fs->closing = true;
 	/* What is open in a view holds it no more: wake its thread. */
 	TAILQ_FOREACH (v, &fs->views.views, by_use)
+		if (v->job != NULL)
+			job_drop(fs, v);
+	TAILQ_FOREACH (v, &fs->views.named, by_use)
 		if (v->job != NULL)
 			job_drop(fs, v);
 	view_end_all(&fs->views);

@@ -15,6 +15,7 @@
  *
  * Directories that every checkpoint has belong to the process and are shared
  * by all readers: a walk through them stays on the same inodes whoever walks.
+ * Of a named checkpoint the directories are numbered as its files are.
  */
 #ifndef NODE_H
 #define NODE_H

@@ -66,7 +66,10 @@ snapfs_init(void *arg, struct fuse_conn_info *conn)
 	conn->max_read = fs->opts.max_read;
 }
 
-/* Nothing can be made here; said so, rather than "not implemented". */
+/*
+ * Nothing but named checkpoints can be made here; said so, rather than "not
+ * implemented".
+ */
 
 static void
 snapfs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
@@ -80,12 +83,6 @@ snapfs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 }
 
 static void
-snapfs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-	snapfs_mknod(req, parent, name, mode, 0);
-}
-
-static void
 snapfs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	snapfs_mknod(req, parent, name, 0, 0);
@@ -96,16 +93,6 @@ snapfs_symlink(
     fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
 	(void)target;
-	snapfs_mknod(req, parent, name, 0, 0);
-}
-
-static void
-snapfs_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
-    fuse_ino_t newparent, const char *newname, unsigned flags)
-{
-	(void)newparent;
-	(void)newname;
-	(void)flags;
 	snapfs_mknod(req, parent, name, 0, 0);
 }
 
@@ -136,7 +123,7 @@ const struct fuse_lowlevel_ops snapfs_ops = {
 	.mknod = snapfs_mknod,
 	.mkdir = snapfs_mkdir,
 	.unlink = snapfs_unlink,
-	.rmdir = snapfs_unlink,
+	.rmdir = snapfs_rmdir,
 	.symlink = snapfs_symlink,
 	.rename = snapfs_rename,
 	.link = snapfs_link,

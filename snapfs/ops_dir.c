@@ -72,8 +72,12 @@ opendir_root(fuse_req_t req, struct fuse_file_info *fi)
 	int err = h == NULL ? -ENOMEM : 0;
 
 	/* From another pid namespace only the control files are seen. */
-	if (err == 0 && caller_of(req, &who) == 0)
+	if (err == 0 && caller_of(req, &who) == 0) {
 		err = list_processes(snapfs_of(req), &who, h);
+		if (err == 0)
+			err = ops_list_named(
+			    snapfs_of(req), &who.creds, &h->named, &h->nnamed);
+	}
 	if (err < 0) {
 		handle_free(h);
 		fuse_reply_err(req, -err);
@@ -212,6 +216,11 @@ list_root(struct listing *l, const struct handle *h, off_t off)
 		if (!list(l, name, node_ino(&node), S_IFDIR, at + (off_t)i + 1))
 			return;
 	}
+	at += (off_t)h->nprocs;
+	for (i = off > at ? (size_t)(off - at) : 0; i < h->nnamed; i++)
+		if (!list(l, h->named[i].name, h->named[i].ino, S_IFDIR,
+			at + (off_t)i + 1))
+			return;
 }
 
 static mode_t
@@ -256,7 +265,7 @@ list_file(struct listing *l, const struct handle *h, off_t off)
 	}
 	for (; n != 0; n = sn->next) {
 		sn = snap_checkpoint_node(cp, n);
-		node = tree_node(cp, n, h->view->target, h->view->gen);
+		node = tree_node(cp, n, view_owner(h->view), h->view->gen);
 		if (!list(l, sn->name, node_ino(&node), type_mode(sn->type),
 			FIRST + (off_t)n))
 			return;
@@ -272,12 +281,8 @@ list_file(struct listing *l, const struct handle *h, off_t off)
 static void
 wait_for_releases(struct snapfs *fs, const struct view *v)
 {
-	struct timespec end;
+	struct timespec end = ops_deadline(RELEASE_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_nsec += RELEASE_MS * 1000000;
-	end.tv_sec += end.tv_nsec / 1000000000;
-	end.tv_nsec %= 1000000000;
 	while (v->state == VIEW_TAKEN && v->nopen - v->nclosing > 1)
 		if (pthread_cond_timedwait(&fs->closed, &fs->lock, &end) != 0)
 			break;

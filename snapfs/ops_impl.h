@@ -32,6 +32,19 @@ caller_of(fuse_req_t req, struct caller *who)
 	    &snapfs_of(req)->access, ctx->pid, ctx->uid, ctx->gid, who);
 }
 
+/* `ms` from now, as the condition variables of struct snapfs want it. */
+static inline struct timespec
+ops_deadline(unsigned ms)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += (long)ms * 1000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	return end;
+}
+
 /* ---- ops_attr.c ---- */
 
 /* Is it a process that is shown?  0 with its identity, or -errno. */
@@ -69,6 +82,20 @@ void snapfs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void snapfs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
 void snapfs_forget_multi(
     fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+
+/* ---- ops_named.c ---- */
+
+void ops_lookup_named(fuse_req_t req, const char *name);
+
+/* The named checkpoints that somebody may see; 0 or -ENOMEM. */
+int ops_list_named(struct snapfs *fs, const struct view_creds *creds,
+    struct named_entry **out, size_t *n);
+
+void snapfs_mkdir(
+    fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void snapfs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void snapfs_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+    fuse_ino_t newparent, const char *newname, unsigned flags);
 
 /* ---- ops_dir.c ---- */
 

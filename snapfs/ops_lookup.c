@@ -57,7 +57,7 @@ reply_file(fuse_req_t req, struct view *v, uint32_t n)
 {
 	struct snapfs *fs = snapfs_of(req);
 	struct fuse_entry_param e = { .attr_timeout = FOREVER };
-	struct node node = tree_node(v->cp, n, v->target, v->gen);
+	struct node node = tree_node(v->cp, n, view_owner(v), v->gen);
 
 	e.ino = node_ino(&node);
 	tree_stat_file(
@@ -242,7 +242,7 @@ snapfs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		else if (tree_pid(name, &pid))
 			lookup_process(req, pid);
 		else
-			fuse_reply_err(req, ENOENT);
+			ops_lookup_named(req, name);
 		break;
 	case NODE_PROC:
 		lookup_in_proc(req, &dir, name);

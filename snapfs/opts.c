@@ -16,6 +16,7 @@
 #define LINGER_MS 5000
 #define FREEZE_TIMEOUT_MS 2000
 #define MAX_CHECKPOINTS 64
+#define MAX_NAMED 32
 
 const char opts_usage[] =
     "usage: snapfs [SOURCE] MOUNTPOINT [-fdhV] [-o OPTION[,OPTION...]]\n"
@@ -27,6 +28,7 @@ const char opts_usage[] =
     "  -o freeze_timeout=SECONDS\n"
     "                       how long a process may take to freeze (2)\n"
     "  -o max_checkpoints=N how many there may be at once (64)\n"
+    "  -o max_named=N       how many PID@NAME a user may have (32)\n"
     "  -o log=LEVEL         error, notice, step or debug (step)\n"
     "  -o allow_other       every user may come in (root's default)\n"
     "\n"
@@ -34,7 +36,8 @@ const char opts_usage[] =
 
 struct parse {
 	struct opts *o;
-	char *linger, *freeze_timeout, *max_checkpoints, *log, *max_read;
+	char *linger, *freeze_timeout, *max_checkpoints, *max_named, *log,
+	    *max_read;
 	int foreground, debug, help, version, allow_other;
 	char *names[2];
 	int nnames;
@@ -55,6 +58,7 @@ static const struct fuse_opt table[] = {
 	OPT("linger=%s", linger),
 	OPT("freeze_timeout=%s", freeze_timeout),
 	OPT("max_checkpoints=%s", max_checkpoints),
+	OPT("max_named=%s", max_named),
 	OPT("log=%s", log),
 	OPT("max_read=%s", max_read),
 	OPT("-f", foreground),
@@ -135,16 +139,16 @@ opts_seconds(const char *s, unsigned *ms)
 }
 
 static bool
-parse_count(const char *s, unsigned *out)
+parse_count(const char *s, unsigned min, unsigned *out)
 {
 	char *end;
 	unsigned long v;
 
-	if (*s < '1' || *s > '9')
+	if (*s < '0' || *s > '9')
 		return false;
 	errno = 0;
 	v = strtoul(s, &end, 10);
-	if (*end != '\0' || errno != 0 || v > 1u << 30)
+	if (*end != '\0' || errno != 0 || v < min || v > 1u << 30)
 		return false;
 	*out = (unsigned)v;
 	return true;
@@ -156,6 +160,7 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 	o->linger_ms = LINGER_MS;
 	o->freeze_timeout_ms = FREEZE_TIMEOUT_MS;
 	o->max_checkpoints = MAX_CHECKPOINTS;
+	o->max_named = MAX_NAMED;
 	o->log_level = SNAP_STEP;
 	if (p->linger != NULL && !opts_seconds(p->linger, &o->linger_ms))
 		snprintf(
@@ -166,10 +171,14 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 		snprintf(why, size, "freeze_timeout=%s: not a time in seconds",
 		    p->freeze_timeout);
 	else if (p->max_checkpoints != NULL &&
-		 !parse_count(p->max_checkpoints, &o->max_checkpoints))
+		 !parse_count(p->max_checkpoints, 1, &o->max_checkpoints))
 		snprintf(why, size, "max_checkpoints=%s: not a number",
 		    p->max_checkpoints);
-	else if (p->max_read != NULL && !parse_count(p->max_read, &o->max_read))
+	else if (p->max_named != NULL &&
+		 !parse_count(p->max_named, 0, &o->max_named))
+		snprintf(why, size, "max_named=%s: not a number", p->max_named);
+	else if (p->max_read != NULL &&
+		 !parse_count(p->max_read, 1, &o->max_read))
 		snprintf(why, size, "max_read=%s: not a number", p->max_read);
 	else if (p->log != NULL && !log_level_named(p->log, &o->log_level))
 		snprintf(why, size,
@@ -264,6 +273,7 @@ out:
 	free(p.linger);
 	free(p.freeze_timeout);
 	free(p.max_checkpoints);
+	free(p.max_named);
 	free(p.log);
 	free(p.max_read);
 	free(p.names[0]);

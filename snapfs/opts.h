@@ -18,7 +18,8 @@ struct opts {
 	unsigned linger_ms;
 	unsigned freeze_timeout_ms;
 	unsigned max_checkpoints;
-	unsigned max_read; /* bytes in one request, 0: as libfuse likes */
+	unsigned max_named; /* checkpoints with a name, of one user */
+	unsigned max_read;  /* bytes in one request, 0: as libfuse likes */
 	enum snap_level log_level;
 };
 

@@ -208,6 +208,22 @@ procinfo_parse_limits(const char *text, struct rlimit out[RLIM_NLIMITS])
 	return 0;
 }
 
+/* ---- memory ---- */
+
+int
+procinfo_parse_private(const char *text, uint64_t *bytes)
+{
+	const char *clean = value_of(text, "Private_Clean");
+	const char *dirty = value_of(text, "Private_Dirty");
+	uint64_t a, b;
+
+	if (clean == NULL || sscanf(clean, "%" SCNu64, &a) != 1 ||
+	    dirty == NULL || sscanf(dirty, "%" SCNu64, &b) != 1)
+		return -EPROTO;
+	*bytes = (a + b) << 10;
+	return 0;
+}
+
 /* ---- reading ---- */
 
 /* A process that ends between two calls answers either of these. */

@@ -42,6 +42,9 @@ void procinfo_status_fini(struct procinfo_status *st);
 /* Limits from the text of /proc/PID/limits; those not named stay. */
 int procinfo_parse_limits(const char *text, struct rlimit out[RLIM_NLIMITS]);
 
+/* Bytes that only this process has, from the text of /proc/PID/smaps_rollup. */
+int procinfo_parse_private(const char *text, uint64_t *bytes);
+
 /*
  * Read `file` of the directory `dir` (a /proc/PID) whole, NUL-terminated, into
  * *text, to be freed.  0 or -errno; ESRCH if the process is gone.

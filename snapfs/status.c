@@ -31,6 +31,7 @@ print_options(FILE *f, const struct snapfs *fs)
 	fprintf(f, "linger: %g\n", o->linger_ms / 1000.0);
 	fprintf(f, "freeze_timeout: %g\n", o->freeze_timeout_ms / 1000.0);
 	fprintf(f, "max_checkpoints: %u\n", o->max_checkpoints);
+	fprintf(f, "max_named: %u\n", o->max_named);
 	fprintf(f, "log: %s\n", log_level_name(o->log_level));
 	fprintf(f, "allow_other: %s\n", o->allow_other ? "yes" : "no");
 }
@@ -85,6 +86,86 @@ print_view(FILE *f, const struct view *v, uint64_t now)
 	    v->info.id);
 }
 
+/*
+ * What the twin has that no other process has: the pages that the original
+ * wrote to since, or all of them once that is gone.
+ */
+static void
+print_named(FILE *f, struct snapfs *fs, const struct view *v, uint64_t now,
+    uint64_t *total)
+{
+	char text[4096], memory[32] = "lost";
+	uint64_t bytes = v->info.pages_bytes;
+	int err = 0;
+
+	if (v->info.twin != 0) {
+		err = procinfo_read_small(
+		    fs->proc, v->info.twin, "smaps_rollup", text, sizeof(text));
+		if (err == 0)
+			err = procinfo_parse_private(text, &bytes);
+	}
+	if (err == 0) {
+		*total += bytes;
+		snprintf(memory, sizeof(memory), "%" PRIu64, bytes);
+	}
+	/* A rename changes the name. */
+	pthread_mutex_lock(&fs->lock);
+	fprintf(f,
+	    "named: pid %d twin %d frozen-us %" PRIu64 " pages %" PRIu64
+	    " memory %s age %.1f open %u id %s name %s\n",
+	    v->target.pid, v->info.twin, v->info.frozen_us, v->info.pages_bytes,
+	    memory, (double)(now - v->taken) / 1000, v->nopen, v->info.id,
+	    v->name);
+	pthread_mutex_unlock(&fs->lock);
+}
+
+/* Those that `who` sees, in use, so that the lock can be let go of. */
+static size_t
+hold_named(struct snapfs *fs, const struct view_creds *who, struct view **held,
+    size_t room)
+{
+	struct view *v;
+	size_t n = 0;
+
+	TAILQ_FOREACH (v, &fs->views.named, by_use) {
+		if (n == room || v->state != VIEW_TAKEN ||
+		    !(sees_all(fs, who) || v->creds.uid == who->uid))
+			continue;
+		view_use(v);
+		held[n++] = v;
+	}
+	return n;
+}
+
+/* To look at a twin's memory takes its time. */
+static int
+print_all_named(FILE *f, struct snapfs *fs, const struct view_creds *who)
+{
+	uint64_t total = 0, now = snapfs_now();
+	struct view **held, *v;
+	unsigned live = 0;
+	size_t i, n;
+
+	pthread_mutex_lock(&fs->lock);
+	TAILQ_FOREACH (v, &fs->views.named, by_use)
+		live++;
+	held = calloc(live + 1, sizeof(struct view *));
+	n = held == NULL ? 0 : hold_named(fs, who, held, live);
+	pthread_mutex_unlock(&fs->lock);
+
+	fprintf(f, "named-live: %u\n", live);
+	for (i = 0; i < n; i++)
+		print_named(f, fs, held[i], now, &total);
+	fprintf(f, "named-memory: %" PRIu64 "\n", total);
+
+	pthread_mutex_lock(&fs->lock);
+	for (i = 0; i < n; i++)
+		view_unuse(&fs->views, held[i]);
+	pthread_mutex_unlock(&fs->lock);
+	free(held);
+	return held == NULL ? -ENOMEM : 0;
+}
+
 static void
 print_state(FILE *f, struct snapfs *fs, const struct view_creds *who)
 {
@@ -113,6 +194,7 @@ status(struct snapfs *fs, const struct view_creds *who, struct handle *h)
 	char *errors = log_errors(
 	    fs->log, who->uid, sees_all(fs, who), "error", ERRORS_SHOWN, &len);
 	FILE *f = open_memstream(&h->text, &h->len);
+	int err;
 
 	if (f == NULL) {
 		free(errors);
@@ -122,10 +204,11 @@ status(struct snapfs *fs, const struct view_creds *who, struct handle *h)
 	print_features(f);
 	print_limits(f, fs);
 	print_state(f, fs, who);
+	err = print_all_named(f, fs, who);
 	if (errors != NULL)
 		fwrite(errors, 1, len, f);
 	free(errors);
-	return fclose(f) == 0 ? 0 : -ENOMEM;
+	return fclose(f) == 0 ? err : -ENOMEM;
 }
 
 static int

@@ -1,5 +1,7 @@
 #include "tree.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 /* What the page cache and readers that size their buffers by it are told. */
@@ -30,6 +32,27 @@ tree_pid(const char *name, pid_t *pid)
 		return false;
 	*pid = (pid_t)v;
 	return true;
+}
+
+int
+tree_named(const char *name, pid_t *pid)
+{
+	const char *at = strchr(name, '@');
+	char digits[8];
+	const unsigned char *p;
+
+	if (at == NULL || at - name >= (ptrdiff_t)sizeof(digits))
+		return -EPERM;
+	memcpy(digits, name, (size_t)(at - name));
+	digits[at - name] = '\0';
+	if (!tree_pid(digits, pid))
+		return -EPERM;
+	if (strlen(name) > NAME_MAX)
+		return -ENAMETOOLONG;
+	for (p = (const unsigned char *)at + 1; *p != '\0'; p++)
+		if (*p < ' ' || *p == 0x7f)
+			return -EINVAL;
+	return at[1] == '\0' ? -EINVAL : 0;
 }
 
 const struct tree_control *
@@ -88,7 +111,7 @@ tree_top_node(unsigned index, struct proc_id proc, uint32_t gen)
 {
 	struct node node = { .kind = NODE_FILE };
 
-	if (snap_top_names()[index].type == SNAP_DIR) {
+	if (snap_top_names()[index].type == SNAP_DIR && proc.pid != 0) {
 		node.kind = NODE_PROC;
 		node.proc = proc;
 		node.sub = index + 1;
@@ -112,9 +135,9 @@ tree_node(const struct snap_checkpoint *cp, uint32_t n, struct proc_id proc,
 	};
 	int top;
 
-	if (n == 0)
+	if (n == 0 && proc.pid != 0)
 		return (struct node){ .kind = NODE_PROC, .proc = proc };
-	if (sn->parent == 0 && (top = tree_top_index(sn->name)) >= 0)
+	if (n != 0 && sn->parent == 0 && (top = tree_top_index(sn->name)) >= 0)
 		return tree_top_node((unsigned)top, proc, gen);
 	return node;
 }
@@ -142,7 +165,7 @@ tree_number(
 	if (node->low <= NODE_MAX_TOP)
 		return top_number(cp, node->low - 1, n);
 	*n = node->low - node_low_other(0);
-	return *n != 0 && *n < snap_checkpoint_nodes(cp);
+	return *n < snap_checkpoint_nodes(cp);
 }
 
 static void

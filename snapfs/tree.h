@@ -12,6 +12,13 @@
 /* The pid that `name` is in canonical decimal; false if it is none. */
 bool tree_pid(const char *name, pid_t *pid);
 
+/*
+ * The pid in PID@NAME, the name of a checkpoint that is kept: 0, or -EPERM if
+ * it has no such form, -EINVAL if NAME is empty or has control characters,
+ * -ENAMETOOLONG.
+ */
+int tree_named(const char *name, pid_t *pid);
+
 /* The control files at the root, in listing order; ends with a NULL name. */
 struct tree_control {
 	const char *name;
@@ -28,7 +35,16 @@ unsigned tree_top_count(void);
 int tree_top_index(const char *name); /* -1: no such name */
 const struct snap_name *tree_top(unsigned index);
 
-/* The node of a name at the top in generation `gen` of process `proc`. */
+/*
+ * Whose the directories of a generation are, if they are not shared by all that
+ * read one process: those of a named checkpoint are its own, as its files are.
+ */
+#define TREE_OWN ((struct proc_id){ 0, 0 })
+
+/*
+ * The node of a name at the top in generation `gen` of process `proc`, or of
+ * TREE_OWN.
+ */
 struct node tree_top_node(unsigned index, struct proc_id proc, uint32_t gen);
 
 /* The node of number `n` of a checkpoint of `proc`. */

@@ -1,8 +1,11 @@
 #include "view.h"
 
+#include "tree.h"
+
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* An idle checkpoint of another reader may be ended after so many ms. */
 #define IDLE_MS 1000
@@ -25,6 +28,7 @@ view_table_init(struct view_table *t)
 	t->nviews = 0;
 	t->last_gen = 0;
 	TAILQ_INIT(&t->views);
+	TAILQ_INIT(&t->named);
 	for (i = 0; i < VIEW_BUCKETS; i++) {
 		LIST_INIT(&t->by_gen[i]);
 		LIST_INIT(&t->readers[i]);
@@ -158,7 +162,93 @@ view_get(struct view_table *t, struct proc_id reader, struct proc_id target,
 	return v;
 }
 
+/* ---- with a name ---- */
+
+static struct view *
+named(const struct view_table *t, const char *name)
+{
+	struct view *v;
+
+	TAILQ_FOREACH (v, &t->named, by_use)
+		if (strcmp(v->name, name) == 0)
+			return v;
+	return NULL;
+}
+
+static bool
+has_too_many(const struct view_table *t, uid_t uid)
+{
+	const struct view *v;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (v, &t->named, by_use)
+		n += v->creds.uid == uid;
+	return n >= t->max_named;
+}
+
+int
+view_named_new(struct view_table *t, const char *name, struct proc_id target,
+    const struct view_creds *creds, uint64_t now, struct view **out)
+{
+	struct view *v;
+
+	if (named(t, name) != NULL)
+		return -EEXIST;
+	if (has_too_many(t, creds->uid))
+		return -EDQUOT;
+	v = calloc(1, sizeof(*v));
+	if (v == NULL || (v->name = strdup(name)) == NULL) {
+		free(v);
+		return -ENOMEM;
+	}
+	v->gen = next_gen(t);
+	v->target = target;
+	v->creds = *creds;
+	v->used = now;
+	LIST_INSERT_HEAD(&t->by_gen[v->gen % VIEW_BUCKETS], v, by_gen);
+	TAILQ_INSERT_TAIL(&t->named, v, by_use);
+	*out = v;
+	return 0;
+}
+
+struct view *
+view_named_find(struct view_table *t, const char *name)
+{
+	struct view *v = named(t, name);
+
+	return v != NULL && v->state == VIEW_TAKEN ? v : NULL;
+}
+
+int
+view_named_rename(
+    struct view_table *t, struct view *v, const char *name, bool noreplace)
+{
+	const struct view *other = named(t, name);
+	char *copy;
+
+	if (other != NULL && other != v)
+		return noreplace ? -EEXIST : -ENOTEMPTY;
+	copy = strdup(name);
+	if (copy == NULL)
+		return -ENOMEM;
+	free(v->name);
+	v->name = copy;
+	return 0;
+}
+
 /* ---- using ---- */
+
+static struct view_list *
+list_of(struct view_table *t, const struct view *v)
+{
+	return v->name != NULL ? &t->named : &t->views;
+}
+
+struct proc_id
+view_owner(const struct view *v)
+{
+	return v->name != NULL ? TREE_OWN : v->target;
+}
 
 void
 view_touch(struct view_table *t, struct view *v, uint64_t now)
@@ -166,8 +256,8 @@ view_touch(struct view_table *t, struct view *v, uint64_t now)
 	v->used = now;
 	if (v->state == VIEW_ENDED)
 		return;
-	TAILQ_REMOVE(&t->views, v, by_use);
-	TAILQ_INSERT_TAIL(&t->views, v, by_use);
+	TAILQ_REMOVE(list_of(t, v), v, by_use);
+	TAILQ_INSERT_TAIL(list_of(t, v), v, by_use);
 }
 
 void
@@ -189,10 +279,12 @@ put(struct view_table *t, struct view *v)
 {
 	if (v->state != VIEW_ENDED || v->nopen > 0 || v->nuse > 0)
 		return;
-	if (v->job != NULL)
+	if (v->job != NULL) {
 		t->drop(t->arg, v);
-	else
+	} else {
+		free(v->name);
 		free(v);
+	}
 }
 
 static void
@@ -200,7 +292,7 @@ done_with(struct view_table *t, struct view *v)
 {
 	if (v->state == VIEW_ENDED)
 		put(t, v);
-	else if (v->reader->gone && idle(v))
+	else if (v->reader != NULL && v->reader->gone && idle(v))
 		view_end(t, v);
 }
 
@@ -293,8 +385,8 @@ view_taking(struct view_table *t, struct view *v,
 {
 	v->state = VIEW_TAKING;
 	v->creds = *creds;
-	v->counted = true;
-	t->ntaken++;
+	v->counted = v->name == NULL;
+	t->ntaken += v->counted;
 	view_touch(t, v, now);
 }
 
@@ -327,10 +419,15 @@ view_failed(struct view_table *t, struct view *v, int err, uint64_t now)
 	v->error = err;
 	v->failed = now;
 	uncount(t, v);
-	if (v->state != VIEW_ENDED)
+	if (v->state == VIEW_ENDED) {
+		put(t, v);
+	} else if (v->name != NULL) {
+		view_end(t, v);
+	} else {
 		v->state = VIEW_RESERVED;
-	view_touch(t, v, now);
-	done_with(t, v);
+		view_touch(t, v, now);
+		done_with(t, v);
+	}
 }
 
 int
@@ -359,12 +456,14 @@ view_end(struct view_table *t, struct view *v)
 		return;
 	v->state = VIEW_ENDED;
 	uncount(t, v);
-	TAILQ_REMOVE(&t->views, v, by_use);
+	TAILQ_REMOVE(list_of(t, v), v, by_use);
 	LIST_REMOVE(v, by_gen);
-	LIST_REMOVE(v, of_reader);
-	v->reader = NULL;
-	reader_put(t, r);
-	t->nviews--;
+	if (r != NULL) {
+		LIST_REMOVE(v, of_reader);
+		v->reader = NULL;
+		reader_put(t, r);
+		t->nviews--;
+	}
 	put(t, v);
 }
 
@@ -373,7 +472,8 @@ view_end_all(struct view_table *t)
 {
 	struct view *v;
 
-	while ((v = TAILQ_FIRST(&t->views)) != NULL)
+	while ((v = TAILQ_FIRST(&t->views)) != NULL ||
+	       (v = TAILQ_FIRST(&t->named)) != NULL)
 		view_end(t, v);
 }
 

@@ -11,6 +11,9 @@
  *	nothing of it is open or was used for the linger time, or
  *	it is idle and another needs its place.
  *
+ * A *named* view (PID@NAME) has no reader of its own: it is taken at once, is
+ * seen by all whose rights are enough, and ends when it is asked to.
+ *
  * This file decides; it starts nothing, knows no time but what it is told, and
  * is tested without a mount.  All of it is under one lock of the caller's.
  */
@@ -42,7 +45,8 @@ struct view {
 	uint32_t gen;
 	enum view_state state;
 	struct proc_id target;
-	struct reader *reader;
+	struct reader *reader; /* NULL: it has a name, or has ended */
+	char *name;	       /* the whole of PID@NAME, owned; else NULL */
 	struct view_creds creds;
 	unsigned nopen;	   /* open files and directories */
 	unsigned nclosing; /* of them, closed by close(2), not yet released */
@@ -74,9 +78,11 @@ struct view_table {
 	unsigned max;	    /* checkpoints at once */
 	uint64_t linger_ms; /* how long an unused one is kept */
 	unsigned ntaken;    /* being taken, or taken and not ended */
-	unsigned nviews;
+	unsigned nviews;    /* without the named ones */
+	unsigned max_named; /* of one user */
 	uint32_t last_gen;
 	TAILQ_HEAD(view_list, view) views;
+	struct view_list named;
 	LIST_HEAD(, view) by_gen[VIEW_BUCKETS];
 	LIST_HEAD(, reader) readers[VIEW_BUCKETS];
 	/*
@@ -106,6 +112,31 @@ struct view *view_find_pid(
     struct view_table *t, struct proc_id reader, pid_t pid);
 
 struct view *view_find_gen(struct view_table *t, uint32_t gen);
+
+/* ---- with a name ---- */
+
+/*
+ * A new one of `target`, to be taken with view_taking().  0, or -EEXIST,
+ * -EDQUOT if this user has too many, -ENOMEM.  `name` is copied.
+ */
+int view_named_new(struct view_table *t, const char *name,
+    struct proc_id target, const struct view_creds *creds, uint64_t now,
+    struct view **out);
+
+/* The one with that name that has its checkpoint, NULL if there is none. */
+struct view *view_named_find(struct view_table *t, const char *name);
+
+/*
+ * Give it another name.  If that is another's: -ENOTEMPTY, since a checkpoint
+ * is a directory that is not empty, or -EEXIST with `noreplace`.
+ */
+int view_named_rename(
+    struct view_table *t, struct view *v, const char *name, bool noreplace);
+
+/* ---- all ---- */
+
+/* Whose its directories are: the target's, or TREE_OWN. */
+struct proc_id view_owner(const struct view *v);
 
 /* Something was asked of it. */
 void view_touch(struct view_table *t, struct view *v, uint64_t now);
@@ -152,7 +183,7 @@ void view_taken(struct view_table *t, struct view *v,
     struct snap_checkpoint *cp, const struct snap_checkpoint_info *info,
     uint64_t now);
 
-/* It failed with `err`, and the job is gone. */
+/* It failed with `err`, and the job is gone.  A named one ends. */
 void view_failed(struct view_table *t, struct view *v, int err, uint64_t now);
 
 /*

@@ -111,6 +111,10 @@ static const struct {
 	{ "1234", "/snap", "/snap", true },
 	{ "fd", "/snap/1234", "/snap", true },
 	{ "1234", "/snapshots", "/snap", false },
+	{ "snap/1234@a", "/", "/snap", true },
+	{ "mnt/1234", "/home/u", "/home/u/mnt", true },
+	{ "mnt", "/home/u", "/home/u/mnt", false },
+	{ "mntx/1234", "/home/u", "/home/u/mnt", false },
 	{ "backup", "/", "/snap", false },
 	{ "/1234", "/", "/", true },
 };
@@ -194,6 +198,22 @@ START_TEST(stat_of_a_strange_name)
 	ck_assert_int_eq(procinfo_parse_stat("42 (a) S 1\n", &st), -EPROTO);
 	ck_assert_int_eq(procinfo_parse_stat("", &st), -EPROTO);
 	ck_assert_int_eq(procinfo_parse_stat("x) S 1", &st), -EPROTO);
+}
+END_TEST
+
+START_TEST(private_memory)
+{
+	static const char text[] = "55d0-7fff ---p 00 00:00 0 [rollup]\n"
+				   "Rss:             900 kB\n"
+				   "Private_Clean:    12 kB\n"
+				   "Private_Dirty:     4 kB\n";
+	uint64_t bytes = 0;
+
+	ck_assert_int_eq(procinfo_parse_private(text, &bytes), 0);
+	ck_assert_uint_eq(bytes, 16 << 10);
+	ck_assert_int_eq(procinfo_parse_private("", &bytes), -EPROTO);
+	ck_assert_int_eq(
+	    procinfo_parse_private("Private_Clean: 1 kB\n", &bytes), -EPROTO);
 }
 END_TEST
 
@@ -392,6 +412,7 @@ main(void)
 	tcase_add_test(tc, parse_hostile);
 	tcase_add_test(tc, answers);
 	tcase_add_test(tc, stat_of_a_strange_name);
+	tcase_add_test(tc, private_memory);
 	tcase_add_test(tc, status);
 	tcase_add_test(tc, limits);
 	tcase_add_loop_test(

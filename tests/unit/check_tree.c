@@ -3,6 +3,8 @@
  * number says what it said.
  */
 #include <check.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +98,53 @@ START_TEST(names_of_processes)
 
 	ck_assert(tree_pid(pids[_i].name, &pid) == (pids[_i].pid != 0));
 	ck_assert_int_eq(pid, pids[_i].pid);
+}
+END_TEST
+
+static const struct {
+	const char *name;
+	int err;
+	pid_t pid;
+} named[] = {
+	{ "1@a", 0, 1 },
+	{ "4194303@before the storm", 0, 4194303 },
+	{ "7@@", 0, 7 },
+	{ "7@.\xc3\xa4", 0, 7 },
+	{ "7@", -EINVAL, 7 },
+	{ "7@a\nb", -EINVAL, 7 },
+	{ "7@\x7f", -EINVAL, 7 },
+	{ "7@a\t", -EINVAL, 7 },
+	{ "7", -EPERM, 0 },
+	{ "a", -EPERM, 0 },
+	{ "@a", -EPERM, 0 },
+	{ "07@a", -EPERM, 0 },
+	{ "-7@a", -EPERM, 0 },
+	{ "x7@a", -EPERM, 0 },
+	{ "4194304@a", -EPERM, 0 },
+	{ "99999999999999999999@a", -EPERM, 0 },
+};
+
+START_TEST(names_of_kept_checkpoints)
+{
+	pid_t pid = 0;
+
+	ck_assert_int_eq(tree_named(named[_i].name, &pid), named[_i].err);
+	ck_assert_int_eq(pid, named[_i].pid);
+}
+END_TEST
+
+START_TEST(a_long_name)
+{
+	char name[NAME_MAX + 2];
+	pid_t pid = 0;
+
+	memset(name, 'x', sizeof(name));
+	memcpy(name, "7@", 2);
+	name[NAME_MAX] = '\0';
+	ck_assert_int_eq(tree_named(name, &pid), 0);
+	name[NAME_MAX] = 'x';
+	name[NAME_MAX + 1] = '\0';
+	ck_assert_int_eq(tree_named(name, &pid), -ENAMETOOLONG);
 }
 END_TEST
 
@@ -204,12 +253,15 @@ END_TEST
 /* What is listed before the checkpoint is what is found in it. */
 START_TEST(nodes_of_a_checkpoint)
 {
+	const struct proc_id owner = _i == 0 ? proc : TREE_OWN;
 	struct node node, listed;
 	uint32_t n, back;
 	int top;
 
 	for (n = 0; n < NNODES; n++) {
-		node = tree_node(NULL, n, proc, 5);
+		node = tree_node(NULL, n, owner, 5);
+		if (_i == 1)
+			ck_assert_int_eq(node.kind, NODE_FILE);
 		ck_assert(tree_number(NULL, &node, &back));
 		ck_assert_uint_eq(back, n);
 		top = nodes[n].parent == 0 && n != 0
@@ -217,7 +269,7 @@ START_TEST(nodes_of_a_checkpoint)
 			  : -1;
 		if (top < 0)
 			continue;
-		listed = tree_top_node((unsigned)top, proc, 5);
+		listed = tree_top_node((unsigned)top, owner, 5);
 		ck_assert_uint_eq(node_ino(&listed), node_ino(&node));
 	}
 }
@@ -235,8 +287,6 @@ START_TEST(nodes_that_it_has_not)
 	node.low = node_low_other(NNODES);
 	ck_assert(!tree_number(NULL, &node, &n));
 	node.low = UINT32_MAX;
-	ck_assert(!tree_number(NULL, &node, &n));
-	node.low = node_low_other(0);
 	ck_assert(!tree_number(NULL, &node, &n));
 	ck_assert_int_eq(tree_top_index("deep"), -1);
 	ck_assert_int_eq(tree_top_index(""), -1);
@@ -283,13 +333,16 @@ main(void)
 
 	tcase_add_loop_test(
 	    tc, names_of_processes, 0, sizeof(pids) / sizeof(pids[0]));
+	tcase_add_loop_test(
+	    tc, names_of_kept_checkpoints, 0, sizeof(named) / sizeof(named[0]));
+	tcase_add_test(tc, a_long_name);
 	tcase_add_test(tc, controls);
 	tcase_add_test(tc, numbers_there_and_back);
 	tcase_add_loop_test(tc, numbers_that_say_nothing, 0,
 	    sizeof(nonsense) / sizeof(nonsense[0]));
 	tcase_add_test(tc, reading_order);
 	tcase_add_test(tc, directories_are_shared_files_are_not);
-	tcase_add_test(tc, nodes_of_a_checkpoint);
+	tcase_add_loop_test(tc, nodes_of_a_checkpoint, 0, 2);
 	tcase_add_test(tc, nodes_that_it_has_not);
 	tcase_add_test(tc, attributes);
 	suite_add_tcase(s, tc);

@@ -42,6 +42,7 @@ set_up(void)
 {
 	table = (struct view_table){
 		.max = 3,
+		.max_named = 2,
 		.linger_ms = 5000,
 		.drop = drop,
 		.reader_unused = unused,
@@ -61,6 +62,7 @@ tear_down(void)
 	ck_assert_uint_eq(table.ntaken, 0);
 	ck_assert_uint_eq(table.nviews, 0);
 	ck_assert(TAILQ_EMPTY(&table.views));
+	ck_assert(TAILQ_EMPTY(&table.named));
 }
 
 static struct view *
@@ -345,6 +347,127 @@ START_TEST(rights)
 }
 END_TEST
 
+/* ---- with a name ---- */
+
+static struct view *
+named(const char *name, uint64_t now)
+{
+	struct view *v = NULL;
+
+	ck_assert_int_eq(
+	    view_named_new(&table, name, target, &creds, now, &v), 0);
+	view_taking(&table, v, &creds, now);
+	v->job = JOB;
+	ck_assert_ptr_null(view_named_find(&table, name));
+	view_taken(&table, v, CP, &info, now);
+	return v;
+}
+
+START_TEST(a_name_is_kept_until_the_end)
+{
+	struct view *v = named("7@a", 0);
+
+	ck_assert_ptr_eq(view_named_find(&table, "7@a"), v);
+	ck_assert_ptr_eq(view_find_gen(&table, v->gen), v);
+	ck_assert_int_eq(view_owner(v).pid, 0);
+	ck_assert_int_eq(view_expire(&table, 1000000), -1);
+	view_open(&table, v, 1000000);
+	view_close(&table, v, 1000001);
+	ck_assert_uint_eq(ndropped, 0);
+	/* It takes no place from readers, and none of them has it. */
+	ck_assert_uint_eq(table.ntaken, 0);
+	ck_assert_ptr_null(view_find(&table, alice, target));
+	view_end(&table, v);
+	ck_assert_uint_eq(ndropped, 1);
+	ck_assert_ptr_null(view_named_find(&table, "7@a"));
+}
+END_TEST
+
+START_TEST(a_name_is_not_evicted)
+{
+	struct view *v = named("7@a", 0);
+
+	taken(alice, target, 0);
+	taken(alice, other, 0);
+	taken(bob, target, 0);
+	ck_assert(
+	    view_make_room(&table, view_get(&table, bob, other, 90000), 90000));
+	ck_assert_uint_eq(ndropped, 1);
+	ck_assert_ptr_ne(dropped[0], v);
+}
+END_TEST
+
+START_TEST(names_are_taken)
+{
+	struct view *a = named("7@a", 0), *v;
+
+	ck_assert_int_eq(
+	    view_named_new(&table, "7@a", other, &creds, 0, &v), -EEXIST);
+	ck_assert_int_eq(view_named_rename(&table, a, "7@a", true), 0);
+	ck_assert_int_eq(view_named_rename(&table, a, "7@b", true), 0);
+	ck_assert_ptr_null(view_named_find(&table, "7@a"));
+	ck_assert_ptr_eq(view_named_find(&table, "7@b"), a);
+	named("7@a", 0);
+	ck_assert_int_eq(
+	    view_named_rename(&table, a, "7@a", false), -ENOTEMPTY);
+	ck_assert_int_eq(view_named_rename(&table, a, "7@a", true), -EEXIST);
+	ck_assert_ptr_eq(view_named_find(&table, "7@b"), a);
+}
+END_TEST
+
+START_TEST(so_many_for_each_user)
+{
+	const struct view_creds them = { 1001, 1001, 0 };
+	struct view *v = named("7@a", 0);
+
+	named("7@b", 0);
+	ck_assert_int_eq(
+	    view_named_new(&table, "7@c", target, &creds, 0, &v), -EDQUOT);
+	ck_assert_int_eq(
+	    view_named_new(&table, "7@c", target, &them, 0, &v), 0);
+	view_end(&table, view_named_find(&table, "7@a"));
+	named("7@d", 0);
+}
+END_TEST
+
+/* mkdir(2) was interrupted: the name is free, whatever comes of the rest. */
+START_TEST(a_name_that_ends_while_it_is_taken)
+{
+	struct view *v = NULL;
+
+	ck_assert_int_eq(
+	    view_named_new(&table, "7@a", target, &creds, 0, &v), 0);
+	view_taking(&table, v, &creds, 0);
+	v->job = JOB;
+	view_end(&table, v);
+	ck_assert_uint_eq(ndropped, 1); /* told, but it is at work */
+	named("7@a", 0);
+	ndropped = 0;
+	if (_i == 0)
+		view_failed(&table, v, -EBUSY, 1);
+	else
+		view_taken(&table, v, CP, &info, 1);
+	ck_assert_uint_eq(ndropped, (unsigned)_i);
+	ck_assert_ptr_nonnull(view_named_find(&table, "7@a"));
+}
+END_TEST
+
+START_TEST(a_name_that_fails)
+{
+	struct view *v = NULL;
+
+	ck_assert_int_eq(
+	    view_named_new(&table, "7@a", target, &creds, 0, &v), 0);
+	view_taking(&table, v, &creds, 0);
+	v->job = JOB;
+	view_use(v);
+	view_failed(&table, v, -EBUSY, 1);
+	ck_assert_int_eq(v->state, VIEW_ENDED);
+	named("7@a", 2);
+	view_unuse(&table, v); /* frees it */
+}
+END_TEST
+
 int
 main(void)
 {
@@ -370,6 +493,12 @@ main(void)
 	tcase_add_test(tc, room_is_made_by_the_same_reader_first);
 	tcase_add_test(tc, room_is_not_made_in_the_middle_of_a_copy);
 	tcase_add_test(tc, generations_come_round);
+	tcase_add_test(tc, a_name_is_kept_until_the_end);
+	tcase_add_test(tc, a_name_is_not_evicted);
+	tcase_add_test(tc, names_are_taken);
+	tcase_add_test(tc, so_many_for_each_user);
+	tcase_add_loop_test(tc, a_name_that_ends_while_it_is_taken, 0, 2);
+	tcase_add_test(tc, a_name_that_fails);
 	tcase_add_loop_test(tc, rights, 0, sizeof(covers) / sizeof(covers[0]));
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
