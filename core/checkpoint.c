@@ -78,6 +78,9 @@ take_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (twin != 0)
 		err = twin_settle(cx, cp->twin);
 	if (err == 0 && twin != 0)
+		snap_logf(cx, SNAP_STEP, "process %d: its twin %d is settled",
+		    (int)cp->p->pid, (int)twin);
+	if (err == 0 && twin != 0)
 		err = gather_twin(cx, twin, cp->p);
 	if (err == 0 && twin != 0)
 		twin_forget_cpu(cx, cp->twin, cp->p);
@@ -158,8 +161,11 @@ snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 		    (int)pid, TRIES);
 	if (err != 0)
 		return err;
-	snap_logf(cx, SNAP_STEP, "process %d: checkpoint %s complete", (int)pid,
-	    cp->p->id);
+	snap_logf(cx, SNAP_STEP,
+	    "process %d: checkpoint %s complete: held %llu us, %zu VMAs, "
+	    "%llu bytes of pages",
+	    (int)pid, cp->p->id, (unsigned long long)cp->p->frozen_us,
+	    cp->p->nvmas, (unsigned long long)cp->p->pages_size);
 	*out = cp;
 	return 0;
 }

@@ -53,17 +53,3 @@ snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
 	snap_logf(cx, SNAP_ERROR, "%s", cx->text);
 	return err;
 }
-
-void
-snap_logf(struct snap_ctx *cx, enum snap_level level, const char *fmt, ...)
-{
-	char line[1200];
-	va_list ap;
-
-	if (cx->opt.log == NULL)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	cx->opt.log(cx->opt.log_arg, level, line);
-}

@@ -19,7 +19,20 @@ struct snap_ctx {
 int snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-void snap_logf(struct snap_ctx *cx, enum snap_level level, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+/*
+ * Of what is below the level that is wanted not even the arguments are
+ * computed.  snap_log.h says what a format may have.
+ */
+/* clang-format off */
+#define snap_logf(cx, lvl, fmt, ...) \
+	do { \
+		const struct snap_ctx *snap_log_cx = (cx); \
+		if (snap_log_cx->opt.log != NULL && \
+		    (lvl) <= snap_log_cx->opt.log_level) \
+			SNAP_LOG(snap_log_cx->opt.log( \
+			    snap_log_cx->opt.log_arg, &snap_log_record), \
+			    lvl, fmt, ##__VA_ARGS__); \
+	} while (0)
+/* clang-format on */
 
 #endif

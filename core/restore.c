@@ -99,6 +99,9 @@ prepare(struct restore *r)
 		err = plan_make(r->cx, r->p, &r->host, &r->plan);
 	if (err == 0)
 		err = restore_area(r);
+	if (err == 0)
+		snap_logf(r->cx, SNAP_STEP,
+		    "files opened, %zu operations planned", r->plan->nops);
 	return err;
 }
 
@@ -114,10 +117,16 @@ bring_up(struct restore *r)
 		err = restore_check_tids(r);
 	if (err == 0)
 		err = restore_spawn(r);
+	if (err == 0)
+		snap_logf(r->cx, SNAP_STEP, "process %d made", (int)r->pid);
 	if (err == 0 && r->sums != NULL)
 		err = image_verify(r->cx, r->p, r->sums);
 	if (err == 0)
+		snap_logf(r->cx, SNAP_STEP, "pages verified");
+	if (err == 0)
 		err = restore_wait(r);
+	if (err == 0)
+		snap_logf(r->cx, SNAP_STEP, "memory and threads made");
 	if (err == 0)
 		err = restore_finish(r);
 	return err;
@@ -164,6 +173,7 @@ restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	if (err == 0) {
 		res->pid = r.pid;
 		note_operations(&r);
+		snap_logf(cx, SNAP_STEP, "process %d goes on", (int)r.pid);
 	} else {
 		restore_kill(&r);
 	}
@@ -190,6 +200,10 @@ snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
 
 	memset(res, 0, sizeof(*res));
 	err = image_read(cx, opt->dir, &p, &sums);
+	if (err == 0)
+		snap_logf(cx, SNAP_STEP,
+		    "image of %d read: %zu VMAs, %llu bytes of pages",
+		    (int)p->pid, p->nvmas, (unsigned long long)p->pages_size);
 	if (err == 0)
 		err = restore_process(cx, opt, p, sums, res);
 	image_sums_free(sums);

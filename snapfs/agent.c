@@ -32,14 +32,12 @@ send_message(const struct agent_message *m)
 }
 
 static void
-log_message(void *arg, enum snap_level level, const char *line)
+log_message(void *arg, const struct snap_log_record *record)
 {
-	const struct agent *a = arg;
-	struct agent_message m = { .type = AGENT_LOG, .level = level };
+	struct agent_message m = { .type = AGENT_LOG };
 
-	if (level > a->ask.log_level)
-		return;
-	snprintf(m.text, sizeof(m.text), "%s", line);
+	(void)arg;
+	snap_log_pack(record, m.record);
 	send_message(&m);
 }
 
@@ -139,7 +137,7 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 	struct snap_options opt = {
 		.freeze_timeout_ms = a->ask.freeze_timeout_ms,
 		.log = log_message,
-		.log_arg = a,
+		.log_level = a->ask.log_level,
 	};
 	struct snap_restore_options ropt = {
 		.dir = image,

@@ -30,17 +30,19 @@ struct agent_request {
 	struct restore_request restore;
 };
 
-/* From the agent: log lines, then one result. */
+/* From the agent: log records, then one result. */
 enum agent_type { AGENT_LOG, AGENT_RESULT };
 
 #define AGENT_TEXT_MAX 1400u
 
 struct agent_message {
 	enum agent_type type;
-	enum snap_level level;	   /* AGENT_LOG */
-	int err;		   /* AGENT_RESULT: 0 or -errno */
-	pid_t pid;		   /* AGENT_RESULT, if 0 */
-	char text[AGENT_TEXT_MAX]; /* the line, the sentence, or the note */
+	int err;   /* AGENT_RESULT: 0 or -errno */
+	pid_t pid; /* AGENT_RESULT, if 0 */
+	union {
+		char text[AGENT_TEXT_MAX]; /* the sentence, or the note */
+		uint64_t record[SNAP_LOG_PACKED_MAX / 8]; /* AGENT_LOG */
+	};
 };
 
 /* The agent's main; returns its exit status. */

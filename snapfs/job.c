@@ -149,6 +149,7 @@ take(struct job *j, struct snap_checkpoint **cp)
 		.freeze_timeout_ms = j->fs->opts.freeze_timeout_ms,
 		.log = log_sink,
 		.log_arg = &j->log,
+		.log_level = j->fs->opts.log_level,
 	};
 	struct snap_take_options take_opt = {
 		.exclude = &j->reader.id.pid,
@@ -170,8 +171,7 @@ take(struct job *j, struct snap_checkpoint **cp)
 			err = -ENOMEM;
 	}
 	if (err < 0) {
-		log_put(j->log.log, j->log.uid, SNAP_ERROR, "%s%s",
-		    j->log.prefix, strerror(-err));
+		log_put_job(&j->log, SNAP_ERROR, "%s", strerror(-err));
 		snap_checkpoint_drop(*cp);
 		*cp = NULL;
 	}
@@ -350,8 +350,8 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 	j->target = v->target;
 	TAILQ_INIT(&j->waiters);
 	pthread_cond_init(&j->wake, NULL);
-	j->log = (struct log_job){ .log = fs->log, .uid = who->creds.uid };
-	snprintf(j->log.prefix, sizeof(j->log.prefix), "%d: ", v->target.pid);
+	j->log =
+	    log_job(fs->log, who->creds.uid, RING_CHECKPOINT, v->target.pid);
 	snprintf(name, sizeof(name), "take-%d", v->target.pid);
 	v->job = j;
 	view_taking(&fs->views, v, &who->creds, snapfs_now());

@@ -1,28 +1,21 @@
 #include "log.h"
 
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LOG_LINES 2048u
-#define LOG_LINE_MAX 1400u
+#define LINE_MAX_BYTES 2048u
 
-struct line {
-	struct timespec time;
-	uid_t uid;
-	enum snap_level level;
-	char *text;
-};
+/* A clock that is further off is not believed. */
+#define LATE_NS (60ull * 1000000000u)
 
 struct log {
-	pthread_mutex_t lock; /* of all that follows but level and echo_fd */
 	enum snap_level level;
 	int echo_fd;
-	size_t next; /* where the next line goes; before it the newest */
-	struct line ring[LOG_LINES];
+	struct ring *ring;
+	struct snap_log_table table;
 };
 
 static const char *const level_names[] = {
@@ -59,42 +52,68 @@ log_new(enum snap_level level, int echo_fd)
 
 	if (log == NULL)
 		return NULL;
-	pthread_mutex_init(&log->lock, NULL);
 	log->level = level;
 	log->echo_fd = echo_fd;
-	return log;
+	log->ring = ring_new();
+	snap_log_table_own(&log->table);
+	if (log->ring != NULL)
+		return log;
+	free(log);
+	return NULL;
 }
 
 void
 log_free(struct log *log)
 {
-	size_t i;
-
 	if (log == NULL)
 		return;
-	for (i = 0; i < LOG_LINES; i++)
-		free(log->ring[i].text);
-	pthread_mutex_destroy(&log->lock);
+	ring_free(log->ring);
 	free(log);
+}
+
+enum snap_level
+log_level(const struct log *log)
+{
+	return log->level;
+}
+
+/* ---- lines ---- */
+
+static void
+print_prefix(FILE *f, struct ring_owner owner)
+{
+	if (owner.kind == RING_CHECKPOINT)
+		fprintf(f, "%u: ", owner.pid);
+	else if (owner.kind == RING_RESTORE)
+		fprintf(f, "restore by %u: ", owner.pid);
+}
+
+/* False, and nothing printed, if it was not made with one of the formats. */
+static bool
+print_line(FILE *f, const char *before, const struct snap_log_table *t,
+    struct ring_owner owner, const struct snap_log_record *r)
+{
+	char text[LINE_MAX_BYTES], when[32];
+	time_t s = (time_t)(r->time / 1000000000u);
+	struct tm tm;
+
+	if (snap_log_text(t, r, text, sizeof(text)) < 0 ||
+	    localtime_r(&s, &tm) == NULL)
+		return false;
+	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+	fprintf(f, "%s%s.%06" PRIu64 " %-6s ", before, when,
+	    r->time % 1000000000u / 1000, level_names[r->level]);
+	print_prefix(f, owner);
+	fprintf(f, "%s\n", text);
+	return true;
 }
 
 /* ---- writing ---- */
 
-static void
-print_line(FILE *f, const struct line *l)
-{
-	char when[32];
-	struct tm tm;
-
-	localtime_r(&l->time.tv_sec, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
-	fprintf(f, "%s.%06ld %-6s %s\n", when, l->time.tv_nsec / 1000,
-	    level_names[l->level], l->text);
-}
-
 /* One write(2), so that lines of several threads do not mix. */
 static void
-echo(int fd, const struct line *l)
+echo(const struct log *log, struct ring_owner owner,
+    const struct snap_log_record *r)
 {
 	char *text = NULL;
 	size_t len;
@@ -103,125 +122,152 @@ echo(int fd, const struct line *l)
 
 	if (f == NULL)
 		return;
-	print_line(f, l);
+	print_line(f, "", &log->table, owner, r);
 	if (fclose(f) == 0) {
-		n = write(fd, text, len);
+		n = write(log->echo_fd, text, len);
 		(void)n; /* there is nowhere to say that this failed */
 	}
 	free(text);
 }
 
-/* What comes from elsewhere (names, paths) must stay on its line. */
-static void
-make_printable(char *s)
+struct log_job
+log_job(struct log *log, uid_t uid, enum ring_kind kind, pid_t pid)
 {
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s < ' ' || *s == 0x7f)
-			*s = '?';
+	return (struct log_job){
+		.log = log,
+		.owner = { .uid = uid, .pid = (uint32_t)pid, .kind = kind },
+	};
 }
 
 void
-log_line(struct log *log, uid_t uid, enum snap_level level, const char *text)
+log_record(const struct log_job *job, const struct snap_log_record *record)
 {
-	struct line l = { .uid = uid, .level = level };
-	char *old;
-
-	if (level > log->level)
+	if (record->level > job->log->level)
 		return;
-	clock_gettime(CLOCK_REALTIME, &l.time);
-	l.text = strndup(text, LOG_LINE_MAX);
-	if (l.text == NULL)
+	ring_put(job->log->ring, job->owner, record);
+	if (job->log->echo_fd >= 0)
+		echo(job->log, job->owner, record);
+}
+
+void
+log_sink(void *log_job, const struct snap_log_record *record)
+{
+	log_record(log_job, record);
+}
+
+void
+log_received(const struct log_job *job, const void *packed, size_t size)
+{
+	struct snap_log_record r;
+	uint64_t now = snap_log_now();
+	char text[LINE_MAX_BYTES];
+
+	if (snap_log_unpack(&r, packed, size) < 0 ||
+	    snap_log_text(&job->log->table, &r, text, sizeof(text)) < 0)
 		return;
-	make_printable(l.text);
-	if (log->echo_fd >= 0)
-		echo(log->echo_fd, &l);
-
-	pthread_mutex_lock(&log->lock);
-	old = log->ring[log->next].text;
-	log->ring[log->next] = l;
-	log->next = (log->next + 1) % LOG_LINES;
-	pthread_mutex_unlock(&log->lock);
-	free(old);
-}
-
-void
-log_put(struct log *log, uid_t uid, enum snap_level level, const char *fmt, ...)
-{
-	char text[LOG_LINE_MAX];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	log_line(log, uid, level, text);
-}
-
-void
-log_sink(void *arg, enum snap_level level, const char *line)
-{
-	struct log_job *job = arg;
-
-	log_put(job->log, job->uid, level, "%s%s", job->prefix, line);
+	if (r.time > now || now - r.time > LATE_NS)
+		r.time = now;
+	log_record(job, &r);
 }
 
 /* ---- reading ---- */
 
+struct who {
+	uid_t uid;
+	bool all;
+};
+
 static bool
-readable(const struct line *l, uid_t uid, bool all)
+readable(void *arg, const struct ring_entry *e)
 {
-	return l->text != NULL &&
-	       (all || l->uid == uid || l->uid == LOG_ANYONE);
+	const struct who *w = arg;
+
+	return w->all || e->owner.uid == w->uid || e->owner.uid == LOG_ANYONE;
+}
+
+static char *
+text_of(FILE *f, char **text)
+{
+	if (fclose(f) == 0)
+		return *text;
+	free(*text);
+	return NULL;
 }
 
 char *
 log_text(struct log *log, uid_t uid, bool all, size_t *len)
 {
+	struct who who = { uid, all };
+	struct ring_entry e;
+	uint64_t at = 0;
 	char *text = NULL;
 	FILE *f = open_memstream(&text, len);
-	const struct line *l;
-	size_t i;
+	int one;
 
 	if (f == NULL)
 		return NULL;
-	pthread_mutex_lock(&log->lock);
-	for (i = 0; i < LOG_LINES; i++) {
-		l = &log->ring[(log->next + i) % LOG_LINES];
-		if (readable(l, uid, all))
-			print_line(f, l);
-	}
-	pthread_mutex_unlock(&log->lock);
-	if (fclose(f) != 0) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	while ((one = ring_next(log->ring, &at, &e)) != 0)
+		if (one > 0 && readable(&who, &e))
+			print_line(f, "", &log->table, e.owner, &e.record);
+	return text_of(f, &text);
+}
+
+char *
+log_raw(struct log *log, uid_t uid, bool all, size_t *len)
+{
+	struct who who = { uid, all };
+	char *buf;
+
+	*len = ring_size(log->ring);
+	buf = malloc(*len);
+	if (buf != NULL)
+		ring_copy(log->ring, readable, &who, buf);
+	return buf;
 }
 
 char *
 log_errors(struct log *log, uid_t uid, bool all, const char *key, size_t max,
     size_t *len)
 {
-	const struct line *l, *v[LOG_LINES];
-	size_t i, n = 0;
-	char *text = NULL;
+	struct who who = { uid, all };
+	struct ring_entry e;
+	uint64_t at = 0, begins[16];
+	size_t n = 0, i;
+	char *text = NULL, before[32];
 	FILE *f = open_memstream(&text, len);
+	int one;
 
 	if (f == NULL)
 		return NULL;
-	pthread_mutex_lock(&log->lock);
-	for (i = 0; i < LOG_LINES; i++) {
-		l = &log->ring[(log->next + i) % LOG_LINES];
-		if (readable(l, uid, all) && l->level == SNAP_ERROR)
-			v[n++] = l;
-	}
+	if (max > sizeof(begins) / sizeof(begins[0]))
+		max = sizeof(begins) / sizeof(begins[0]);
+	while ((one = ring_next(log->ring, &at, &e)) != 0)
+		if (one > 0 && readable(&who, &e) &&
+		    e.record.level == SNAP_ERROR)
+			begins[n++ % max] = e.number;
+	snprintf(before, sizeof(before), "%s: ", key);
 	for (i = n > max ? n - max : 0; i < n; i++) {
-		fprintf(f, "%s: ", key);
-		print_line(f, v[i]);
+		at = begins[i % max];
+		/* It may have been overwritten by now. */
+		if (ring_next(log->ring, &at, &e) > 0 &&
+		    e.number == begins[i % max])
+			print_line(f, before, &log->table, e.owner, &e.record);
 	}
-	pthread_mutex_unlock(&log->lock);
-	if (fclose(f) != 0) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	return text_of(f, &text);
+}
+
+size_t
+log_print_ring(FILE *f, const struct ring *r, const struct snap_log_table *t)
+{
+	struct ring_entry e;
+	uint64_t at = 0;
+	size_t bad = 0;
+	int one;
+
+	while ((one = ring_next(r, &at, &e)) != 0)
+		if (one < 0 || !print_line(f, "", t, e.owner, &e.record))
+			bad++;
+	if (ring_lost(r) != 0)
+		fprintf(f, "%" PRIu64 " records were lost\n", ring_lost(r));
+	return bad;
 }

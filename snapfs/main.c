@@ -238,11 +238,12 @@ static void *
 sweep(void *arg)
 {
 	struct snapfs *fs = arg;
-	struct log_job log = { .log = fs->log };
+	struct log_job log = log_job(fs->log, 0, RING_PLAIN, 0);
 	const struct snap_options opt = {
 		.freeze_timeout_ms = fs->opts.freeze_timeout_ms,
 		.log = log_sink,
 		.log_arg = &log,
+		.log_level = fs->opts.log_level,
 	};
 	struct snap_ctx *cx = snap_ctx_new(&opt);
 

@@ -19,6 +19,7 @@ node_ino(const struct node *node)
 	case NODE_RESTORE:
 	case NODE_STATUS:
 	case NODE_LOG:
+	case NODE_LOG_RAW:
 		return node->kind - NODE_ROOT + 1;
 	case NODE_PROC:
 		return BIT_PROC |
@@ -39,7 +40,7 @@ node_of(uint64_t ino)
 {
 	struct node node = { .kind = NODE_INVALID };
 
-	if (ino >= 1 && ino <= 4) {
+	if (ino >= 1 && ino <= 5) {
 		node.kind = NODE_ROOT + (enum node_kind)(ino - 1);
 	} else if (ino & BIT_PROC) {
 		if (ino & BIT_LAST)

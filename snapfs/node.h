@@ -7,7 +7,7 @@
  * of its directory and `xxh128sums` the highest.
  *
  *	1                                       the root
- *	2 3 4                                   .restore .status .log
+ *	2 3 4 5                                 .restore .status .log .log.raw
  *	0 | generation:29 | low:32              a file of a checkpoint
  *	01 | start time:35 | pid:22 | sub:5     a process's directory, or one
  *	                                        of those directly below it
@@ -44,6 +44,7 @@ enum node_kind {
 	NODE_RESTORE,
 	NODE_STATUS,
 	NODE_LOG,
+	NODE_LOG_RAW,
 	NODE_PROC, /* a directory of a process */
 	NODE_FILE, /* anything in a checkpoint */
 };

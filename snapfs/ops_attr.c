@@ -157,6 +157,7 @@ snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	case NODE_RESTORE:
 	case NODE_STATUS:
 	case NODE_LOG:
+	case NODE_LOG_RAW:
 		tree_stat_control(&st, tree_control_kind(node.kind), fs->since);
 		/* The kernel counts what is written as its size. */
 		timeout = 0;

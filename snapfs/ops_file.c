@@ -137,6 +137,7 @@ snapfs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	case NODE_RESTORE:
 	case NODE_STATUS:
 	case NODE_LOG:
+	case NODE_LOG_RAW:
 		open_control(req, &node, fi);
 		break;
 	case NODE_FILE:

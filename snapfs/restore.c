@@ -160,12 +160,11 @@ receive(struct restore *r)
 		return true;
 	if (n != (ssize_t)sizeof(m))
 		return false;
-	m.text[sizeof(m.text) - 1] = '\0';
 	if (m.type == AGENT_LOG) {
-		if (m.level <= SNAP_DEBUG)
-			log_sink(&r->log, m.level, m.text);
+		log_received(&r->log, m.record, sizeof(m.record));
 		return true;
 	}
+	m.text[sizeof(m.text) - 1] = '\0';
 	/* What it says is taken as data: an errno and a pid, or EIO. */
 	r->result = m;
 	if (m.err > 0 || m.err < -4095 || (m.err == 0 && m.pid <= 0))
@@ -353,11 +352,11 @@ finish(struct restore *r)
 	const struct agent_message *m = &r->result;
 
 	if (m->err == 0)
-		log_put(fs->log, r->log.uid, SNAP_NOTICE,
+		log_put(fs->log, r->writer.creds.uid, SNAP_NOTICE,
 		    "restore of %s: it is %d", r->ask.restore.path, m->pid);
 	else
-		log_put(fs->log, r->log.uid, SNAP_ERROR, "restore of %s: %s",
-		    r->ask.restore.path,
+		log_put(fs->log, r->writer.creds.uid, SNAP_ERROR,
+		    "restore of %s: %s", r->ask.restore.path,
 		    m->text[0] != '\0' ? m->text : strerror(-m->err));
 	answer_text(r, text, sizeof(text));
 
@@ -577,8 +576,6 @@ start(struct restore *r)
 {
 	int err;
 
-	snprintf(r->log.prefix, sizeof(r->log.prefix),
-	    "restore by %d: ", r->writer.id.pid);
 	fill_request(r);
 	r->interrupt = eventfd(0, EFD_CLOEXEC);
 	if (r->interrupt < 0) {
@@ -606,7 +603,7 @@ restore_new(struct snapfs *fs, fuse_req_t req, struct handle *h,
 	r->req = req;
 	r->handle = h;
 	r->writer = *who;
-	r->log = (struct log_job){ .log = fs->log, .uid = who->creds.uid };
+	r->log = log_job(fs->log, who->creds.uid, RING_RESTORE, who->id.pid);
 	r->interrupt = -1;
 	return r;
 }

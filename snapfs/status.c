@@ -232,6 +232,10 @@ status_text(struct snapfs *fs, enum node_kind kind,
 		return answer(fs, who, h);
 	case NODE_STATUS:
 		return status(fs, who, h);
+	case NODE_LOG_RAW:
+		h->text =
+		    log_raw(fs->log, who->uid, sees_all(fs, who), &h->len);
+		return h->text == NULL ? -ENOMEM : 0;
 	default:
 		h->text =
 		    log_text(fs->log, who->uid, sees_all(fs, who), &h->len);

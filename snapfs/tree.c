@@ -14,6 +14,17 @@ const struct tree_control tree_controls[] = {
 	{ NULL, NODE_INVALID, 0 },
 };
 
+/* Looked up, but not listed. */
+static const struct tree_control hidden_controls[] = {
+	{ ".log.raw", NODE_LOG_RAW, 0444 },
+	{ NULL, NODE_INVALID, 0 },
+};
+
+static const struct tree_control *const control_tables[] = {
+	tree_controls,
+	hidden_controls,
+};
+
 bool
 tree_pid(const char *name, pid_t *pid)
 {
@@ -60,9 +71,10 @@ tree_control_named(const char *name)
 {
 	const struct tree_control *c;
 
-	for (c = tree_controls; c->name != NULL; c++)
-		if (strcmp(c->name, name) == 0)
-			return c;
+	for (size_t i = 0; i < 2; i++)
+		for (c = control_tables[i]; c->name != NULL; c++)
+			if (strcmp(c->name, name) == 0)
+				return c;
 	return NULL;
 }
 
@@ -71,9 +83,10 @@ tree_control_kind(enum node_kind kind)
 {
 	const struct tree_control *c;
 
-	for (c = tree_controls; c->name != NULL; c++)
-		if (c->kind == kind)
-			return c;
+	for (size_t i = 0; i < 2; i++)
+		for (c = control_tables[i]; c->name != NULL; c++)
+			if (c->kind == kind)
+				return c;
 	return NULL;
 }
 

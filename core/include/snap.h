@@ -30,23 +30,19 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "snap_log.h"
+
 /* ---- context ---- */
 
 struct snap_ctx;
 
-enum snap_level {
-	SNAP_ERROR,
-	SNAP_NOTICE,
-	SNAP_STEP, /* one step of a checkpoint or restore, with its time */
-	SNAP_DEBUG,
-};
-
 struct snap_options {
 	/* How long a process may take to freeze, in ms; 0 means 2000. */
 	unsigned freeze_timeout_ms;
-	/* Where log lines go; may be NULL.  `line` has no newline. */
-	void (*log)(void *arg, enum snap_level level, const char *line);
+	/* Where the log goes, may be NULL; and up to which level. */
+	void (*log)(void *arg, const struct snap_log_record *record);
 	void *log_arg;
+	enum snap_level log_level;
 };
 
 /* NULL if there is no memory.  `opt` is copied and may be NULL. */

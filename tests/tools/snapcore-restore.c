@@ -16,10 +16,12 @@
 #include "snap.h"
 
 static void
-log_line(void *arg, enum snap_level level, const char *line)
+log_line(void *arg, const struct snap_log_record *record)
 {
-	(void)arg;
-	if (level >= SNAP_STEP)
+	char line[2048];
+
+	if (record->level != SNAP_ERROR &&
+	    snap_log_text(arg, record, line, sizeof(line)) == 0)
 		fprintf(stderr, "%s\n", line);
 }
 
@@ -44,11 +46,17 @@ parse_option(struct snap_restore_options *o, const char *arg)
 static int
 agent(const struct snap_restore_options *o)
 {
-	struct snap_options opt = { .log = log_line };
+	struct snap_log_table table;
+	struct snap_options opt = {
+		.log = log_line,
+		.log_arg = &table,
+		.log_level = SNAP_DEBUG,
+	};
 	struct snap_restore_result res;
 	struct snap_ctx *cx = snap_ctx_new(&opt);
 	int rc;
 
+	snap_log_table_own(&table);
 	if (cx == NULL)
 		return 1;
 	rc = snap_restore(cx, o, &res);

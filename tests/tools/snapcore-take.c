@@ -21,11 +21,12 @@
 #include "snap.h"
 
 static void
-show(void *arg, enum snap_level level, const char *line)
+show(void *arg, const struct snap_log_record *record)
 {
-	(void)arg;
-	if (getenv("SNAPCORE_VERBOSE") != NULL)
-		fprintf(stderr, "%d %s\n", level, line);
+	char line[2048];
+
+	if (snap_log_text(arg, record, line, sizeof(line)) == 0)
+		fprintf(stderr, "%d %s\n", record->level, line);
 }
 
 /* The path of node `n` below the directory, in `buf`. */
@@ -104,12 +105,18 @@ write_tree(struct snap_checkpoint *cp, const char *name)
 int
 main(int argc, char **argv)
 {
-	struct snap_options opt = { .log = show };
+	struct snap_log_table table;
+	struct snap_options opt = {
+		.log = getenv("SNAPCORE_VERBOSE") != NULL ? show : NULL,
+		.log_arg = &table,
+		.log_level = SNAP_DEBUG,
+	};
 	struct snap_checkpoint_info info;
 	struct snap_checkpoint *cp;
 	struct snap_ctx *cx;
 	int count = 1;
 
+	snap_log_table_own(&table);
 	if (argc == 2 && strcmp(argv[1], "-s") == 0) {
 		cx = snap_ctx_new(&opt);
 		if (cx == NULL)

@@ -10,7 +10,6 @@
 
 #include "cgroup.h"
 #include "control.h"
-#include "log.h"
 #include "opts.h"
 #include "procinfo.h"
 
@@ -346,55 +345,6 @@ START_TEST(seconds)
 }
 END_TEST
 
-/* ---- the log ---- */
-
-START_TEST(log_is_filtered_by_user)
-{
-	struct log *log = log_new(SNAP_STEP, -1);
-	size_t len;
-	char *text;
-
-	log_put(log, 0, SNAP_ERROR, "of root's: %d", 1);
-	log_put(log, 1000, SNAP_ERROR, "of a user's\nwith\033 junk");
-	log_put(log, LOG_ANYONE, SNAP_NOTICE, "of all");
-	log_put(log, 1000, SNAP_DEBUG, "too fine");
-	text = log_text(log, 1000, false, &len);
-	ck_assert_uint_eq(strlen(text), len);
-	ck_assert_ptr_null(strstr(text, "root"));
-	ck_assert_ptr_nonnull(strstr(text, "error  of a user's?with? junk\n"));
-	ck_assert_ptr_nonnull(strstr(text, "notice of all\n"));
-	ck_assert_ptr_null(strstr(text, "fine"));
-	free(text);
-	text = log_errors(log, 0, true, "error", 1, &len);
-	ck_assert_ptr_eq(strstr(text, "error: "), text);
-	ck_assert_ptr_nonnull(strstr(text, "of a user's"));
-	ck_assert_ptr_null(strstr(text, "root"));
-	free(text);
-	log_free(log);
-}
-END_TEST
-
-START_TEST(log_is_a_ring)
-{
-	struct log *log = log_new(SNAP_STEP, -1);
-	size_t len, lines = 0;
-	char *text, *p;
-	int i;
-
-	for (i = 0; i < 5000; i++)
-		log_put(log, 0, SNAP_STEP, "line %d.", i);
-	text = log_text(log, 0, false, &len);
-	for (p = text; (p = strchr(p, '\n')) != NULL; p++)
-		lines++;
-	ck_assert_uint_eq(lines, 2048);
-	ck_assert_ptr_null(strstr(text, "line 2951."));
-	ck_assert_ptr_nonnull(strstr(text, "line 2952."));
-	ck_assert_ptr_nonnull(strstr(text, "line 4999."));
-	free(text);
-	log_free(log);
-}
-END_TEST
-
 int
 main(void)
 {
@@ -418,8 +368,6 @@ main(void)
 	tcase_add_loop_test(
 	    tc, cgroup_directories, 0, sizeof(cgroups) / sizeof(cgroups[0]));
 	tcase_add_loop_test(tc, seconds, 0, 10);
-	tcase_add_test(tc, log_is_filtered_by_user);
-	tcase_add_test(tc, log_is_a_ring);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
