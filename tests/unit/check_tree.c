@@ -208,7 +208,7 @@ END_TEST
 
 static const uint64_t nonsense[] = {
 	0,
-	5,
+	6,
 	UINT32_MAX,
 	UINT64_C(1) << 32, /* a file without a number */
 	UINT64_C(1) << 63, /* no generation */

@@ -1,5 +1,5 @@
 #!/bin/bash
-# log.sh - the log: its steps, the saved ring, and who may decode what.
+# logging.sh - the log: its steps, the saved ring, and who may decode what.
 
 . "$(dirname "$0")/lib.sh"
 need_root
