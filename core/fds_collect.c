@@ -23,11 +23,25 @@
 #include "fdlock.h"
 #include "proc.h"
 #include "resource.h"
+#include "sock_option.h"
+#include "sock_queue.h"
+#include "unix_sock.h"
 
 #define MEM_MAJOR 1
 
+/* Where descriptors are: in the process, or, those on their way, in us. */
+struct place {
+	pid_t pid;
+	int pidfd, fddir, infodir;
+};
+
 struct entry {
-	int fd;
+	int fd; /* its number in the image */
+	const struct place *place;
+	int there;  /* its number at its place */
+	int domain; /* of a socket */
+	struct sock_queue *queue;
+	char *why; /* it cannot be brought back; found out early */
 	bool cloexec;
 	uint32_t flags; /* without O_CLOEXEC */
 	struct stat st;
@@ -46,7 +60,8 @@ struct walk {
 	struct snap_ctx *cx;
 	pid_t pid;
 	struct process *p;
-	int pidfd, fddir, infodir, root;
+	struct place place, own;
+	int root, diag;
 	struct entry *v;
 	size_t n;
 	uint32_t *order; /* indices into v, sorted by open file */
@@ -57,9 +72,24 @@ struct walk {
 };
 
 static void
+place_fini(struct place *l)
+{
+	if (l->pidfd >= 0)
+		close(l->pidfd);
+	if (l->fddir >= 0)
+		close(l->fddir);
+	if (l->infodir >= 0)
+		close(l->infodir);
+}
+
+static void
 walk_fini(struct walk *w)
 {
 	for (size_t i = 0; i < w->n; i++) {
+		if (w->v[i].queue != NULL)
+			sock_queue_fini(w->v[i].queue);
+		free(w->v[i].queue);
+		free(w->v[i].why);
 		free(w->v[i].target);
 		free(w->v[i].fdinfo);
 	}
@@ -67,12 +97,10 @@ walk_fini(struct walk *w)
 	free(w->order);
 	free(w->buf);
 	free(w->mountinfo);
-	if (w->pidfd >= 0)
-		close(w->pidfd);
-	if (w->fddir >= 0)
-		close(w->fddir);
-	if (w->infodir >= 0)
-		close(w->infodir);
+	place_fini(&w->place);
+	place_fini(&w->own);
+	if (w->diag >= 0)
+		close(w->diag);
 	if (w->root >= 0)
 		close(w->root);
 }
@@ -96,18 +124,27 @@ open_root(struct walk *w)
 }
 
 static int
+place_init(struct snap_ctx *cx, struct place *l, pid_t pid)
+{
+	l->pid = pid;
+	l->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (l->pidfd < 0)
+		return snap_fail(cx, -errno, "pidfd_open of %d: %s", (int)pid,
+		    strerror(errno));
+	l->fddir = proc_open(cx, pid, "fd", O_RDONLY | O_DIRECTORY);
+	if (l->fddir < 0)
+		return l->fddir;
+	l->infodir = proc_open(cx, pid, "fdinfo", O_PATH | O_DIRECTORY);
+	return l->infodir < 0 ? l->infodir : 0;
+}
+
+static int
 walk_init(struct walk *w)
 {
-	w->pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
-	if (w->pidfd < 0)
-		return snap_fail(w->cx, -errno, "pidfd_open of %d: %s",
-		    (int)w->pid, strerror(errno));
-	w->fddir = proc_open(w->cx, w->pid, "fd", O_RDONLY | O_DIRECTORY);
-	if (w->fddir < 0)
-		return w->fddir;
-	w->infodir = proc_open(w->cx, w->pid, "fdinfo", O_PATH | O_DIRECTORY);
-	if (w->infodir < 0)
-		return w->infodir;
+	int err = place_init(w->cx, &w->place, w->pid);
+
+	if (err < 0)
+		return err;
 	w->bufsize = 4096;
 	w->buf = malloc(w->bufsize);
 	return w->buf == NULL ? -ENOMEM : open_root(w);
@@ -117,9 +154,9 @@ walk_init(struct walk *w)
 
 /* A fdinfo file is shown whole: a short read is the end. */
 static int
-read_info(struct walk *w, const char *name)
+read_info(struct walk *w, const struct place *l, const char *name)
 {
-	int fd = openat(w->infodir, name, O_RDONLY | O_CLOEXEC);
+	int fd = openat(l->infodir, name, O_RDONLY | O_CLOEXEC);
 	size_t n = 0, room;
 	ssize_t got;
 	char *b;
@@ -192,7 +229,10 @@ has_owner(const struct entry *e)
 static int
 ask_duplicate(struct walk *w, struct entry *e)
 {
-	int fd = (int)syscall(SYS_pidfd_getfd, w->pidfd, e->fd, 0), err;
+	int fd, err;
+
+	(void)w;
+	fd = (int)syscall(SYS_pidfd_getfd, e->place->pidfd, e->there, 0);
 
 	if (fd < 0)
 		return -errno;
@@ -207,12 +247,14 @@ ask_duplicate(struct walk *w, struct entry *e)
 		if (e->pipe_size < 0 || ioctl(fd, FIONREAD, &e->unread) != 0)
 			err = -errno;
 	}
+	if (err == 0 && S_ISSOCK(e->st.st_mode) && (e->flags & O_PATH) == 0)
+		e->domain = sock_int(fd, SO_DOMAIN);
 	close(fd);
 	return err;
 }
 
 static int
-add_entry(struct walk *w, const char *name, int fd)
+add_entry(struct walk *w, const struct place *l, const char *name, int fd)
 {
 	char target[PATH_MAX + 1];
 	struct entry *e;
@@ -224,11 +266,13 @@ add_entry(struct walk *w, const char *name, int fd)
 	if (e == NULL)
 		return -ENOMEM;
 	e->fd = fd;
-	len = readlinkat(w->fddir, name, target, sizeof(target) - 1);
+	e->place = l;
+	e->there = atoi(name);
+	len = readlinkat(l->fddir, name, target, sizeof(target) - 1);
 	if (len < 0)
 		return -errno;
 	target[len] = '\0';
-	err = read_info(w, name);
+	err = read_info(w, l, name);
 	if (err != 0)
 		return err;
 	if (!proc_field_u64(w->buf, "flags", 8, &flags))
@@ -259,7 +303,7 @@ list(struct walk *w)
 	int dup_fd, err = 0;
 	DIR *dir;
 
-	dup_fd = fcntl(w->fddir, F_DUPFD_CLOEXEC, 0);
+	dup_fd = fcntl(w->place.fddir, F_DUPFD_CLOEXEC, 0);
 	dir = dup_fd < 0 ? NULL : fdopendir(dup_fd);
 	if (dir == NULL) {
 		err = -errno;
@@ -271,7 +315,7 @@ list(struct walk *w)
 	while (err == 0 && (errno = 0, d = readdir(dir)) != NULL) {
 		if (d->d_name[0] == '.')
 			continue;
-		err = add_entry(w, d->d_name, atoi(d->d_name));
+		err = add_entry(w, &w->place, d->d_name, atoi(d->d_name));
 		if (err != 0)
 			snap_fail(w->cx, err, "/proc/%d/fd/%s: %s", (int)w->pid,
 			    d->d_name, strerror(-err));
@@ -282,6 +326,94 @@ list(struct walk *w)
 	closedir(dir);
 	qsort(w->v, w->n, sizeof(*w->v), by_number);
 	return err;
+}
+
+/* ---- what is on its way ---- */
+
+/*
+ * What waits in a socket may take descriptors along.  They are open in us now;
+ * in the image they have numbers above all that the process has.
+ */
+static int
+add_rights(struct walk *w, size_t i)
+{
+	const struct sock_queue *q = w->v[i].queue;
+	char name[16];
+	int err = 0;
+
+	for (size_t k = 0; k < q->n; k++) {
+		struct sock_message *m = &q->v[k];
+
+		for (size_t j = 0; j < m->nfds && err == 0; j++) {
+			if (w->own.pidfd < 0)
+				err = place_init(w->cx, &w->own, getpid());
+			if (err < 0)
+				return err;
+			snprintf(name, sizeof(name), "%d", m->fds[j]);
+			err =
+			    add_entry(w, &w->own, name, w->v[w->n - 1].fd + 1);
+			m->files[j] = (uint32_t)w->n - 1;
+		}
+	}
+	return err;
+}
+
+/* Whose queue can be seen, and can be filled again. */
+static bool
+has_queue(const struct entry *e)
+{
+	return e->domain == AF_UNIX;
+}
+
+/* What cannot be seen is no error of the checkpoint. */
+static int
+peek_at(struct walk *w, size_t i)
+{
+	struct snap_ctx cx = { .opt = w->cx->opt };
+	struct entry *e = &w->v[i];
+	int fd, err;
+
+	cx.opt.log = NULL;
+	e->queue = calloc(1, sizeof(*e->queue));
+	if (e->queue == NULL)
+		return -ENOMEM;
+	fd = (int)syscall(SYS_pidfd_getfd, e->place->pidfd, e->there, 0);
+	if (fd < 0)
+		return -errno;
+	err = sock_queue_peek(&cx, fd, e->queue);
+	close(fd);
+	if (err == -ENOTSUP) {
+		e->why = strdup(cx.text);
+		return e->why == NULL ? -ENOMEM : 0;
+	}
+	return err == 0 ? add_rights(w, i) : err;
+}
+
+/* What is on its way may itself be a socket, with something in it. */
+static int
+peek_all(struct walk *w)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < w->n && err == 0; i++)
+		if (has_queue(&w->v[i]))
+			err = peek_at(w, i);
+	return err;
+}
+
+static void
+name_rights(struct walk *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		const struct sock_queue *q = w->v[i].queue;
+
+		for (size_t k = 0; q != NULL && k < q->n; k++)
+			for (size_t j = 0; j < q->v[k].nfds; j++) {
+				uint32_t *f = &q->v[k].files[j];
+
+				*f = (uint32_t)w->v[w->v[*f].same].fd;
+			}
+	}
 }
 
 /* ---- which are one open file ---- */
@@ -305,7 +437,8 @@ by_file(struct walk *w, const struct entry *x, const struct entry *y)
 		return x->flags < y->flags ? -1 : 1;
 	if (x->number != y->number)
 		return x->number < y->number ? -1 : 1;
-	c = syscall(SYS_kcmp, w->pid, w->pid, KCMP_FILE, x->fd, y->fd);
+	c = syscall(SYS_kcmp, x->place->pid, y->place->pid, KCMP_FILE, x->there,
+	    y->there);
 	if (c < 0 || c > 2) {
 		w->error = c < 0 ? -errno : -EPROTO;
 		return x->fd < y->fd ? -1 : x->fd > y->fd;
@@ -432,8 +565,8 @@ on_fuse(struct walk *w, const struct entry *e)
 }
 
 static int
-run_kind(struct walk *w, struct snap_ctx *cx, const struct fd_probe *q,
-    struct openfile *f, int fuse)
+run_kind(struct walk *w, struct snap_ctx *cx, const struct entry *e,
+    const struct fd_probe *q, struct openfile *f, int fuse)
 {
 	const struct resource *kind;
 	int err;
@@ -448,6 +581,8 @@ run_kind(struct walk *w, struct snap_ctx *cx, const struct fd_probe *q,
 	if (fuse == 2)
 		return snap_fail(
 		    cx, -ENOTSUP, "a file of this very file system");
+	if (e->why != NULL)
+		return snap_fail(cx, -ENOTSUP, "%s", e->why);
 	if (f->pos > INT64_MAX)
 		return snap_fail(
 		    cx, -ENOTSUP, "its position is %lld", (long long)f->pos);
@@ -502,9 +637,12 @@ collect_file(struct walk *w, struct entry *e)
 		return f->target == NULL ? -ENOMEM : w->cx->error;
 
 	struct fd_probe q = {
-		.pid = w->pid,
-		.pidfd = w->pidfd,
-		.fd = e->fd,
+		.pid = e->place->pid,
+		.pidfd = e->place->pidfd,
+		.fd = e->there,
+		.domain = e->domain,
+		.queue = e->queue,
+		.diag = &w->diag,
 		.target = e->target,
 		.st = e->st,
 		.fdinfo = e->fdinfo,
@@ -520,9 +658,11 @@ collect_file(struct walk *w, struct entry *e)
 		.root = w->root >= 0 ? w->root : AT_FDCWD,
 		.p = w->p,
 	};
-	err = run_kind(w, &cx, &q, f, fuse);
+	err = run_kind(w, &cx, e, &q, f, fuse);
 	if (err == -ENOTSUP)
-		return demote(f, cx.text);
+		err = demote(f, cx.text);
+	if (err == 0 && e->place == &w->own)
+		err = openfile_put(f, "in-flight", "1");
 	return err == 0 || err == -ENOMEM
 		   ? err
 		   : snap_fail(w->cx, err, "%s", cx.text);
@@ -532,14 +672,18 @@ static int
 list_unsupported(struct walk *w, const struct entry *e)
 {
 	const struct openfile *f = &w->p->files[e->file];
-	char what[24];
+	char what[24], outside[UNIX_WHY_MAX] = "";
+	const char *why = outside;
 
-	if (strcmp(f->kind, "unsupported") != 0)
+	if (strcmp(f->kind, "unix") == 0)
+		unix_sock_outside(w->p, f, outside);
+	else if (strcmp(f->kind, "unsupported") == 0)
+		why = openfile_get(f, "why");
+	if (why[0] == '\0')
 		return 0;
 	snprintf(what, sizeof(what), "fd %d", e->fd);
 	return process_unsupported(w->p, what,
-	    "%s; to restore without it: ln -sf /dev/null fd/%d",
-	    openfile_get(f, "why"), e->fd);
+	    "%s; to restore without it: ln -sf /dev/null fd/%d", why, e->fd);
 }
 
 static int
@@ -556,17 +700,29 @@ collect_all(struct walk *w)
 			e->file = w->v[e->same].file;
 		if (err != 0)
 			return err;
+		/* One on its way that the process has, too. */
+		if (e->place == &w->own && e->same != i)
+			continue;
 		d = process_grow(&w->p->fds, &w->p->nfds, sizeof(*d));
 		if (d == NULL)
 			return -ENOMEM;
 		d->fd = e->fd;
 		d->cloexec = e->cloexec;
 		d->file = e->file;
-		err = list_unsupported(w, e);
-		if (err != 0)
-			return err;
 	}
 	return 0;
+}
+
+/* Whose other end is in another process is known when all are. */
+static int
+list_all_unsupported(struct walk *w)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < w->n && err == 0; i++)
+		if (w->v[i].place != &w->own || w->v[i].same == i)
+			err = list_unsupported(w, &w->v[i]);
+	return err;
 }
 
 int
@@ -576,10 +732,10 @@ fds_collect(struct snap_ctx *cx, pid_t pid, struct process *p)
 		.cx = cx,
 		.pid = pid,
 		.p = p,
-		.pidfd = -1,
-		.fddir = -1,
-		.infodir = -1,
+		.place = { 0, -1, -1, -1 },
+		.own = { 0, -1, -1, -1 },
 		.root = -1,
+		.diag = -1,
 	};
 	int err;
 
@@ -587,9 +743,15 @@ fds_collect(struct snap_ctx *cx, pid_t pid, struct process *p)
 	if (err == 0)
 		err = list(&w);
 	if (err == 0)
+		err = peek_all(&w);
+	if (err == 0)
 		err = group(&w);
 	if (err == 0)
+		name_rights(&w);
+	if (err == 0)
 		err = collect_all(&w);
+	if (err == 0)
+		err = list_all_unsupported(&w);
 	walk_fini(&w);
 	if (err == -ENOMEM)
 		return snap_fail(

@@ -151,6 +151,14 @@ finish(struct snap_ctx *cx, const struct fd_restore *r)
 		if (err == 0)
 			err = fdowner_restore(cx, f, (int)f->id);
 	}
+	return err;
+}
+
+static int
+lock(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	int err = 0;
+
 	for (size_t i = 0; err == 0 && i < r->p->nfiles; i++) {
 		const struct openfile *f = &r->p->files[i];
 
@@ -171,7 +179,22 @@ restore_all(struct snap_ctx *cx, const struct fd_restore *r)
 	if (err == 0)
 		err = place(cx, r);
 	close_places(r);
-	return err != 0 ? err : finish(cx, r);
+	if (err == 0)
+		err = finish(cx, r);
+	for (size_t i = 0; err == 0 && resources[i] != NULL; i++)
+		if (resources[i]->settle != NULL)
+			err = resources[i]->settle(cx, r);
+	for (size_t i = 0; i < r->p->nfiles; i++)
+		resource_drop(r, &r->p->files[i]);
+	return err != 0 ? err : lock(cx, r);
+}
+
+void
+fds_close_in_flight(const struct process *p)
+{
+	for (size_t i = 0; i < p->nfiles; i++)
+		if (openfile_get(&p->files[i], "in-flight") != NULL)
+			close((int)p->files[i].id);
 }
 
 int
@@ -180,17 +203,23 @@ fds_restore(struct snap_ctx *cx, const struct fd_restore *arg)
 	const struct process *p = arg->p;
 	struct fd_restore r = *arg;
 	uint32_t *first, *next;
-	int err;
+	int *aux, err;
 
 	first = calloc(p->nfiles + 1, sizeof(*first));
 	next = calloc(p->nfiles + 1, sizeof(*next));
+	aux = malloc((p->nfiles + 1) * sizeof(*aux));
+	if (aux != NULL)
+		memset(aux, -1, (p->nfiles + 1) * sizeof(*aux));
+	r.aux = aux;
 	r.first = first;
 	r.next = next;
-	if (first == NULL || next == NULL || make_rings(p, first, next) != 0)
+	if (first == NULL || next == NULL || aux == NULL ||
+	    make_rings(p, first, next) != 0)
 		err = snap_fail(cx, -ENOMEM, "descriptors: out of memory");
 	else
 		err = restore_all(cx, &r);
 	free(first);
 	free(next);
+	free(aux);
 	return err;
 }

@@ -45,11 +45,12 @@ struct reader {
 	unsigned seen;
 };
 
-/* One line for each lock, watch or packet. */
+/* One line for each lock, watch, packet, ... */
 static bool
 may_repeat(const char *key)
 {
-	static const char *const keys[] = { "lock", "tfd", "watch", "packet" };
+	static const char *const keys[] = { "lock", "tfd", "watch", "packet",
+		"message", "option", "pending" };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (strcmp(key, keys[i]) == 0)

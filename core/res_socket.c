@@ -1,7 +1,6 @@
 /*
- * res_socket.c - sockets that carry nothing: one that is new, neither bound nor
- * connected, and one end of a pair whose other end is closed for good (the
- * Java runtime keeps one to put in the place of what it closes).
+ * res_socket.c - sockets of TCP that carry nothing: new, neither bound nor
+ * connected.
  *
  * Options are not brought back, so one that has any other than a new socket of
  * its kind has is not restored.
@@ -10,10 +9,8 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -175,71 +172,27 @@ is_new(int fd)
 }
 
 /*
- * One of a pair without names, shut down in both directions, with nothing left
- * to be read.  That does not end: whatever its peer is, nothing comes any more.
- */
-static bool
-is_dead(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	struct sockaddr_storage a = { 0 };
-	socklen_t len = sizeof(a);
-	int unread = -1;
-
-	return getsockname(fd, (struct sockaddr *)&a, &len) == 0 &&
-	       len == sizeof(sa_family_t) && poll(&p, 1, 0) == 1 &&
-	       (p.revents & POLLHUP) != 0 && (p.revents & POLLERR) == 0 &&
-	       ioctl(fd, FIONREAD, &unread) == 0 && unread == 0;
-}
-
-static int
-dead_pair(int type)
-{
-	int v[2];
-
-	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, v) != 0)
-		return -errno;
-	close(v[1]);
-	return v[0];
-}
-
-static int
-make(int domain, int type, int protocol, bool dead)
-{
-	int fd;
-
-	if (dead)
-		return dead_pair(type);
-	fd = socket(domain, type | SOCK_CLOEXEC, protocol);
-	return fd < 0 ? -errno : fd;
-}
-
-/*
  * Not datagrams of the Internet: nobody tells which multicast groups such a
  * socket has joined.
  */
 static bool
 is_known(uint64_t domain, uint64_t type)
 {
-	if (domain == AF_UNIX)
-		return type == SOCK_STREAM || type == SOCK_DGRAM ||
-		       type == SOCK_SEQPACKET;
 	return (domain == AF_INET || domain == AF_INET6) && type == SOCK_STREAM;
 }
 
-/* Can it be made again?  *dead says how. */
+/* Can it be made again? */
 static bool
-is_plain(int fd, int domain, int type, int protocol, bool *dead)
+is_plain(int fd, int domain, int type, int protocol)
 {
 	bool same;
 	int other;
 
 	if (!is_known((uint64_t)domain, (uint64_t)type))
 		return false;
-	*dead = domain == AF_UNIX && type == SOCK_STREAM && is_dead(fd);
-	if (!*dead && !is_new(fd))
+	if (!is_new(fd))
 		return false;
-	other = make(domain, type, protocol, *dead);
+	other = socket(domain, type | SOCK_CLOEXEC, protocol);
 	if (other < 0)
 		return false;
 	same = same_options(fd, other);
@@ -252,7 +205,7 @@ socket_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
     struct openfile *f)
 {
 	int fd = resource_getfd(cx, q), domain, type, protocol;
-	bool dead = false, plain;
+	bool plain;
 
 	(void)p;
 	if (fd < 0)
@@ -260,7 +213,7 @@ socket_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 	domain = int_option(fd, SO_DOMAIN);
 	type = int_option(fd, SO_TYPE);
 	protocol = int_option(fd, SO_PROTOCOL);
-	plain = is_plain(fd, domain, type, protocol, &dead);
+	plain = is_plain(fd, domain, type, protocol);
 	close(fd);
 	if (!plain)
 		return snap_fail(cx, -ENOTSUP,
@@ -269,16 +222,10 @@ socket_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 	    openfile_put(f, "type", "%d", type) != 0 ||
 	    openfile_put(f, "protocol", "%d", protocol) != 0)
 		return -ENOMEM;
-	return openfile_put(f, "peer", "%s", dead ? "closed" : "none");
+	return openfile_put(f, "peer", "none");
 }
 
 /* ---- a restore ---- */
-
-static bool
-is_peer_closed(const struct openfile *f)
-{
-	return strcmp(openfile_get(f, "peer"), "closed") == 0;
-}
 
 static int
 socket_check(
@@ -298,9 +245,7 @@ socket_check(
 		return err;
 	if (!is_known(kv_u64(f, "domain", 10), kv_u64(f, "type", 10)))
 		return kv_bad(cx, f, "type");
-	if (strcmp(openfile_get(f, "peer"), "none") != 0 &&
-	    (!is_peer_closed(f) || kv_u64(f, "domain", 10) != AF_UNIX ||
-		kv_u64(f, "type", 10) != SOCK_STREAM))
+	if (strcmp(openfile_get(f, "peer"), "none") != 0)
 		return kv_bad(cx, f, "peer");
 	return 0;
 }
@@ -312,11 +257,12 @@ socket_restore(
 	int fd;
 
 	(void)r;
-	fd = make((int)kv_u64(f, "domain", 10), (int)kv_u64(f, "type", 10),
-	    (int)kv_u64(f, "protocol", 10), is_peer_closed(f));
+	fd = socket((int)kv_u64(f, "domain", 10),
+	    (int)kv_u64(f, "type", 10) | SOCK_CLOEXEC,
+	    (int)kv_u64(f, "protocol", 10));
 	if (fd < 0)
 		return snap_fail(
-		    cx, fd, "fd %u: socket: %s", f->id, strerror(-fd));
+		    cx, -errno, "fd %u: socket: %s", f->id, strerror(errno));
 	return resource_set_flags(cx, f, fd);
 }
 

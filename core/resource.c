@@ -34,6 +34,7 @@ const struct resource *const resources[] = {
 	&res_signalfd,
 	&res_inotify,
 	&res_pidfd,
+	&res_unix,
 	&res_socket,
 	&res_unsupported,
 	NULL,
@@ -210,6 +211,30 @@ resource_seek(struct snap_ctx *cx, const struct openfile *f, int fd)
 	close(fd);
 	return snap_fail(cx, err, "fd %u: %s: position %llu: %s", f->id,
 	    f->target, (unsigned long long)f->pos, strerror(-err));
+}
+
+int
+resource_keep(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *f, int fd)
+{
+	int above = r->base + (int)r->p->nfiles, copy;
+
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, above);
+	if (copy < 0)
+		return snap_fail(cx, -errno, "fd %u: keeping another: %s",
+		    f->id, strerror(errno));
+	r->aux[resource_index(r, f)] = copy;
+	return 0;
+}
+
+void
+resource_drop(const struct fd_restore *r, const struct openfile *f)
+{
+	int *aux = &r->aux[resource_index(r, f)];
+
+	if (*aux >= 0)
+		close(*aux);
+	*aux = -1;
 }
 
 void

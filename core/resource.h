@@ -26,7 +26,10 @@ struct fd_probe {
 	const char *fdinfo; /* the text of /proc/PID/fdinfo/N */
 	uint32_t flags;	    /* O_*, as fdinfo has them, without O_CLOEXEC */
 	/* Of this very inode, among all descriptors of the process: */
-	bool reader, writer;	 /* is there one that reads, one that writes */
+	bool reader, writer; /* is there one that reads, one that writes */
+	int domain;	     /* of a socket, AF_*; or 0 */
+	const struct sock_queue *queue; /* what waits in it; NULL: not known */
+	int *diag;		 /* of sock_diag_open(), -1: not yet opened */
 	uint32_t group_flags;	 /* the flags of all of them */
 	struct f_owner_ex owner; /* F_GETOWN_EX, pid 0: none */
 	int sig;		 /* F_GETSIG, 0: SIGIO */
@@ -49,6 +52,7 @@ struct fd_restore {
 	 * first[i] the lowest of the ring.
 	 */
 	const uint32_t *first, *next;
+	int *aux; /* resource_keep(): one for each file, -1: none */
 };
 
 #define FD_NOTE_SIZE 512
@@ -79,6 +83,12 @@ struct resource {
 	 */
 	int (*finish)(struct snap_ctx *cx, const struct fd_restore *r,
 	    const struct openfile *f, int fd);
+	/*
+	 * For those that depend on one another (sockets): called once, when
+	 * all that is above is done.  Goes through the files itself.  May be
+	 * NULL.
+	 */
+	int (*settle)(struct snap_ctx *cx, const struct fd_restore *r);
 };
 
 /* The rows of the table, in order of matching; ends with NULL. */
@@ -98,13 +108,20 @@ int fds_check(struct snap_ctx *cx, const struct process *p);
  * In the new process: open every file at base + its index, close all other
  * descriptors below `base` (the caller's own are above base + nfiles), put
  * each at its number, close base .. base + nfiles - 1, finish them, and take
- * the locks last.  `r->base` is above every p->fds[].fd.
+ * the locks last.  `r->base` is above every p->fds[].fd, and contents are open
+ * above it.
  *
  * POSIX record locks are lost when the process closes *any* descriptor of the
  * same file.  Whoever closes more files afterwards (those it mapped) takes
  * them again with fdlock_posix().
  */
 int fds_restore(struct snap_ctx *cx, const struct fd_restore *r);
+
+/*
+ * Files that are on their way in a socket (`in-flight`) are no descriptors of
+ * the process; until this is called they are open as if they were.
+ */
+void fds_close_in_flight(const struct process *p);
 
 /* ---- for the kinds: a checkpoint ---- */
 
@@ -145,6 +162,14 @@ int resource_set_flags(struct snap_ctx *cx, const struct openfile *f, int fd);
 
 /* Seek to f->pos; closes fd at failure.  Returns fd. */
 int resource_seek(struct snap_ctx *cx, const struct openfile *f, int fd);
+
+/*
+ * Keep a duplicate of `fd`, beside f, until fds_restore() ends or f's kind drops
+ * it: r->aux[].
+ */
+int resource_keep(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *f, int fd);
+void resource_drop(const struct fd_restore *r, const struct openfile *f);
 
 /* Add a sentence to what came back differently. */
 void resource_note(const struct fd_restore *r, const char *fmt, ...)

@@ -124,6 +124,7 @@ open_descriptors(struct restore *r)
 		err = fds_restore(r->cx, &f);
 	if (err == 0)
 		err = open_same(r);
+	fds_close_in_flight(r->p);
 	return err;
 }
 

@@ -1,0 +1,102 @@
+#include "sock_guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctx.h"
+
+struct sock_guard {
+	const struct sock_undo *v;
+	size_t n;
+	pid_t pid;
+	int pipe; /* of which the guard waits for the end */
+};
+
+static void
+undo(const struct sock_undo *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		(void)setsockopt(v[i].fd, v[i].level, v[i].name, &v[i].value,
+		    sizeof(v[i].value));
+}
+
+/*
+ * A copy of a program with many threads, of which only this one is there: it
+ * makes nothing but calls.  It is in a session of its own, and takes only
+ * SIGKILL.
+ */
+static void __attribute__((noreturn))
+watch(const struct sock_undo *v, size_t n, int end, int other)
+{
+	char c;
+
+	close(other);
+	prctl(PR_SET_NAME, "snapfs-guard");
+	syscall(SYS_setsid);
+	while (read(end, &c, 1) < 0 && errno == EINTR)
+		;
+	undo(v, n);
+	_exit(0);
+}
+
+/* Signals are blocked from the fork on, so that no handler runs in it. */
+int
+sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
+    struct sock_guard **out)
+{
+	struct sock_guard *g = calloc(1, sizeof(*g));
+	sigset_t all, old;
+	int end[2];
+
+	*out = NULL;
+	if (g == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	if (pipe2(end, O_CLOEXEC) != 0) {
+		free(g);
+		return snap_fail(cx, -errno, "pipe: %s", strerror(errno));
+	}
+	g->v = v;
+	g->n = n;
+	g->pipe = end[1];
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	/* Not fork(3), whose handlers may wait for locks of other threads. */
+	g->pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (g->pid == 0)
+		watch(v, n, end[0], end[1]);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	close(end[0]);
+	if (g->pid < 0) {
+		int err = -errno;
+
+		close(end[1]);
+		free(g);
+		return snap_fail(cx, err, "a process that guards sockets: %s",
+		    strerror(-err));
+	}
+	*out = g;
+	return 0;
+}
+
+void
+sock_guard_end(struct sock_guard *g)
+{
+	if (g == NULL)
+		return;
+	undo(g->v, g->n);
+	/* Not the end of the pipe: a guard that was forked later has it too. */
+	(void)!write(g->pipe, "", 1);
+	close(g->pipe);
+	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	free(g);
+}

@@ -1,0 +1,57 @@
+/*
+ * unix_sock.h - a socket of the UNIX domain as an image has it, for the two
+ * files that deal with it: res_unix.c, unix_restore.c.
+ */
+#ifndef UNIX_SOCK_H
+#define UNIX_SOCK_H
+
+#include <sys/socket.h>
+
+#include "resource.h"
+
+enum unix_peer {
+	UNIX_NONE,
+	UNIX_CLOSED,  /* it had one, which is closed */
+	UNIX_SOCKET,  /* the socket of inode `ino` */
+	UNIX_WAITING, /* to be accepted; a listening socket knows by whom */
+};
+
+struct unix_sock {
+	int type;
+	struct sockaddr_storage name;
+	socklen_t name_len; /* 0: none */
+	bool name_gone;	    /* its path does not lead to it any more */
+	unsigned mode;
+	uid_t uid;
+	gid_t gid; /* of the path */
+	bool listening;
+	int backlog;
+	enum unix_peer peer;
+	uint64_t ino;
+	struct sockaddr_storage peer_name; /* of datagram sockets */
+	socklen_t peer_name_len;
+	bool has_cred;
+	struct ucred cred;
+	unsigned shutdown;
+	bool reset; /* ECONNRESET waits to be told */
+};
+
+bool unix_sock_parse(const struct openfile *f, struct unix_sock *u);
+
+/* The socket of that inode, or NULL if the image has it not. */
+const struct openfile *unix_sock_find(const struct process *p, uint64_t ino);
+uint64_t unix_sock_ino(const struct openfile *f);
+
+/*
+ * Why it cannot be brought back without another process, "" if it can.  Pure.
+ */
+#define UNIX_WHY_MAX 256
+void unix_sock_outside(
+    const struct process *p, const struct openfile *f, char why[UNIX_WHY_MAX]);
+
+/* unix_restore.c */
+int unix_restore(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
+int unix_settle(struct snap_ctx *cx, const struct fd_restore *r);
+
+#endif
