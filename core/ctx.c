@@ -39,6 +39,18 @@ snap_clear(struct snap_ctx *cx)
 	cx->text[0] = '\0';
 }
 
+/*
+ * Names in a sentence are others' choice: they do not end a line, nor speak to
+ * a terminal.
+ */
+static void
+make_printable(char *s)
+{
+	for (; *s != '\0'; s++)
+		if ((unsigned char)*s < ' ' || *s == 0x7f)
+			*s = '?';
+}
+
 int
 snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
 {
@@ -50,6 +62,7 @@ snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(cx->text, sizeof(cx->text), fmt, ap);
 	va_end(ap);
+	make_printable(cx->text);
 	snap_logf(cx, SNAP_ERROR, "%s", cx->text);
 	return err;
 }

@@ -1,6 +1,6 @@
 /*
- * restore_check.c - can this image come to life here: its CPU's state, its
- * vDSO.
+ * restore_check.c - can this image come to life here: its memory, its CPU's
+ * state, its vDSO.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "ctx.h"
@@ -57,6 +58,29 @@ own_limits(struct restore *r)
 	l.rlim_cur = l.rlim_max = r->host.rlimits[RLIMIT_NOFILE].max;
 	(void)prlimit64(0, RLIMIT_NOFILE, &l, NULL);
 	return 0;
+}
+
+/* ---- memory ---- */
+
+/*
+ * What this machine cannot hold is not begun: long before it had failed, other
+ * processes would have had to give way to it.
+ */
+static int
+check_memory(struct restore *r)
+{
+	uint64_t want = r->p->pages_size, have;
+	struct sysinfo si;
+
+	if (sysinfo(&si) < 0)
+		return snap_fail(r->cx, -errno, "sysinfo: %s", strerror(errno));
+	have = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+	if (want <= have)
+		return 0;
+	return snap_fail(r->cx, -ENOMEM,
+	    "the process needs %" PRIu64 " MiB of memory, and this machine "
+	    "has %" PRIu64,
+	    want >> 20, have >> 20);
 }
 
 /* ---- the CPU ---- */
@@ -152,6 +176,8 @@ restore_check(struct restore *r)
 		err = own_creds(r);
 	if (err == 0)
 		err = own_limits(r);
+	if (err == 0)
+		err = check_memory(r);
 	if (err == 0)
 		err = check_cpu(r);
 	if (err == 0)

@@ -50,18 +50,23 @@ struct use {
 	bool read, written; /* by mappings that cannot write, and can */
 };
 
-static struct use
-use_of(const struct process *p, int file)
+/* Of each file: how it is used; one look at each VMA.  NULL: no memory. */
+static struct use *
+uses_of(const struct process *p)
 {
-	struct use u = { .read = file == p->exe_file };
+	struct use *u = calloc(p->nmapfiles + 1, sizeof(*u));
 
+	if (u == NULL)
+		return NULL;
+	if (p->exe_file >= 0)
+		u[p->exe_file].read = true;
 	for (size_t i = 0; i < p->nvmas; i++) {
 		const struct vma *v = &p->vmas[i];
 
-		if (v->file != file || plan_is_anonymous_object(v))
+		if (v->file < 0 || plan_is_anonymous_object(v))
 			continue;
-		u.written |= plan_writes_file(v);
-		u.read |= !plan_writes_file(v);
+		u[v->file].written |= plan_writes_file(v);
+		u[v->file].read |= !plan_writes_file(v);
 	}
 	return u;
 }
@@ -216,10 +221,9 @@ open_content(struct restore *r, size_t i, struct use u)
 }
 
 static int
-open_mapfile(struct restore *r, size_t i)
+open_mapfile(struct restore *r, size_t i, struct use u)
 {
 	const struct mapfile *f = &r->p->mapfiles[i];
-	struct use u = use_of(r->p, (int)i);
 	int fd, err = 0;
 
 	r->file_fds[i] = r->rw_file_fds[i] = -1;
@@ -234,6 +238,20 @@ open_mapfile(struct restore *r, size_t i)
 		err = r->rw_file_fds[i] = fd < 0 ? fd : keep(r, fd);
 	}
 	return err < 0 ? err : 0;
+}
+
+static int
+open_mapfiles(struct restore *r)
+{
+	struct use *u = uses_of(r->p);
+	int err = 0;
+
+	if (u == NULL)
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	for (size_t i = 0; i < r->p->nmapfiles && err == 0; i++)
+		err = open_mapfile(r, i, u[i]);
+	free(u);
+	return err;
 }
 
 /* ---- the directories ---- */
@@ -341,8 +359,8 @@ restore_open(struct restore *r)
 	for (size_t i = 0; i < p->ncontents && err >= 0; i++)
 		err = r->content_fds[i] =
 		    keep_dup(r, p->contents[i].fd, "files");
-	for (size_t i = 0; i < p->nmapfiles && err >= 0; i++)
-		err = open_mapfile(r, i);
+	if (err >= 0)
+		err = open_mapfiles(r);
 	if (err >= 0)
 		err = open_dirs(r);
 	if (err >= 0)

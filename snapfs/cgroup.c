@@ -10,6 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool
+is_octal(const char *s)
+{
+	return s[0] >= '0' && s[0] <= '3' && s[1] >= '0' && s[1] <= '7' &&
+	       s[2] >= '0' && s[2] <= '7';
+}
+
 /* One field of mountinfo: \040 and the like are bytes; false if too long. */
 static bool
 unescape(const char *s, size_t len, char *out, size_t size)
@@ -19,7 +26,7 @@ unescape(const char *s, size_t len, char *out, size_t size)
 	while (len > 0) {
 		if (n + 1 >= size)
 			return false;
-		if (*s == '\\' && len >= 4 && s[1] >= '0' && s[1] <= '3') {
+		if (*s == '\\' && len >= 4 && is_octal(s + 1)) {
 			out[n++] = (char)((s[1] - '0') << 6 |
 					  (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 4;
