@@ -3,8 +3,10 @@
  *
  * The kernel decides, asked with the caller's own credentials: a thread of the
  * daemon takes on his uid, gid and capabilities (they belong to the thread in
- * Linux) and opens the target's /proc/PID/mem, which wants exactly what
- * PTRACE_ATTACH wants.
+ * Linux) and opens the target's /proc/PID/mem, which wants what PTRACE_ATTACH
+ * wants, but of the ids of the file system instead of the real ones.  Where he
+ * has different ones of the two, as in a set-user-ID program, both must do.
+ * For a caller in another user namespace a process goes there.
  */
 #ifndef ACCESS_H
 #define ACCESS_H
@@ -17,8 +19,7 @@ struct access {
 	uid_t uid; /* the daemon's own */
 	gid_t gid;
 	uint64_t eff, prm, inh;
-	dev_t userns_dev;
-	ino_t userns_ino;
+	uint64_t userns, pidns; /* inodes of the daemon's own */
 };
 
 /* Who asks: the thread, its process, and the rights that count. */
@@ -44,16 +45,18 @@ int access_caller(const struct access *ac, pid_t tid, uid_t uid, gid_t gid,
     struct caller *out);
 
 /*
- * The calling thread takes on the rights of `who` for access_ask(), and takes
- * its own back.  access_begin() fails with -EPERM, with nothing changed, where
- * the daemon may not do that.
+ * What the kernel answers `who` who would attach to the process `pid`: 0, or
+ * -errno; -ESRCH too where `pid` is not in his pid namespace.  -EPERM where the
+ * daemon cannot stand for him.
  */
-int access_begin(const struct access *ac, const struct view_creds *who);
-void access_end(const struct access *ac, const struct view_creds *who);
-int access_ask(const struct access *ac, pid_t pid);
-
-/* The three in one. */
 int access_check(
     const struct access *ac, const struct view_creds *who, pid_t pid);
+
+/*
+ * The same of `n` processes, err[i] being the answer for pids[i].  -errno if it
+ * cannot be asked.
+ */
+int access_check_all(const struct access *ac, const struct view_creds *who,
+    const pid_t *pids, size_t n, int *err);
 
 #endif

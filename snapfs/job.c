@@ -124,6 +124,7 @@ static int
 verify(struct job *j, const struct snap_checkpoint *cp)
 {
 	const uint64_t ptrace = UINT64_C(1) << CAP_SYS_PTRACE;
+	const struct view_creds *creds = &j->reader.creds;
 	struct snapfs *fs = j->fs;
 	struct snap_checkpoint_info info;
 	struct procinfo_stat st;
@@ -133,13 +134,15 @@ verify(struct job *j, const struct snap_checkpoint *cp)
 	if (err == 0 &&
 	    !proc_id_equal(j->target, (struct proc_id){ st.pid, st.start }))
 		return -ESRCH;
-	if (!(j->reader.creds.caps & ptrace) &&
-	    snap_checkpoint_node(cp, 0)->uid != j->reader.creds.uid)
-		return -EACCES;
 	snap_checkpoint_info(cp, &info);
+	/* In his own user namespace he may trace others, if that was so now. */
+	if (!(creds->caps & ptrace) &&
+	    !(creds->ns_eff & ptrace && info.twin != 0) &&
+	    snap_checkpoint_node(cp, 0)->uid != creds->uid)
+		return -EACCES;
 	if (info.twin == 0)
 		return 0;
-	return access_check(&fs->access, &j->reader.creds, info.twin);
+	return access_check(&fs->access, creds, info.twin);
 }
 
 static int

@@ -32,16 +32,15 @@ add_process(struct handle *h, size_t *room, struct proc_id id)
 	return 0;
 }
 
-/* The rights are taken on once for the whole list. */
-static int
-list_processes(struct snapfs *fs, const struct caller *who, struct handle *h)
+/* The numbers in /proc, to be freed; or -errno. */
+static ssize_t
+all_pids(struct snapfs *fs, pid_t **pids)
 {
-	struct proc_id id;
+	pid_t *list = NULL, *grown, pid;
+	size_t n = 0, room = 0;
 	struct dirent *de;
-	size_t room = 0;
-	pid_t pid;
 	DIR *dir;
-	int fd, err;
+	int fd;
 
 	fd = openat(fs->proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -51,14 +50,49 @@ list_processes(struct snapfs *fs, const struct caller *who, struct handle *h)
 		close(fd);
 		return -ENOMEM;
 	}
-	err = access_begin(&fs->access, &who->creds);
-	while (err == 0 && (de = readdir(dir)) != NULL)
-		if (tree_pid(de->d_name, &pid) &&
-		    access_ask(&fs->access, pid) == 0 &&
-		    ops_process_visible(fs, pid, &id) == 0)
-			err = add_process(h, &room, id);
-	access_end(&fs->access, &who->creds);
+	while ((de = readdir(dir)) != NULL) {
+		if (!tree_pid(de->d_name, &pid))
+			continue;
+		if (n == room) {
+			room = room != 0 ? room * 2 : 256;
+			grown = reallocarray(list, room, sizeof(*grown));
+			if (grown == NULL)
+				break;
+			list = grown;
+		}
+		list[n++] = pid;
+	}
 	closedir(dir);
+	if (de != NULL) {
+		free(list);
+		return -ENOMEM;
+	}
+	*pids = list;
+	return (ssize_t)n;
+}
+
+/* The rights are taken on once for the whole list. */
+static int
+list_processes(struct snapfs *fs, const struct caller *who, struct handle *h)
+{
+	struct proc_id id;
+	pid_t *pids = NULL;
+	size_t room = 0;
+	ssize_t n = all_pids(fs, &pids);
+	int *answers, err;
+
+	if (n < 0)
+		return (int)n;
+	answers = calloc((size_t)n + 1, sizeof(*answers));
+	err = answers == NULL ? -ENOMEM
+			      : access_check_all(&fs->access, &who->creds, pids,
+				    (size_t)n, answers);
+	for (ssize_t i = 0; err == 0 && i < n; i++)
+		if (answers[i] == 0 &&
+		    ops_process_visible(fs, pids[i], &id) == 0)
+			err = add_process(h, &room, id);
+	free(answers);
+	free(pids);
 	/* Whom the daemon cannot stand for sees no process. */
 	return err == -EPERM ? 0 : err;
 }

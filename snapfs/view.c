@@ -524,8 +524,12 @@ view_creds_cover(
 {
 	const uint64_t ptrace = UINT64_C(1) << CAP_SYS_PTRACE;
 
+	/* From another pid namespace only what is of that one is seen. */
+	if (caller->pidns != 0 && caller->pidns != taken->pidns)
+		return false;
 	if (caller->caps & ptrace)
 		return true;
 	return caller->uid == taken->uid && caller->gid == taken->gid &&
-	       !(taken->caps & ptrace);
+	       caller->userns == taken->userns && !(taken->caps & ptrace) &&
+	       !(taken->ns_eff & ~caller->ns_eff & ptrace);
 }

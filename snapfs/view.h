@@ -37,6 +37,12 @@ struct view_creds {
 	uid_t uid; /* those of the file system */
 	gid_t gid;
 	uint64_t caps; /* effective; none in another user namespace */
+	/* For access.c, and where they are not 0 nobody else's: */
+	uid_t ruid; /* the real ones */
+	gid_t rgid;
+	pid_t tid;		 /* who has them */
+	uint64_t pidns, userns;	 /* 0: the daemon's own */
+	uint64_t ns_eff, ns_prm; /* capabilities in another user namespace */
 };
 
 struct reader;

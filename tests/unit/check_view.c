@@ -16,7 +16,7 @@ static unsigned ndropped, nunused;
 
 static const struct proc_id alice = { 100, 1 }, bob = { 200, 1 };
 static const struct proc_id target = { 7, 1 }, other = { 8, 1 };
-static const struct view_creds creds = { 1000, 1000, 0 };
+static const struct view_creds creds = { .uid = 1000, .gid = 1000 };
 static const struct snap_checkpoint_info info = { .pid = 7, .twin = 9 };
 
 #define CP ((struct snap_checkpoint *)&table)
@@ -326,18 +326,37 @@ START_TEST(generations_come_round)
 }
 END_TEST
 
+#define PTRACE (1u << CAP_SYS_PTRACE)
+#define USER(u, g, c) .uid = u, .gid = g, .caps = c
+
 static const struct {
 	struct view_creds caller, taken;
 	bool covers;
 } covers[] = {
-	{ { 1000, 1000, 0 }, { 1000, 1000, 0 }, true },
-	{ { 1000, 1000, 0 }, { 1001, 1000, 0 }, false },
-	{ { 1000, 1000, 0 }, { 1000, 1001, 0 }, false },
+	{ { USER(1000, 1000, 0) }, { USER(1000, 1000, 0) }, true },
+	{ { USER(1000, 1000, 0) }, { USER(1001, 1000, 0) }, false },
+	{ { USER(1000, 1000, 0) }, { USER(1000, 1001, 0) }, false },
 	/* Taken with more than the uid: having it is needed. */
-	{ { 1000, 1000, 0 }, { 1000, 1000, 1u << CAP_SYS_PTRACE }, false },
-	{ { 0, 0, 0 }, { 0, 0, 1u << CAP_SYS_PTRACE }, false },
-	{ { 1000, 1000, 1u << CAP_SYS_PTRACE }, { 0, 0, 0 }, true },
-	{ { 1000, 1000, 1u << CAP_SYS_ADMIN }, { 0, 0, 0 }, false },
+	{ { USER(1000, 1000, 0) }, { USER(1000, 1000, PTRACE) }, false },
+	{ { USER(0, 0, 0) }, { USER(0, 0, PTRACE) }, false },
+	{ { USER(1000, 1000, PTRACE) }, { USER(0, 0, 0) }, true },
+	{ { USER(1000, 1000, 1u << CAP_SYS_ADMIN) }, { USER(0, 0, 0) }, false },
+	/* Another user namespace: another uid, whatever its number. */
+	{ { USER(1000, 1000, 0), .userns = 7 }, { USER(1000, 1000, 0) },
+	    false },
+	{ { USER(1000, 1000, 0) }, { USER(1000, 1000, 0), .userns = 7 },
+	    false },
+	{ { USER(1000, 1000, 0), .userns = 7 },
+	    { USER(1000, 1000, 0), .userns = 7 }, true },
+	{ { USER(1000, 1000, 0), .userns = 7 },
+	    { USER(1000, 1000, 0), .userns = 7, .ns_eff = PTRACE }, false },
+	{ { USER(1000, 1000, 0), .userns = 7, .ns_eff = PTRACE },
+	    { USER(1000, 1000, 0) }, false },
+	/* Another pid namespace: not what is outside of it, with any rights. */
+	{ { USER(0, 0, PTRACE), .pidns = 8 }, { USER(0, 0, 0) }, false },
+	{ { USER(0, 0, PTRACE), .pidns = 8 }, { USER(0, 0, 0), .pidns = 8 },
+	    true },
+	{ { USER(0, 0, PTRACE) }, { USER(0, 0, 0), .pidns = 8 }, true },
 };
 
 START_TEST(rights)
@@ -417,7 +436,7 @@ END_TEST
 
 START_TEST(so_many_for_each_user)
 {
-	const struct view_creds them = { 1001, 1001, 0 };
+	const struct view_creds them = { .uid = 1001, .gid = 1001 };
 	struct view *v = named("7@a", 0);
 
 	named("7@b", 0);
