@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "filling.h"
 #include "freeze.h"
 #include "gather.h"
 #include "heal.h"
@@ -25,9 +26,9 @@ struct snap_checkpoint {
 	struct twin *twin; /* NULL: it was copied while frozen */
 	struct image_tree tree;
 	struct image_hasher *hasher;
-	pthread_mutex_t lock; /* of the two below */
-	char *sums;
-	int sums_error;
+	pthread_mutex_t lock; /* of all below */
+	char *sums, *pagesums;
+	int sums_error, pagesums_error;
 };
 
 /* ---- taking one ---- */
@@ -104,6 +105,7 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	image_tree_free(&cp->tree);
 	process_free(cp->p);
 	free(cp->sums);
+	free(cp->pagesums);
 	pthread_mutex_destroy(&cp->lock);
 	free(cp);
 }
@@ -141,6 +143,27 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	return err == 0 ? take_late(cx, cp) : err;
 }
 
+/*
+ * Memory that is still being brought can be the reason of any failure: what is
+ * missing cannot be read from outside.
+ */
+static bool
+is_worth_another(struct snap_ctx *cx, pid_t pid, int *err, int *tries)
+{
+	int filled;
+
+	if (*err == -EAGAIN && cx->error == 0 && ++*tries >= TRIES)
+		return false;
+	filled = filling_wait(cx, pid);
+	if (filled < 0) {
+		*err = filled;
+		return false;
+	}
+	if (filled > 0)
+		snap_clear(cx);
+	return filled > 0 || (*err == -EAGAIN && cx->error == 0);
+}
+
 int
 snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
     const struct snap_take_options *opt, struct snap_checkpoint **out)
@@ -153,7 +176,7 @@ snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 		err = take(cx, pid, opt, &cp);
 		if (err != 0)
 			checkpoint_free(cx, cp);
-	} while (err == -EAGAIN && cx->error == 0 && ++tries < TRIES);
+	} while (err != 0 && is_worth_another(cx, pid, &err, &tries));
 	if (err == -EAGAIN)
 		err = snap_fail(cx, -EBUSY,
 		    "process %d: its threads changed their credentials, or "
@@ -276,6 +299,24 @@ read_sums(struct snap_checkpoint *cp, const struct snap_node *node, void *buf,
 	return err != 0 ? err : read_bytes(cp->sums, node->size, buf, len, off);
 }
 
+/* Likewise. */
+static ssize_t
+read_pagesums(struct snap_checkpoint *cp, const struct snap_node *node,
+    void *buf, size_t len, uint64_t off)
+{
+	size_t size;
+	int err;
+
+	pthread_mutex_lock(&cp->lock);
+	if (cp->pagesums == NULL && cp->pagesums_error == 0)
+		cp->pagesums_error =
+		    image_hasher_pagesums(cp->hasher, &cp->pagesums, &size);
+	err = cp->pagesums_error;
+	pthread_mutex_unlock(&cp->lock);
+	return err != 0 ? err
+			: read_bytes(cp->pagesums, node->size, buf, len, off);
+}
+
 ssize_t
 snap_checkpoint_read(
     struct snap_checkpoint *cp, uint32_t n, void *buf, size_t len, uint64_t off)
@@ -287,6 +328,8 @@ snap_checkpoint_read(
 	node = &cp->tree.v[n];
 	if (node->source == IMAGE_SUMS)
 		return read_sums(cp, &node->node, buf, len, off);
+	if (node->source == IMAGE_PAGESUMS)
+		return read_pagesums(cp, &node->node, buf, len, off);
 	return read_node(cp, n, buf, len, off);
 }
 

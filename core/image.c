@@ -8,6 +8,7 @@
 #include "ctx.h"
 #include "image_sums.h"
 #include "img.h"
+#include "pagesums.h"
 
 #define SUMS "xxh128sums"
 
@@ -30,6 +31,7 @@ static const struct snap_name top_names[] = {
 	{ "unsupported", SNAP_FILE },
 	{ "files", SNAP_DIR },
 	{ "pages", SNAP_FILE },
+	{ "pagesums", SNAP_FILE },
 	{ SUMS, SNAP_FILE },
 	{ NULL, SNAP_FILE },
 };
@@ -232,6 +234,11 @@ add_last(struct builder *b)
 		return -ENOMEM;
 	n->source = IMAGE_PAGES;
 	n->node.size = b->p->pages_size;
+	n = add(b, 0, "pagesums", SNAP_FILE);
+	if (n == NULL)
+		return -ENOMEM;
+	n->source = IMAGE_PAGESUMS;
+	n->node.size = pagesums_length(b->p->pages_size);
 	n = add(b, 0, SUMS, SNAP_FILE);
 	if (n == NULL)
 		return -ENOMEM;

@@ -16,14 +16,20 @@
 /*
  * One file of the tree, in the order of snap_checkpoint_node().  Where `text`
  * is not NULL it is the contents (or a link's target); else the contents come
- * from `content_fd`, or, with neither, they are `pages` or the sums.
+ * from `content_fd`, or, with neither, they are `pages` or one of the sums.
  */
 struct image_node {
 	struct snap_node node;
 	char *name;	/* owned; node.name points to it */
 	char *text;	/* owned */
 	int content_fd; /* borrowed from the process, -1: none */
-	enum { IMAGE_TEXT, IMAGE_CONTENT, IMAGE_PAGES, IMAGE_SUMS } source;
+	enum {
+		IMAGE_TEXT,
+		IMAGE_CONTENT,
+		IMAGE_PAGES,
+		IMAGE_PAGESUMS,
+		IMAGE_SUMS,
+	} source;
 };
 
 struct image_tree {
@@ -61,6 +67,8 @@ void image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
  * beforehand.
  */
 int image_hasher_sums(struct image_hasher *h, char **text);
+/* Likewise of pagesums. */
+int image_hasher_pagesums(struct image_hasher *h, char **text, size_t *len);
 
 /* ---- reading ---- */
 
@@ -77,9 +85,20 @@ struct image_sums; /* the checksums that are still to be verified */
 int image_read(struct snap_ctx *cx, int dir, struct process **out,
     struct image_sums **sums);
 
-/* Verify `pages` and files/ID against their sums: reads them whole. */
+/*
+ * The sums by which pieces of `pages` are to be verified; borrowed.  NULL if
+ * there are none to go by: then `pages` is to be verified whole, if at all.
+ * Accepts NULL.
+ */
+const struct pagesums *image_pagesums(const struct image_sums *sums);
+
+/*
+ * Verify files/ID and, unless it is `paged`, `pages`: reads them whole.  What a
+ * pager brings is verified as it is read; then here are verified only those
+ * pieces that hold what the new process reads itself.
+ */
 int image_verify(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums);
+    const struct image_sums *sums, bool paged);
 void image_sums_free(struct image_sums *s);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "image.h"
 #include "image_sums.h"
+#include "pagesums.h"
 #include "text.h"
 
 #define DIGITS 32
@@ -64,6 +65,9 @@ struct stream {
 	uint64_t at;
 	struct piece ahead[AHEAD_MAX];
 	unsigned nahead;
+	/* Of `pages`: the sums of its pieces, and the piece at `at`. */
+	struct pagesums *pieces;
+	XXH3_state_t *piece;
 };
 
 struct image_hasher {
@@ -73,31 +77,75 @@ struct image_hasher {
 	struct stream **streams; /* by node; NULL where the text is at hand */
 };
 
-static struct stream *
-stream_new(void)
-{
-	struct stream *s = calloc(1, sizeof(*s));
-
-	if (s == NULL)
-		return NULL;
-	s->state = XXH3_createState();
-	if (s->state == NULL) {
-		free(s);
-		return NULL;
-	}
-	XXH3_128bits_reset(s->state);
-	pthread_mutex_init(&s->lock, NULL);
-	return s;
-}
-
 static void
 stream_free(struct stream *s)
 {
 	if (s == NULL)
 		return;
 	XXH3_freeState(s->state);
+	XXH3_freeState(s->piece);
+	pagesums_free(s->pieces);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
+}
+
+static struct stream *
+stream_new(const struct image_node *n)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+	bool pages = n->source == IMAGE_PAGES;
+
+	if (s == NULL)
+		return NULL;
+	pthread_mutex_init(&s->lock, NULL);
+	s->state = XXH3_createState();
+	if (pages) {
+		s->piece = XXH3_createState();
+		s->pieces = pagesums_new(n->node.size);
+	}
+	if (s->state == NULL ||
+	    (pages && (s->piece == NULL || s->pieces == NULL))) {
+		stream_free(s);
+		return NULL;
+	}
+	XXH3_128bits_reset(s->state);
+	if (pages)
+		XXH3_128bits_reset(s->piece);
+	return s;
+}
+
+/* The next `len` bytes, of the pieces that they are of. */
+static void
+add_to_pieces(struct stream *s, const char *buf, uint64_t len)
+{
+	uint64_t at = s->at;
+
+	while (len > 0) {
+		uint64_t left = s->pieces->piece - at % s->pieces->piece;
+		uint64_t n = len < left ? len : left;
+		XXH128_canonical_t c;
+
+		XXH3_128bits_update(s->piece, buf, n);
+		buf += n;
+		len -= n;
+		at += n;
+		if (n == left || at == s->pieces->size) {
+			XXH128_canonicalFromHash(
+			    &c, XXH3_128bits_digest(s->piece));
+			memcpy(s->pieces->sum[(at - 1) / s->pieces->piece],
+			    c.digest, sizeof(c.digest));
+			XXH3_128bits_reset(s->piece);
+		}
+	}
+}
+
+static void
+stream_add(struct stream *s, const char *buf, uint64_t len)
+{
+	XXH3_128bits_update(s->state, buf, len);
+	if (s->pieces != NULL)
+		add_to_pieces(s, buf, len);
+	s->at += len;
 }
 
 void
@@ -117,7 +165,9 @@ make_streams(struct image_hasher *h)
 	for (size_t i = 0; i < h->t->n; i++) {
 		if (!is_summed(h->t, i) || h->t->v[i].text != NULL)
 			continue;
-		h->streams[i] = stream_new();
+		if (h->t->v[i].source == IMAGE_PAGESUMS)
+			continue;
+		h->streams[i] = stream_new(&h->t->v[i]);
 		if (h->streams[i] == NULL)
 			return false;
 	}
@@ -155,10 +205,8 @@ catch_up(struct image_hasher *h, uint32_t n, struct stream *s, uint64_t end)
 		uint64_t want = end - s->at < CHUNK ? end - s->at : CHUNK;
 
 		got = h->read(h->arg, n, buf, want, s->at);
-		if (got > 0) {
-			XXH3_128bits_update(s->state, buf, (size_t)got);
-			s->at += (uint64_t)got;
-		}
+		if (got > 0)
+			stream_add(s, buf, (uint64_t)got);
 	}
 	free(buf);
 	return got > 0 ? 0 : got < 0 ? (int)got : -EIO;
@@ -206,12 +254,47 @@ image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
 	if (off > s->at) {
 		note_ahead(s, off, end);
 	} else if (end > s->at) {
-		XXH3_128bits_update(
-		    s->state, (const char *)buf + (s->at - off), end - s->at);
-		s->at = end;
+		stream_add(s, (const char *)buf + (s->at - off), end - s->at);
 		take_ahead(h, n, s);
 	}
 	pthread_mutex_unlock(&s->lock);
+}
+
+int
+image_hasher_pagesums(struct image_hasher *h, char **text, size_t *len)
+{
+	struct text t = { 0 };
+	struct stream *s = NULL;
+	uint32_t n;
+	int err;
+
+	for (n = 1; n < h->t->n && s == NULL; n++)
+		if (h->t->v[n].source == IMAGE_PAGES)
+			s = h->streams[n];
+	if (s == NULL)
+		return -ENOENT;
+	pthread_mutex_lock(&s->lock);
+	err = catch_up(h, n - 1, s, s->pieces->size);
+	if (err == 0)
+		pagesums_write(&t, s->pieces);
+	pthread_mutex_unlock(&s->lock);
+	*text = text_take(&t, len);
+	if (err == 0 && *text == NULL)
+		err = -ENOMEM;
+	return err;
+}
+
+static int
+pagesums_hash(struct image_hasher *h, XXH128_hash_t *hash)
+{
+	char *text = NULL;
+	size_t len = 0;
+	int err = image_hasher_pagesums(h, &text, &len);
+
+	if (err == 0)
+		*hash = XXH3_128bits(text, len);
+	free(text);
+	return err;
 }
 
 static int
@@ -221,6 +304,8 @@ node_hash(struct image_hasher *h, uint32_t n, XXH128_hash_t *hash)
 	struct stream *s = h->streams[n];
 	int err = 0;
 
+	if (node->source == IMAGE_PAGESUMS)
+		return pagesums_hash(h, hash);
 	if (s == NULL) {
 		*hash = XXH3_128bits(node->text, node->node.size);
 		return 0;

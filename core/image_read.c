@@ -19,6 +19,7 @@
 #include "image.h"
 #include "image_sums.h"
 #include "img.h"
+#include "pagesums.h"
 #include "resource.h"
 
 #define MAX_TEXT (256u << 20)
@@ -373,6 +374,32 @@ open_content(struct input *in, struct content *c)
 	return 0;
 }
 
+/*
+ * Without a line of `pages` in the sums it was edited, and is not verified;
+ * without one of `pagesums', it is verified whole.
+ */
+static int
+read_pagesums(struct input *in)
+{
+	struct pagesums *s = NULL;
+	struct lines l;
+	char *text;
+	size_t len;
+	int err;
+
+	if (!image_sums_has(in->sums, "pagesums", false) ||
+	    !image_sums_has(in->sums, "pages", false))
+		return 0;
+	err = load_checked(in, "pagesums", MAX_TEXT, &text, &len);
+	if (err < 0)
+		return err;
+	lines_init(&l, in->cx, "pagesums", text, len);
+	err = pagesums_read(&l, in->p->pages_size, &s);
+	free(text);
+	image_sums_set_pages(in->sums, s);
+	return err;
+}
+
 static int
 open_large(struct input *in)
 {
@@ -382,6 +409,9 @@ open_large(struct input *in)
 
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++)
 		err = open_content(in, &p->contents[i]);
+	if (err < 0)
+		return err;
+	err = read_pagesums(in);
 	if (err < 0)
 		return err;
 	p->pages_fd = open_file(in->cx, in->dir, "pages", &size);

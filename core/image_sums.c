@@ -11,6 +11,8 @@
 #include <xxhash.h>
 
 #include "ctx.h"
+#include "pager.h"
+#include "pagesums.h"
 #include "text.h"
 
 #define DIGITS 32
@@ -26,6 +28,7 @@ struct sum {
 struct image_sums {
 	struct sum *v; /* by path */
 	size_t n;
+	struct pagesums *pages;
 };
 
 /* ---- reading ---- */
@@ -125,7 +128,20 @@ image_sums_free(struct image_sums *s)
 	for (size_t i = 0; i < s->n; i++)
 		free(s->v[i].path);
 	free(s->v);
+	pagesums_free(s->pages);
 	free(s);
+}
+
+void
+image_sums_set_pages(struct image_sums *s, struct pagesums *pages)
+{
+	s->pages = pages;
+}
+
+const struct pagesums *
+image_pagesums(const struct image_sums *s)
+{
+	return s == NULL ? NULL : s->pages;
 }
 
 static struct sum *
@@ -232,9 +248,79 @@ verify(struct verifier *v, const char *path, int fd, uint64_t size)
 	return compare(v->cx, sum, XXH3_128bits_digest(v->state));
 }
 
+/* ---- pieces of `pages` ---- */
+
+static int
+verify_piece(struct verifier *v, const struct process *p, size_t i)
+{
+	const struct pagesums *s = v->sums->pages;
+	uint64_t len = pagesums_bytes(s, i), at = 0;
+	ssize_t n;
+
+	while (at < len) {
+		n = pread(p->pages_fd, v->buf + at, len - at,
+		    (off_t)(i * s->piece + at));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return snap_fail(v->cx, n < 0 ? -errno : -EBADMSG,
+			    "pages: cannot be read to its end: %s",
+			    n < 0 ? strerror(errno) : "it is shorter now");
+		at += (uint64_t)n;
+	}
+	return pagesums_good(s, i, v->buf)
+		   ? 0
+		   : snap_fail(v->cx, -EBADMSG, PAGESUMS_BAD, i * s->piece);
+}
+
+/* The pieces from *next on that hold bytes of [off, end), each once. */
+static int
+verify_pieces(struct verifier *v, const struct process *p, uint64_t off,
+    uint64_t end, size_t *next)
+{
+	const struct pagesums *s = v->sums->pages;
+	size_t i = (size_t)(off / s->piece);
+	int err = 0;
+
+	for (i = i < *next ? *next : i;
+	     err == 0 && i < s->n && i * s->piece < end; i++) {
+		err = verify_piece(v, p, i);
+		*next = i + 1;
+	}
+	return err;
+}
+
+/* What the new process reads itself: all that no pager wants. */
+static int
+verify_unpaged(struct verifier *v, const struct process *p)
+{
+	size_t next = 0, k = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
+
+		while (k < p->nvmas && p->vmas[k].end <= r->start)
+			k++;
+		if (r->kind == RUN_HELD && k < p->nvmas &&
+		    !pager_wants(&p->vmas[k]))
+			err = verify_pieces(v, p, r->offset,
+			    r->offset + (r->end - r->start), &next);
+	}
+	return err;
+}
+
+static int
+verify_pages(struct verifier *v, const struct process *p, bool paged)
+{
+	if (paged && v->sums->pages != NULL)
+		return verify_unpaged(v, p);
+	return verify(v, "pages", p->pages_fd, p->pages_size);
+}
+
 int
-image_verify(
-    struct snap_ctx *cx, const struct process *p, const struct image_sums *sums)
+image_verify(struct snap_ctx *cx, const struct process *p,
+    const struct image_sums *sums, bool paged)
 {
 	struct verifier v = { cx, sums, malloc(CHUNK), XXH3_createState() };
 	char path[32];
@@ -243,7 +329,7 @@ image_verify(
 	if (v.buf == NULL || v.state == NULL)
 		err = snap_fail(cx, -ENOMEM, "verifying: out of memory");
 	if (err == 0)
-		err = verify(&v, "pages", p->pages_fd, p->pages_size);
+		err = verify_pages(&v, p, paged);
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++) {
 		snprintf(path, sizeof(path), "files/%u", p->contents[i].id);
 		err = verify(&v, path, p->contents[i].fd, p->contents[i].size);

@@ -30,6 +30,9 @@ int image_sums_check(struct snap_ctx *cx, struct image_sums *s,
 /* Does this path have a line?  `mark`: it was found, and is seen to later. */
 bool image_sums_has(struct image_sums *s, const char *path, bool mark);
 
+/* Takes over what image_pagesums() shall give. */
+void image_sums_set_pages(struct image_sums *s, struct pagesums *pages);
+
 /* -EBADMSG if a path that no one asked for is no regular file below `dir`. */
 int image_sums_rest(struct snap_ctx *cx, const struct image_sums *s, int dir);
 

@@ -42,6 +42,19 @@ is_huge(const struct vma *v)
 
 /* ---- VMAs ---- */
 
+/* One of its own: then what is missing is its own business. */
+static bool
+has_userfaultfd(const struct process *p)
+{
+	for (size_t i = 0; i < p->nfiles; i++)
+		if (strcmp(p->files[i].target, "anon_inode:[userfaultfd]") == 0)
+			return true;
+	return false;
+}
+
+/*
+ * -EAGAIN, without a sentence: its memory is still being brought, see filling.h.
+ */
 static int
 apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask)
 {
@@ -53,6 +66,10 @@ apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask)
 	err = proc_read(cx, pid, "smaps", &text, &len);
 	if (err < 0)
 		return err;
+	if (vma_smaps_missing(text) && !has_userfaultfd(p)) {
+		free(text);
+		return -EAGAIN;
+	}
 	lines_init(&l, cx, "smaps", text, len);
 	err = vma_apply_smaps(&l, p, mask, NULL);
 	free(text);

@@ -30,6 +30,8 @@ struct host {
 	bool new_pid;
 	int fd_first; /* descriptors from here up are ours */
 	int pages_fd, exe_fd;
+	bool paged;	       /* a pager brings what pager_wants() */
+	int uffd_fd;	       /* then: /dev/userfaultfd; -1: there is none */
 	struct patch *patches; /* owned, with their bytes */
 	size_t npatches;
 	/* For each of p->mapfiles, to read and to write; -1: not needed. */
@@ -111,6 +113,7 @@ int plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
     const struct host *h);
 /* plan_contents.c */
 void plan_fill(struct plan *pl, const struct process *p, const struct host *h);
+void plan_pager(struct plan *pl, const struct host *h);
 void plan_patch(struct plan *pl, const struct host *h);
 void plan_guards(struct plan *pl, const struct process *p);
 /* plan_advice.c */

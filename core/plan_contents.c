@@ -7,10 +7,18 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "pager.h"
 #include "plan.h"
 #include "uapi.h"
 
 #define IOV_BYTES (1ull << 30) /* well below what one read may return */
+
+/* Our own vDSO replaces the image's. */
+static bool
+is_read(const struct host *h, const struct vma *v)
+{
+	return !plan_is_system(v) && !(h->paged && pager_wants(v));
+}
 
 /* Reads that follow one another in `pages` are one operation. */
 void
@@ -29,8 +37,7 @@ plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 			continue;
 		while (r != NULL && v < p->nvmas && p->vmas[v].end <= r->start)
 			v++;
-		/* Our own vDSO replaces the image's. */
-		if (r != NULL && v < p->nvmas && plan_is_system(&p->vmas[v]))
+		if (r != NULL && v < p->nvmas && !is_read(h, &p->vmas[v]))
 			continue;
 		if (n > 0 && (r == NULL || n == IOV_MAX || total >= IOV_BYTES ||
 				 r->offset != off + total)) {
@@ -50,6 +57,16 @@ plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 		iov[n++].iov_len = r->end - r->start;
 		total += r->end - r->start;
 	}
+}
+
+/* From here on what was not read comes when it is touched. */
+void
+plan_pager(struct plan *pl, const struct host *h)
+{
+	plan_what(pl, "userfaultfd");
+	if (h->paged)
+		plan_op(pl, OP_UFFD, CHECK_OK, SYS_userfaultfd,
+		    (const uint64_t[6]){ (uint64_t)h->uffd_fd });
 }
 
 void

@@ -245,6 +245,7 @@ plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 	move_back(pl, p, h);
 	plan_advise(pl, p, true);
 	plan_fill(pl, p, h);
+	plan_pager(pl, h);
 	plan_patch(pl, h);
 	plan_pkeys(pl, p);
 	for_each_vma(cx, pl, p, h, true);

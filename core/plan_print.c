@@ -53,6 +53,7 @@ static const struct {
 	int nargs;
 } kinds[] = {
 	[OP_READ] = { "read", 4 },
+	[OP_UFFD] = { "userfaultfd", 1 },
 	[OP_CLEAR] = { "clear", 0 },
 	[OP_CLONE] = { "clone", 2 },
 	[OP_STORE] = { "store", 2 },

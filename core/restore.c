@@ -15,6 +15,7 @@
 
 #include "ctx.h"
 #include "image.h"
+#include "pager.h"
 #include "resource.h"
 
 #define KSIGSET 8
@@ -94,6 +95,8 @@ prepare(struct restore *r)
 	if (err == 0)
 		err = open_pipes(r);
 	if (err == 0)
+		restore_pager_probe(r);
+	if (err == 0)
 		err = restore_open(r);
 	if (err == 0)
 		err = plan_make(r->cx, r->p, &r->host, &r->plan);
@@ -119,17 +122,34 @@ bring_up(struct restore *r)
 		err = restore_spawn(r);
 	if (err == 0)
 		snap_logf(r->cx, SNAP_STEP, "process %d made", (int)r->pid);
+	if (err == 0 && r->host.paged)
+		err = restore_pager_start(r);
 	if (err == 0 && r->sums != NULL)
-		err = image_verify(r->cx, r->p, r->sums);
+		err = image_verify(r->cx, r->p, r->sums, r->host.paged);
 	if (err == 0)
 		snap_logf(r->cx, SNAP_STEP, "pages verified");
 	if (err == 0)
 		err = restore_wait(r);
+	if (err == 0 && r->pager != NULL)
+		err = restore_pager_settle(r);
 	if (err == 0)
 		snap_logf(r->cx, SNAP_STEP, "memory and threads made");
 	if (err == 0)
 		err = restore_finish(r);
 	return err;
+}
+
+/* What a pager could not bring is why the process died, not that it did. */
+static int
+undo(struct restore *r, int err)
+{
+	int why = 0;
+
+	restore_kill(r);
+	if (r->pager != NULL)
+		why = pager_error(r->cx, r->pager);
+	pager_free(r->pager);
+	return why < 0 ? why : err;
 }
 
 static void
@@ -172,10 +192,11 @@ restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
 		err = bring_up(&r);
 	if (err == 0) {
 		res->pid = r.pid;
+		res->pager = r.pager;
 		note_operations(&r);
 		snap_logf(cx, SNAP_STEP, "process %d goes on", (int)r.pid);
 	} else {
-		restore_kill(&r);
+		err = undo(&r, err);
 	}
 	unblock_signals(&r);
 	close_pipes(&r);

@@ -52,7 +52,8 @@ struct restore {
 	uint8_t *map; /* the area, at the same address everywhere */
 	size_t map_len;
 	struct area *area;
-	uint64_t entry; /* of the restorer */
+	uint64_t entry;		  /* of the restorer */
+	struct snap_pager *pager; /* NULL: the new process reads all itself */
 
 	uint64_t saved_mask;
 	pid_t parent, pid;
@@ -116,8 +117,16 @@ int restore_pid_taken(struct restore *r, pid_t pid, int tries);
 /* restore_child.c: what the new process does before it is the image. */
 void restore_child(struct restore *r) __attribute__((noreturn));
 
+/* restore_pager.c: memory that is brought from outside. */
+void restore_pager_probe(struct restore *r);
+int restore_pager_start(struct restore *r);
+/* Before the process is let go. */
+int restore_pager_settle(struct restore *r);
+
 /* restore_wait.c: until all lanes are done, or one failed. */
 int restore_wait(struct restore *r);
+/* Until it offers its userfaultfd; 1 + the number. */
+int restore_wait_uffd(struct restore *r);
 
 /* restore_finish.c: registers, interrupted calls, detach. */
 int restore_finish(struct restore *r);

@@ -337,6 +337,8 @@ number(struct restore *r)
 	for (int i = 0; i < 3; i++)
 		if (r->std_fd[i] >= 0)
 			r->std_fd[i] += first;
+	if (r->host.uffd_fd >= 0)
+		r->host.uffd_fd += first;
 	r->host.exe_fd = p->exe_file >= 0 ? r->file_fds[p->exe_file] : -1;
 	r->host.file_fds = r->file_fds;
 	r->host.rw_file_fds = r->rw_file_fds;
@@ -348,7 +350,7 @@ restore_open(struct restore *r)
 	struct process *p = r->p;
 	int err;
 
-	r->cwd_fd = r->root_fd = r->tty_fd = -1;
+	r->cwd_fd = r->root_fd = r->tty_fd = r->host.uffd_fd = -1;
 	r->file_fds = calloc(p->nmapfiles + 1, sizeof(int));
 	r->rw_file_fds = calloc(p->nmapfiles + 1, sizeof(int));
 	r->content_fds = calloc(p->ncontents + 1, sizeof(int));
@@ -367,6 +369,9 @@ restore_open(struct restore *r)
 		err = open_std(r);
 	if (err >= 0 && r->opt->tty >= 0)
 		err = r->tty_fd = keep_dup(r, r->opt->tty, "tty");
+	if (err >= 0 && r->host.paged && r->opt->uffd_dev > 0)
+		err = r->host.uffd_fd =
+		    keep_dup(r, r->opt->uffd_dev, "/dev/userfaultfd");
 	if (err < 0)
 		return err;
 	number(r);

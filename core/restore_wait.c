@@ -116,6 +116,25 @@ next_report(struct restore *r, int flags)
 }
 
 int
+restore_wait_uffd(struct restore *r)
+{
+	struct timespec tick = { 0, TICK_NS };
+	struct area *a = r->area;
+	int32_t fd;
+	int err;
+
+	for (;;) {
+		fd = __atomic_load_n(&a->uffd, __ATOMIC_ACQUIRE);
+		if (fd > 0)
+			return fd;
+		syscall(SYS_futex, &a->uffd, FUTEX_WAIT, 0, &tick, NULL, 0);
+		err = next_report(r, WNOHANG);
+		if (err < 0)
+			return err;
+	}
+}
+
+int
 restore_wait(struct restore *r)
 {
 	struct timespec tick = { 0, TICK_NS };

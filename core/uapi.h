@@ -95,4 +95,11 @@ struct uapi_procmap_query {
 #define UAPI_UFFD_FEATURE_WP_ASYNC (1u << 15)
 #define UAPI_UFFD_FEATURE_MOVE (1u << 16)
 
+struct uapi_uffdio_poison { /* 6.6 */
+	uint64_t start, len, mode;
+	int64_t updated;
+};
+
+#define UAPI_UFFDIO_POISON _IOWR(0xaa, 0x08, struct uapi_uffdio_poison)
+
 #endif

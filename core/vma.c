@@ -389,3 +389,19 @@ vma_apply_smaps(struct lines *l, struct process *p, uint64_t mask, bool *seen)
 	} while (r > 0);
 	return 0;
 }
+
+bool
+vma_smaps_missing(const char *smaps)
+{
+	static const char key[] = "\nVmFlags:";
+	const char *line = smaps, *end, *um;
+
+	while ((line = strstr(line, key)) != NULL) {
+		line += sizeof(key) - 1;
+		end = strchrnul(line, '\n');
+		um = strstr(line, " um");
+		if (um != NULL && um < end && (um[3] == ' ' || um[3] == '\n'))
+			return true;
+	}
+	return false;
+}

@@ -38,6 +38,13 @@ void vma_write(struct text *t, const struct vma *v);
 int vma_apply_smaps(
     struct lines *l, struct process *p, uint64_t mask, bool *seen);
 
+/*
+ * Does this text of a smaps file tell of memory whose missing pages are
+ * brought by way of a userfaultfd?  Pages of it that are not there may yet be
+ * anything.
+ */
+bool vma_smaps_missing(const char *smaps);
+
 /* The VMA that covers `addr`, or NULL.  p->vmas is sorted. */
 struct vma *vma_find(const struct process *p, uint64_t addr);
 

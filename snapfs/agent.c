@@ -1,5 +1,6 @@
 #include "agent.h"
 
+#include "pagers.h"
 #include "writer.h"
 
 #include <dirent.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,7 +21,12 @@ struct agent {
 	struct agent_request ask;
 	struct writer writer;
 	struct agent_message result;
-	pid_t asker; /* the writer's process, if that can be deferred */
+	pid_t asker;  /* the writer's process, if that can be deferred */
+	int uffd_dev; /* /dev/userfaultfd, or -1 */
+	char *title;  /* what /proc/PID/cmdline shows */
+	size_t title_size;
+	struct snap_ctx *cx;
+	struct snap_pager *pager; /* after a lazy restore */
 };
 
 static void
@@ -128,6 +135,35 @@ open_image(struct agent *a, int *image)
 	return err;
 }
 
+/* ---- what only the daemon may do ---- */
+
+static int
+ask_for_handshake(void *arg, int fd)
+{
+	struct agent_message m = { .type = AGENT_UFFD };
+	struct iovec iov = { &m, sizeof(m) };
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} c = { 0 };
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = c.buf,
+		.msg_controllen = sizeof(c.buf) };
+	struct cmsghdr *cm = CMSG_FIRSTHDR(&msg);
+	int answer;
+
+	(void)arg;
+	cm->cmsg_level = SOL_SOCKET;
+	cm->cmsg_type = SCM_RIGHTS;
+	cm->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cm), &fd, sizeof(int));
+	if (sendmsg(AGENT_FD, &msg, MSG_NOSIGNAL) < 0 ||
+	    recv(AGENT_FD, &answer, sizeof(answer), 0) != sizeof(answer))
+		return -EPERM;
+	return answer;
+}
+
 /* ---- the restore ---- */
 
 static void
@@ -149,9 +185,12 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 		.stdio = ask->inherit ? a->writer.std : NULL,
 		.cwd = cwd,
 		.lent_caps = a->writer.lent,
+		.lazy = !ask->eager,
+		.uffd_dev = a->uffd_dev,
+		.uffd_handshake = ask_for_handshake,
 	};
 	struct snap_restore_result res = { 0 };
-	struct snap_ctx *cx = snap_ctx_new(&opt);
+	struct snap_ctx *cx = a->cx = snap_ctx_new(&opt);
 	const char *notes = a->writer.notes;
 	int err;
 
@@ -168,7 +207,56 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 		fail(a, 0, "%s%s%s", notes,
 		    notes[0] != '\0' && res.note[0] != '\0' ? "; " : "",
 		    res.note);
-	snap_ctx_free(cx);
+	a->pager = res.pager;
+	a->result.paging = res.pager != NULL;
+}
+
+/* ---- after a lazy restore: the pager ---- */
+
+static void
+show_progress(void *arg, uint64_t done, uint64_t total)
+{
+	const struct agent *a = arg;
+
+	pagers_title(a->title, a->title_size, a->result.pid, done, total);
+}
+
+/*
+ * From here on it is as little as it can be: without the image's directory,
+ * terminal, working directory, capabilities, and without need of the daemon.
+ */
+static void
+become_pager(struct agent *a)
+{
+	prctl(PR_SET_NAME, PAGERS_NAME, 0, 0, 0);
+	show_progress(a, 0, 0);
+	if (a->uffd_dev >= 0)
+		close(a->uffd_dev);
+	writer_be_pager();
+}
+
+static void
+page(struct agent *a)
+{
+	int err = snap_pager_wait(a->cx, a->pager, show_progress, a);
+
+	if (err < 0)
+		SNAP_LOG(log_message(a, &snap_log_record), SNAP_ERROR,
+		    "process %d was killed, for its memory could not be "
+		    "brought: %s",
+		    a->result.pid, snap_error(a->cx));
+}
+
+/* A pager shall hold open nothing of the writer's, say the end of a pipe. */
+static void
+close_all(struct agent *a, int image, int tty, int cwd)
+{
+	int fds[] = { image, tty, cwd, a->writer.std[0], a->writer.std[1],
+		a->writer.std[2] };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }
 
 /* As the writer. */
@@ -195,8 +283,14 @@ work(struct agent *a)
 		a->result.err = err;
 	else
 		restore_image(a, image, tty, cwd);
+	close_all(a, image, tty, cwd);
+	if (a->pager != NULL)
+		become_pager(a);
 	a->result.type = AGENT_RESULT;
 	send_message(&a->result);
+	if (a->pager != NULL)
+		page(a);
+	snap_ctx_free(a->cx);
 }
 
 /* In a pid namespace one is only as a child. */
@@ -226,7 +320,7 @@ work_in_child(struct agent *a)
 }
 
 int
-agent_main(void)
+agent_main(char **argv)
 {
 	struct agent *a = calloc(1, sizeof(*a));
 	bool fork_needed;
@@ -234,6 +328,10 @@ agent_main(void)
 
 	if (a == NULL)
 		return 1;
+	a->title = argv[0];
+	a->title_size = (size_t)(argv[1] - argv[0]) + strlen(argv[1]) + 1;
+	/* Before it has the writer's rights, and his root. */
+	a->uffd_dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	writer_die_with_parent();
 	if (recv(AGENT_FD, &a->ask, sizeof(a->ask), 0) !=
 	    (ssize_t)sizeof(a->ask))

@@ -30,22 +30,38 @@ struct agent_request {
 	struct restore_request restore;
 };
 
-/* From the agent: log records, then one result. */
-enum agent_type { AGENT_LOG, AGENT_RESULT };
+/*
+ * From the agent: log records and requests, then one result.  Where that says
+ * `paging`, the agent goes on as the pager of what it restored, more records
+ * may come, and the last says why if the process had to be killed.
+ */
+enum agent_type {
+	AGENT_LOG,
+	AGENT_UFFD, /* with a userfaultfd: to shake hands with it; the answer
+		       is an int, 0 or -errno */
+	AGENT_RESULT,
+};
 
 #define AGENT_TEXT_MAX 1400u
 
 struct agent_message {
 	enum agent_type type;
-	int err;   /* AGENT_RESULT: 0 or -errno */
-	pid_t pid; /* AGENT_RESULT, if 0 */
+	int err;     /* AGENT_RESULT: 0 or -errno */
+	pid_t pid;   /* AGENT_RESULT, if 0 */
+	bool paging; /* likewise */
 	union {
 		char text[AGENT_TEXT_MAX]; /* the sentence, or the note */
 		uint64_t record[SNAP_LOG_PACKED_MAX / 8]; /* AGENT_LOG */
 	};
 };
 
+/*
+ * A second argument, which makes room for what /proc/PID/cmdline of a pager
+ * shows: see pagers.h.
+ */
+#define AGENT_ROOM 100u
+
 /* The agent's main; returns its exit status. */
-int agent_main(void);
+int agent_main(char **argv);
 
 #endif

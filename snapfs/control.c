@@ -70,6 +70,10 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 		out->replace = true;
 	} else if (is(s, len, "stdio=inherit")) {
 		out->inherit = true;
+	} else if (is(s, len, "lazy=no")) {
+		out->eager = true;
+	} else if (is(s, len, "lazy=yes")) {
+		out->eager = false;
 	} else if (len >= 4 && memcmp(s, "tty=", 4) == 0) {
 		err = take_path(out->tty, "the terminal's path", s + 4, len - 4,
 		    why, whysize);
@@ -96,7 +100,7 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 		return 0;
 	quote(quoted, sizeof(quoted), s, len);
 	return fail(why, whysize, -EINVAL,
-	    "there is no option '%s': pid=new, stopped, replace, "
+	    "there is no option '%s': pid=new, stopped, replace, lazy=no, "
 	    "stdio=inherit and tty=PATH are understood",
 	    quoted);
 }

@@ -24,6 +24,7 @@ struct restore_request {
 	bool stopped;
 	bool replace;
 	bool inherit;	    /* stdio=inherit */
+	bool eager;	    /* lazy=no */
 	char tty[PATH_MAX]; /* tty=PATH, "" if not given */
 };
 

@@ -57,6 +57,7 @@ traced_by_us(struct snapfs *fs, pid_t pid)
 static bool
 known_as_own(struct snapfs *fs, const struct procinfo_stat *st)
 {
+	const struct paging *p;
 	size_t i;
 
 	if (st->pid == getpid() || st->ppid == getpid())
@@ -64,6 +65,9 @@ known_as_own(struct snapfs *fs, const struct procinfo_stat *st)
 	for (i = 0; i < MAX_AGENTS; i++)
 		if (fs->agents[i] > 0 &&
 		    (fs->agents[i] == st->pid || fs->agents[i] == st->ppid))
+			return true;
+	LIST_FOREACH (p, &fs->paging, entry)
+		if (p->pager == st->pid || p->pager == st->ppid)
 			return true;
 	return false;
 }
@@ -313,8 +317,8 @@ main(int argc, char **argv)
 	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
 	int error;
 
-	if (argc == 1 && strcmp(argv[0], AGENT_NAME) == 0)
-		return agent_main();
+	if (argc == 2 && strcmp(argv[0], AGENT_NAME) == 0)
+		return agent_main(argv);
 	if (answered(&fs.opts, &args, &error)) {
 		fuse_opt_free_args(&args);
 		return error;

@@ -43,6 +43,7 @@ struct restore {
 	int sock;
 	struct agent_message result;
 	bool has_result;
+	struct paging *paging; /* it goes on as a pager */
 };
 
 static void set_result(struct restore *r, int err, const char *fmt, ...)
@@ -87,13 +88,16 @@ agent_slot(struct snapfs *fs, pid_t was, pid_t is)
 static int
 spawn(int sock, pid_t *pid)
 {
-	char *argv[] = { (char[]){ AGENT_NAME }, NULL };
+	char room[AGENT_ROOM + 1];
+	char *argv[] = { (char[]){ AGENT_NAME }, room, NULL };
 	char *envp[] = { NULL };
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
 	int err;
 
+	memset(room, ' ', AGENT_ROOM);
+	room[AGENT_ROOM] = '\0';
 	sigemptyset(&none);
 	sigfillset(&all);
 	posix_spawnattr_init(&attr);
@@ -149,13 +153,59 @@ start_agent(struct restore *r)
 	return 0;
 }
 
+/* The descriptor that came with a message, -1 if there is none. */
+static int
+sent_fd(struct msghdr *msg)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	int fd = -1;
+
+	if (c != NULL && c->cmsg_level == SOL_SOCKET &&
+	    c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(fd)))
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	return fd;
+}
+
+/* As recv(2); *fd is the caller's. */
+static ssize_t
+receive_message(int sock, struct agent_message *m, int flags, int *fd)
+{
+	struct iovec iov = { m, sizeof(*m) };
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} c;
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = c.buf,
+		.msg_controllen = sizeof(c.buf) };
+	ssize_t n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+
+	*fd = n < 0 ? -1 : sent_fd(&msg);
+	return n;
+}
+
+/* What needs the daemon's rights, and does nothing to it. */
+static void
+shake_hands(int sock, int fd)
+{
+	int answer = fd < 0 ? -EBADF : snap_uffd_handshake(fd);
+
+	(void)!send(sock, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* One message; false at the end of them. */
 static bool
 receive(struct restore *r)
 {
 	struct agent_message m;
-	ssize_t n = recv(r->sock, &m, sizeof(m), MSG_DONTWAIT);
+	int fd;
+	ssize_t n = receive_message(r->sock, &m, MSG_DONTWAIT, &fd);
 
+	if (n == (ssize_t)sizeof(m) && m.type == AGENT_UFFD)
+		shake_hands(r->sock, fd);
+	if (fd >= 0)
+		close(fd);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return true;
 	if (n != (ssize_t)sizeof(m))
@@ -164,6 +214,8 @@ receive(struct restore *r)
 		log_received(&r->log, m.record, sizeof(m.record));
 		return true;
 	}
+	if (m.type == AGENT_UFFD)
+		return true;
 	m.text[sizeof(m.text) - 1] = '\0';
 	/* What it says is taken as data: an errno and a pid, or EIO. */
 	r->result = m;
@@ -268,6 +320,60 @@ reap(pid_t pid)
 	return status;
 }
 
+/*
+ * It goes on as a pager: the request need not wait for that, and the daemon's
+ * end is not the end of it.
+ */
+static void
+keep_pager(struct restore *r)
+{
+	struct paging *p = calloc(1, sizeof(*p));
+
+	if (p != NULL) {
+		*p = (struct paging){ .fs = r->fs,
+			.pager = r->agent,
+			.pid = r->result.pid,
+			.sock = r->sock,
+			.log = r->log };
+		pthread_mutex_lock(&r->fs->lock);
+		LIST_INSERT_HEAD(&r->fs->paging, p, entry);
+		pthread_mutex_unlock(&r->fs->lock);
+	} else {
+		close(r->sock);
+	}
+	agent_slot(r->fs, r->agent, 0);
+	r->paging = p;
+}
+
+/* Until it ends.  What it cannot tell itself is how it was killed. */
+static void
+listen_to_pager(struct paging *p)
+{
+	struct agent_message m;
+	int fd, status = 0;
+	ssize_t n;
+
+	do {
+		n = receive_message(p->sock, &m, 0, &fd);
+		if (fd >= 0)
+			close(fd);
+		if (n == (ssize_t)sizeof(m) && m.type == AGENT_LOG)
+			log_received(&p->log, m.record, sizeof(m.record));
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	while (waitpid(p->pager, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status))
+		log_put_job(&p->log, SNAP_ERROR,
+		    "process %d was killed, for its pager %d was killed by "
+		    "signal %d before all memory was there",
+		    p->pid, p->pager, WTERMSIG(status));
+	pthread_mutex_lock(&p->fs->lock);
+	LIST_REMOVE(p, entry);
+	pthread_mutex_unlock(&p->fs->lock);
+	close(p->sock);
+	free(p);
+}
+
 static void
 run_agent(struct restore *r)
 {
@@ -287,6 +393,10 @@ run_agent(struct restore *r)
 	agent_slot(r->fs, -1, r->agent);
 	if (err == 0)
 		listen_to_agent(r);
+	if (r->has_result && r->result.err == 0 && r->result.paging) {
+		keep_pager(r);
+		return;
+	}
 	close(r->sock);
 	status = reap(r->agent);
 	agent_slot(r->fs, r->agent, 0);
@@ -405,14 +515,18 @@ static void *
 restore_main(void *arg)
 {
 	struct restore *r = arg;
+	struct paging *p;
 
 	run_agent(r);
+	p = r->paging;
 	if (r->result.err != -ECHILD || !r->ask.may_defer)
 		finish(r);
 	else if (keep(r) < 0)
 		finish(r);
 	else
 		reply(r, 0);
+	if (p != NULL)
+		listen_to_pager(p);
 	return NULL;
 }
 
@@ -500,7 +614,7 @@ static bool
 has_options(const struct restore_request *q)
 {
 	return q->new_pid || q->stopped || q->replace || q->inherit ||
-	       q->tty[0] != '\0';
+	       q->eager || q->tty[0] != '\0';
 }
 
 /*

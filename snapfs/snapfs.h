@@ -23,6 +23,15 @@ struct counters {
 	uint64_t frozen_us_max;
 };
 
+/* An agent that goes on as a pager; owned by the thread that listens to it. */
+struct paging {
+	LIST_ENTRY(paging) entry;
+	struct snapfs *fs;
+	pid_t pager, pid; /* it, and of whom */
+	int sock;
+	struct log_job log;
+};
+
 struct snapfs {
 	struct fuse_session *se;
 	struct opts opts;
@@ -40,10 +49,11 @@ struct snapfs {
 	struct view_table views;
 	struct control_answers answers;
 	struct counters counters;
-	unsigned njobs;		  /* threads of checkpoints */
-	LIST_HEAD(, job) jobs;	  /* the same */
-	pid_t agents[MAX_AGENTS]; /* at work; 0: free, -1: being started */
-	bool closing;		  /* unmounted: nothing new, no notifications */
+	unsigned njobs;		    /* threads of checkpoints */
+	LIST_HEAD(, job) jobs;	    /* the same */
+	pid_t agents[MAX_AGENTS];   /* at work; 0: free, -1: being started */
+	LIST_HEAD(, paging) paging; /* agents that became pagers */
+	bool closing; /* unmounted: nothing new, no notifications */
 };
 
 /* ms of CLOCK_MONOTONIC, for views. */

@@ -1,5 +1,7 @@
 #include "status.h"
 
+#include "pagers.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/capability.h>
@@ -205,6 +207,7 @@ status(struct snapfs *fs, const struct view_creds *who, struct handle *h)
 	print_limits(f, fs);
 	print_state(f, fs, who);
 	err = print_all_named(f, fs, who);
+	pagers_print(f, fs->proc, who->uid, sees_all(fs, who));
 	if (errors != NULL)
 		fwrite(errors, 1, len, f);
 	free(errors);

@@ -610,6 +610,21 @@ writer_die_with_parent(void)
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
 
+/*
+ * CAP_KILL stays, if the writer had it: what was restored may change its ids,
+ * and must yet be killed if its memory cannot be brought.
+ */
+void
+writer_be_pager(void)
+{
+	uint64_t keep = permitted() & CAP(CAP_KILL);
+
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	(void)capset_to(keep, keep, 0);
+	(void)!chdir("/");
+	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+}
+
 int
 writer_become(struct writer *w, bool *fork_needed)
 {

@@ -47,6 +47,12 @@ int writer_become(struct writer *w, bool *fork_needed);
 void writer_die_with_parent(void);
 
 /*
+ * It has done its work and becomes a pager, which needs hardly any rights, and
+ * lives on when its parent ends.
+ */
+void writer_be_pager(void);
+
+/*
  * A terminal for the restored process, opened as the writer: `path` if it is
  * not empty, else one that he has.  -1 in *fd if there is none.
  */

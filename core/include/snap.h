@@ -200,11 +200,28 @@ struct snap_restore_options {
 	 * have them whatever the image says.
 	 */
 	uint64_t lent_caps;
+	/*
+	 * Return when it runs, though not all of its memory is there: the
+	 * caller, or rather threads that were started in it, bring the rest
+	 * meanwhile.  Then res->pager is to be given to snap_pager_wait(), and
+	 * the caller may not end before that returned.
+	 */
+	bool lazy;
+	int uffd_dev; /* /dev/userfaultfd, open; 0 or -1: none; not consumed */
+	/*
+	 * Call snap_uffd_handshake(fd) with more rights than the caller's;
+	 * may be NULL.  0 or -errno.
+	 */
+	int (*uffd_handshake)(void *arg, int fd);
+	void *uffd_arg;
 };
+
+struct snap_pager; /* what brings memory to a process that runs already */
 
 struct snap_restore_result {
 	pid_t pid;
 	char note[512]; /* what came back differently; "" if nothing */
+	struct snap_pager *pager; /* NULL: all its memory is there */
 };
 
 /*
@@ -218,5 +235,22 @@ struct snap_restore_result {
  */
 int snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
     struct snap_restore_result *res);
+
+/*
+ * Wait until all memory is there, or the process has ended: 0.  Or -errno and a
+ * sentence: it could not be brought, and so the process was killed.  Should the
+ * caller be killed meanwhile, the process is, too.  `tell`, if not NULL, is
+ * called now and then with the bytes that are there and their sum.  Accepts
+ * NULL for `pager`, which it releases.
+ */
+int snap_pager_wait(struct snap_ctx *cx, struct snap_pager *pager,
+    void (*tell)(void *arg, uint64_t done, uint64_t total), void *arg);
+
+/*
+ * Ask for what a pager needs to know of its process, which the kernel grants
+ * to those with CAP_SYS_PTRACE only: on behalf of somebody without, who sent
+ * this userfaultfd.  0, or -errno: EBADF, it is something else.
+ */
+int snap_uffd_handshake(int fd);
 
 #endif

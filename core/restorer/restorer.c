@@ -7,8 +7,11 @@
  * at its first byte, which is restorer_lane().
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/ioctl.h>
 #include <linux/sched.h>
+#include <linux/userfaultfd.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -198,6 +201,25 @@ touch_tiles(void)
 	return 0;
 }
 
+/* What is not there yet may be touched only after this. */
+static long
+offer_uffd(struct area *a, uint64_t dev)
+{
+	uint64_t flags = O_CLOEXEC | O_NONBLOCK;
+	long fd;
+
+	fd = (int64_t)dev < 0
+		 ? call6(SYS_userfaultfd, flags, 0, 0, 0, 0, 0)
+		 : call6(SYS_ioctl, dev, USERFAULTFD_IOC_NEW, flags, 0, 0, 0);
+	if (fd < 0)
+		return fd;
+	__atomic_store_n(&a->uffd, (int32_t)fd + 1, __ATOMIC_RELEASE);
+	call6(SYS_futex, (uint64_t)&a->uffd, FUTEX_WAKE, 1, 0, 0, 0);
+	while (__atomic_load_n(&a->taken, __ATOMIC_ACQUIRE) == 0)
+		futex_wait(&a->taken, 0);
+	return call6(SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+}
+
 static long
 barrier(struct area *a)
 {
@@ -222,6 +244,8 @@ perform(struct area *a, struct op *op)
 		return call6(op->nr, v[0], v[1], v[2], v[3], v[4], v[5]);
 	case OP_READ:
 		return read_all(op);
+	case OP_UFFD:
+		return offer_uffd(a, v[0]);
 	case OP_CLEAR:
 		return clear(a);
 	case OP_CLONE:

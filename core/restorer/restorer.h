@@ -21,13 +21,15 @@
 enum op_kind {
 	OP_CALL,  /* the system call nr(args) */
 	OP_READ,  /* preadv(fd, iov, n, offset) until `want` bytes are in */
+	OP_UFFD,  /* make a userfaultfd, by /dev/userfaultfd open as args[0]
+		     (-1: without); wait until the agent has it; close it */
 	OP_CLEAR, /* unmap all but the area */
 	OP_CLONE, /* clone3(args[0]); the new thread does lane args[1] */
 	OP_STORE, /* the 8 bytes args[1] to address args[0] */
 	OP_COPY,  /* args[2] bytes from args[1] to args[0] */
 	OP_SWAP,  /* 4 bytes at args[0]: if they are args[1], make it args[2] */
 	OP_TIMER, /* timer_create(args[0], args[1]), which must get id want */
-	OP_TILES,   /* touch the AMX tiles, so that the kernel makes room */
+	OP_TILES, /* touch the AMX tiles, so that the kernel makes room */
 	OP_BARRIER, /* wait until all other lanes are done */
 };
 
@@ -64,6 +66,8 @@ struct area {
 	uint32_t done;	 /* a futex: lanes that are through */
 	uint32_t never;	 /* a futex that nobody wakes */
 	uint32_t failed; /* 1 + the operation that ended the restore */
+	int32_t uffd;	 /* a futex: 1 + the descriptor, once it is there */
+	uint32_t taken;	 /* a futex: 1 once the agent has it */
 
 	/* Of the time before the loop: what the new process has to say. */
 	int32_t born;  /* a futex: 1 once it has a pid, or -errno */

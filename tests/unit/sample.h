@@ -329,12 +329,14 @@ static inline void
 sample_dump(const struct process *p, const struct image_tree *t, int dir)
 {
 	struct sample_source s = { p, t };
-	char path[64], *sums;
+	char path[64], *sums, *pagesums;
 	struct image_hasher *h;
+	size_t len;
 	int fd;
 
 	h = image_hasher_new(t, sample_read, &s);
-	if (h == NULL || image_hasher_sums(h, &sums) < 0)
+	if (h == NULL || image_hasher_sums(h, &sums) < 0 ||
+	    image_hasher_pagesums(h, &pagesums, &len) < 0)
 		abort();
 	image_hasher_free(h);
 	for (uint32_t i = 1; i < t->n; i++) {
@@ -353,6 +355,8 @@ sample_dump(const struct process *p, const struct image_tree *t, int dir)
 			    dir, path, O_CREAT | O_EXCL | O_WRONLY, 0600);
 			if (n->source == IMAGE_SUMS)
 				memcpy(buf, sums, n->node.size);
+			else if (n->source == IMAGE_PAGESUMS)
+				memcpy(buf, pagesums, n->node.size);
 			else if (sample_read(&s, i, buf, n->node.size, 0) !=
 				 (ssize_t)n->node.size)
 				abort();
@@ -364,6 +368,7 @@ sample_dump(const struct process *p, const struct image_tree *t, int dir)
 		free(buf);
 	}
 	free(sums);
+	free(pagesums);
 }
 
 #endif

@@ -93,6 +93,9 @@ parse_flags(const char *line, char *out, size_t size)
 		if (memcmp(p, "ac", 2) == 0 || memcmp(p, "sd", 2) == 0 ||
 		    memcmp(p, "gu", 2) == 0)
 			continue;
+		/* While its memory is being brought, which is no change. */
+		if (memcmp(p, "um", 2) == 0)
+			continue;
 		if (n + 3 >= size)
 			break;
 		memcpy(out + n, p, 2);

@@ -1,0 +1,23 @@
+/*
+ * filling.h - a process whose memory is still being brought.
+ *
+ * A lazily restored process misses pages, which its pager brings.  A twin of it
+ * would miss them too, and what is missing in a twin counts as never touched.
+ * The kernel says of every VMA whether that is so (`um' in smaps), of whoever's
+ * pager it is; and whoever is forked is registered as its parent is.  So a
+ * checkpoint looks at its twin, and if that is so, waits and is taken again.
+ */
+#ifndef FILLING_H
+#define FILLING_H
+
+#include <sys/types.h>
+
+struct snap_ctx;
+
+/*
+ * Wait until all of its memory is there, or it has ended: 1; 0: there was
+ * nothing to wait for.  -EBUSY with a sentence if nothing comes for a long time.
+ */
+int filling_wait(struct snap_ctx *cx, pid_t pid);
+
+#endif

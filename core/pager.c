@@ -1,0 +1,380 @@
+#include "pager.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "pager_parts.h"
+#include "uffd.h"
+
+#define PROGRESS_NS 100000000
+
+/*
+ * Private anonymous memory.  The kernel has no such faults for pages of
+ * private file mappings, and none for memory that it may drop.
+ */
+bool
+pager_wants(const struct vma *v)
+{
+	return v->kind == VMA_ANON && !v->shared &&
+	       !(v->flags & (VMA_F_DROPPABLE | VMA_F_HUGETLB));
+}
+
+void
+pager_nudge(struct snap_pager *g)
+{
+	uint64_t one = 1;
+
+	if (write(g->wake, &one, sizeof(one)) < 0)
+		return; /* it cannot be full */
+}
+
+void
+pager_fail(struct snap_pager *g, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	pthread_mutex_lock(&g->lock);
+	if (g->error == 0) {
+		va_start(ap, fmt);
+		vsnprintf(g->text, sizeof(g->text), fmt, ap);
+		va_end(ap);
+		g->error = err;
+	}
+	g->stop = true;
+	pthread_cond_broadcast(&g->work);
+	pthread_cond_broadcast(&g->news);
+	pthread_mutex_unlock(&g->lock);
+	pager_nudge(g);
+}
+
+bool
+pager_has_failed(struct snap_pager *g)
+{
+	bool failed;
+
+	pthread_mutex_lock(&g->lock);
+	failed = g->error != 0;
+	pthread_mutex_unlock(&g->lock);
+	return failed;
+}
+
+/* ---- beginning ---- */
+
+static void
+init_locks(struct snap_pager *g)
+{
+	pthread_rwlockattr_t attr;
+
+	/* The reader of events must not starve. */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(
+	    &attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&g->layout, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	pthread_mutex_init(&g->lock, NULL);
+	pthread_cond_init(&g->work, NULL);
+	pthread_cond_init(&g->news, NULL);
+}
+
+static int
+copy_sums(struct snap_pager *g, const struct pagesums *sums)
+{
+	g->piece = PAGESUMS_PIECE;
+	if (sums == NULL)
+		return 0;
+	g->sums = pagesums_new(sums->size);
+	if (g->sums == NULL)
+		return -ENOMEM;
+	free(g->sums->sum);
+	*g->sums = *sums;
+	g->sums->sum = reallocarray(NULL, sums->n + 1, sizeof(*sums->sum));
+	if (g->sums->sum == NULL)
+		return -ENOMEM;
+	memcpy(g->sums->sum, sums->sum, sums->n * sizeof(*sums->sum));
+	g->piece = sums->piece;
+	return 0;
+}
+
+/* Which pieces are wanted, and how much that is. */
+static int
+make_pieces(struct snap_pager *g, const struct extents *x)
+{
+	g->npieces = (size_t)((g->pages_size + g->piece - 1) / g->piece);
+	g->state = calloc(g->npieces + 1, 1);
+	g->queue = calloc(g->npieces + 1, sizeof(*g->queue));
+	if (g->state == NULL || g->queue == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < x->n; i++) {
+		size_t k = (size_t)(x->v[i].off / g->piece);
+
+		g->left += x->v[i].end - x->v[i].start;
+		if (g->state[k] == 0)
+			g->nwanted++;
+		g->state[k] = PIECE_WANTED;
+	}
+	g->total = g->left;
+	return 0;
+}
+
+static int
+make(struct snap_pager *g, const struct pager_setup *s)
+{
+	struct space *sp;
+	int err;
+
+	init_locks(g);
+	guard_init(&g->guard);
+	g->pid = s->pid;
+	g->pages_size = s->p->pages_size;
+	g->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	g->pages_fd = fcntl(s->pages_fd, F_DUPFD_CLOEXEC, 3);
+	g->pidfd = pidfd_open(s->pid, 0);
+	if (g->wake < 0 || g->pages_fd < 0 || g->pidfd < 0)
+		return -errno;
+	sp = process_grow(&g->spaces, &g->nspaces, sizeof(*sp));
+	if (sp == NULL)
+		return -ENOMEM;
+	sp->fd = s->uffd;
+	err = copy_sums(g, s->sums);
+	if (err == 0)
+		err = extents_make(&sp->x, s->p, g->piece, pager_wants);
+	return err == 0 ? make_pieces(g, &sp->x) : err;
+}
+
+/* Whole VMAs: what was never touched is served with zeros meanwhile. */
+static int
+register_memory(
+    struct snap_ctx *cx, struct snap_pager *g, const struct process *p)
+{
+	const struct space *sp = &g->spaces[0];
+
+	for (size_t i = 0, k = 0; i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+		int err;
+
+		while (k < sp->x.n && sp->x.v[k].end <= v->start)
+			k++;
+		if (k == sp->x.n || sp->x.v[k].start >= v->end)
+			continue;
+		err = uffd_register(sp->fd, v->start, v->end - v->start);
+		if (err < 0)
+			return snap_fail(cx, err,
+			    "maps:%zu: registering it with a userfaultfd: %s",
+			    i + 1, strerror(-err));
+	}
+	return 0;
+}
+
+static void
+ask_for_hot(struct snap_pager *g, const struct pager_setup *s)
+{
+	for (size_t i = 0; i < s->nhot; i++) {
+		struct extent *e = extents_find(&g->spaces[0].x, s->hot[i]);
+
+		size_t k = e == NULL ? 0 : (size_t)(e->off / g->piece);
+
+		if (e == NULL || g->state[k] & PIECE_HOT)
+			continue;
+		g->state[k] |= PIECE_HOT;
+		g->nhot++;
+		pager_ask(g, k);
+	}
+	g->next = 0;
+}
+
+static int
+start_threads(struct snap_pager *g)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = cpus < 2		    ? 2
+		     : cpus > PAGER_WORKERS ? PAGER_WORKERS
+					    : (unsigned)cpus;
+	int err;
+
+	err = pthread_create(&g->events, NULL, pager_events, g);
+	if (err != 0)
+		return -err;
+	g->has_events = true;
+	for (; err == 0 && g->nworkers < n; g->nworkers++) {
+		err = pthread_create(
+		    &g->workers[g->nworkers], NULL, pager_worker, g);
+		if (err != 0)
+			break;
+	}
+	/* One must be there for what somebody waits for. */
+	return g->nworkers >= 2 ? 0 : -err;
+}
+
+int
+pager_start(
+    struct snap_ctx *cx, const struct pager_setup *s, struct snap_pager **out)
+{
+	struct snap_pager *g = calloc(1, sizeof(*g));
+	int err;
+
+	if (g == NULL) {
+		close(s->uffd);
+		return snap_fail(cx, -ENOMEM, "no memory for the pager");
+	}
+	g->wake = g->pages_fd = g->pidfd = -1;
+	err = make(g, s);
+	if (err == 0)
+		err = register_memory(cx, g, s->p);
+	if (err == 0) {
+		ask_for_hot(g, s);
+		err = start_threads(g);
+	}
+	if (err < 0) {
+		snap_fail(cx, err, "starting the pager: %s", strerror(-err));
+		if (g->nspaces == 0)
+			close(s->uffd);
+		pager_free(g);
+		return err;
+	}
+	*out = g;
+	return 0;
+}
+
+/* ---- while it works ---- */
+
+int
+pager_error(struct snap_ctx *cx, struct snap_pager *g)
+{
+	int err;
+
+	pthread_mutex_lock(&g->lock);
+	err = g->error;
+	if (err < 0) {
+		snap_clear(cx);
+		snap_fail(cx, err, "%s", g->text);
+	}
+	pthread_mutex_unlock(&g->lock);
+	return err;
+}
+
+static void
+wait_end(
+    struct snap_pager *g, void (*tell)(void *, uint64_t, uint64_t), void *arg)
+{
+	struct timespec t;
+
+	pthread_mutex_lock(&g->lock);
+	while (!g->ended) {
+		if (tell != NULL)
+			tell(arg, g->total - g->left, g->total);
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_nsec += PROGRESS_NS;
+		t.tv_sec += t.tv_nsec / 1000000000;
+		t.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&g->news, &g->lock, &t);
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
+void
+pager_hot_is_there(struct snap_pager *g)
+{
+	pthread_mutex_lock(&g->lock);
+	while (!g->ended && g->error == 0 && g->nhot > 0)
+		pthread_cond_wait(&g->news, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+}
+
+int
+pager_finish(struct snap_ctx *cx, struct snap_pager *g)
+{
+	wait_end(g, NULL, NULL);
+	return pager_error(cx, g);
+}
+
+bool
+pager_is_done(struct snap_pager *g)
+{
+	bool done;
+
+	pthread_mutex_lock(&g->lock);
+	done = g->ended;
+	pthread_mutex_unlock(&g->lock);
+	return done;
+}
+
+int
+pager_commit(struct snap_ctx *cx, struct snap_pager *g)
+{
+	int err = pager_error(cx, g);
+
+	if (err == 0 && !pager_is_done(g))
+		err = guard_start(cx, g);
+	return err;
+}
+
+/* ---- the end ---- */
+
+static void
+join(struct snap_pager *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->stop = true;
+	pthread_cond_broadcast(&g->work);
+	pthread_mutex_unlock(&g->lock);
+	if (g->wake >= 0)
+		pager_nudge(g);
+	for (unsigned i = 0; i < g->nworkers; i++)
+		pthread_join(g->workers[i], NULL);
+	if (g->has_events)
+		pthread_join(g->events, NULL);
+}
+
+void
+pager_free(struct snap_pager *g)
+{
+	if (g == NULL)
+		return;
+	join(g);
+	for (size_t i = 0; i < g->nspaces; i++) {
+		if (g->spaces[i].fd >= 0)
+			close(g->spaces[i].fd);
+		extents_free(&g->spaces[i].x);
+	}
+	free(g->spaces);
+	guard_fini(&g->guard);
+	pagesums_free(g->sums);
+	free(g->state);
+	free(g->queue);
+	if (g->wake >= 0)
+		close(g->wake);
+	if (g->pages_fd >= 0)
+		close(g->pages_fd);
+	if (g->pidfd >= 0)
+		close(g->pidfd);
+	pthread_rwlock_destroy(&g->layout);
+	pthread_mutex_destroy(&g->lock);
+	pthread_cond_destroy(&g->work);
+	pthread_cond_destroy(&g->news);
+	free(g);
+}
+
+/* ---- for the front end ---- */
+
+int
+snap_pager_wait(struct snap_ctx *cx, struct snap_pager *g,
+    void (*tell)(void *arg, uint64_t done, uint64_t total), void *arg)
+{
+	int err;
+
+	if (g == NULL)
+		return 0;
+	wait_end(g, tell, arg);
+	err = pager_error(cx, g);
+	pager_free(g);
+	return err;
+}

@@ -1,0 +1,62 @@
+/*
+ * pager.h - memory that comes when the process runs already.
+ *
+ * The pager is a few threads of the process that did the restore.  They hold
+ * the userfaultfd of the new process and serve its page faults from the
+ * image; meanwhile they bring the rest.  See pager_parts.h for how.
+ *
+ * Promise: memory is never silently zero.  What a missing page means when the
+ * last descriptor of the userfaultfd is closed is a page of zeros; so that must
+ * not happen before all is there, or the process is dead: pager_guard.c.
+ */
+#ifndef PAGER_H
+#define PAGER_H
+
+#include "process.h"
+
+struct snap_ctx;
+struct snap_pager;
+struct pagesums;
+
+struct pager_setup {
+	const struct process *p;
+	pid_t pid;		     /* the new process */
+	int uffd;		     /* of it, shaken hands with; taken over */
+	int pages_fd;		     /* the image's; not consumed */
+	const struct pagesums *sums; /* to be verified by, or NULL; copied */
+	/* Addresses that will be touched first. */
+	const uint64_t *hot;
+	size_t nhot;
+};
+
+/* Is this memory that a pager brings? */
+bool pager_wants(const struct vma *v);
+
+/* Register the memory and begin.  On failure the descriptor is closed. */
+int pager_start(
+    struct snap_ctx *cx, const struct pager_setup *s, struct snap_pager **out);
+
+/*
+ * Until all is there.  0, or -errno with the pager's sentence if it could not
+ * be brought: then the process is dead.
+ */
+int pager_finish(struct snap_ctx *cx, struct snap_pager *g);
+
+/* Wait until the hot addresses have their pages, or that failed. */
+void pager_hot_is_there(struct snap_pager *g);
+
+/*
+ * The process is about to run: from here on it dies if the pager does.  0, or
+ * -errno as above.
+ */
+int pager_commit(struct snap_ctx *cx, struct snap_pager *g);
+
+/* The pager's failure, as an error of `cx`; 0 if there was none. */
+int pager_error(struct snap_ctx *cx, struct snap_pager *g);
+
+bool pager_is_done(struct snap_pager *g);
+
+/* Stop, and close everything.  Only if all is there or the process is dead. */
+void pager_free(struct snap_pager *g);
+
+#endif

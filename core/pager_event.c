@@ -1,0 +1,287 @@
+/*
+ * pager_event.c - what the kernel says through the userfaultfds.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "pager_parts.h"
+#include "uffd.h"
+
+#define PAGE 4096ull
+#define BATCH 16
+/* How often it is seen whether those are gone of whom we have no pid. */
+#define LOOK_MS 500
+#define DYING_MS 5
+
+/* ---- one event; `layout` is held for writing ---- */
+
+static void
+poison(int fd, const struct extents *x)
+{
+	for (size_t i = 0; i < x->n; i++) {
+		const struct extent *e = &x->v[i];
+
+		for (uint64_t a = e->start; !e->done && a < e->end;) {
+			int64_t n = uffd_poison(fd, a, e->end - a);
+
+			a += n > 0 ? (uint64_t)n : PAGE;
+		}
+	}
+}
+
+static void
+on_fault(struct snap_pager *g, struct space *sp, uint64_t addr)
+{
+	struct extent *e = extents_find(&sp->x, addr);
+	uint64_t page = addr & ~(PAGE - 1);
+
+	if (e != NULL && !e->done) {
+		pthread_mutex_lock(&g->lock);
+		pager_ask(g, (size_t)(e->off / g->piece));
+		pthread_mutex_unlock(&g->lock);
+		/* Nothing comes any more. */
+		if (sp != &g->spaces[0] && pager_has_failed(g))
+			uffd_poison(sp->fd, page, PAGE);
+		return;
+	}
+	/* It was never touched, or dropped, or has come meanwhile. */
+	if (uffd_zero(sp->fd, page, PAGE) < 0)
+		uffd_wake(sp->fd, page, PAGE);
+}
+
+/*
+ * Who was forked has all that its parent had, and misses what that missed at
+ * this very moment.  Without memory for that, it must not see zeros either.
+ */
+static int
+on_fork(struct snap_pager *g, size_t parent, int fd)
+{
+	struct space *sp = process_grow(&g->spaces, &g->nspaces, sizeof(*sp));
+	const struct extents *x = &g->spaces[parent].x;
+	int err = sp == NULL ? -ENOMEM : 0;
+
+	guard_add_space(g, fd);
+	if (sp != NULL) {
+		sp->fd = fd;
+		err = extents_copy(&sp->x, x);
+	}
+	if (err < 0 || pager_has_failed(g))
+		poison(fd, x);
+	return err;
+}
+
+static int
+on_event(struct snap_pager *g, size_t i, const struct uffd_msg *m)
+{
+	struct space *sp = &g->spaces[i];
+
+	switch (m->event) {
+	case UFFD_EVENT_PAGEFAULT:
+		on_fault(g, sp, m->arg.pagefault.address);
+		return 0;
+	case UFFD_EVENT_FORK:
+		return on_fork(g, i, (int)m->arg.fork.ufd);
+	case UFFD_EVENT_REMAP:
+		return extents_move(&sp->x, m->arg.remap.from, m->arg.remap.to,
+		    m->arg.remap.len);
+	case UFFD_EVENT_REMOVE:
+	case UFFD_EVENT_UNMAP:
+		return extents_drop(
+		    &sp->x, m->arg.remove.start, m->arg.remove.end);
+	}
+	return 0;
+}
+
+/* All that one of them has to say. */
+static void
+read_events(struct snap_pager *g, size_t i)
+{
+	struct uffd_msg m[BATCH];
+	ssize_t n;
+	int err = 0;
+
+	pthread_rwlock_wrlock(&g->layout);
+	do {
+		n = read(g->spaces[i].fd, m, sizeof(m));
+		for (ssize_t k = 0; k < n / (ssize_t)sizeof(m[0]); k++) {
+			int r = on_event(g, i, &m[k]);
+
+			err = err == 0 ? r : err;
+		}
+	} while (n == sizeof(m));
+	pthread_rwlock_unlock(&g->layout);
+	if (err < 0)
+		pager_fail(g, err, "no memory for the pager");
+}
+
+/* ---- ends ---- */
+
+/* Those that have ended want nothing any more.  Is anybody left? */
+static bool
+look_who_is_left(struct snap_pager *g)
+{
+	bool any = false;
+
+	pthread_rwlock_wrlock(&g->layout);
+	for (size_t i = 0; i < g->nspaces; i++) {
+		struct space *sp = &g->spaces[i];
+
+		if (!sp->gone && uffd_state(sp->fd) == -ESRCH)
+			sp->gone = true;
+		any = any || !sp->gone;
+	}
+	pthread_rwlock_unlock(&g->layout);
+	return any;
+}
+
+/* Nothing of it may run on with what it has not. */
+static void
+end_all(struct snap_pager *g)
+{
+	pidfd_send_signal(g->pidfd, SIGKILL, NULL, 0);
+	pthread_rwlock_wrlock(&g->layout);
+	for (size_t i = 1; i < g->nspaces; i++)
+		if (!g->spaces[i].gone)
+			poison(g->spaces[i].fd, &g->spaces[i].x);
+	pthread_rwlock_unlock(&g->layout);
+}
+
+/* ---- the thread ---- */
+
+struct listener {
+	struct snap_pager *g;
+	struct pollfd *v;
+	size_t room;
+	bool dead; /* the new process */
+	bool ending;
+	uint64_t looked; /* ms */
+};
+
+#define FIXED 3 /* of the descriptors that are waited for */
+
+static bool
+make_room(struct listener *l)
+{
+	size_t n = l->g->nspaces + FIXED;
+	struct pollfd *v;
+
+	if (n <= l->room)
+		return true;
+	v = reallocarray(l->v, n + 16, sizeof(*v));
+	if (v == NULL)
+		return false;
+	l->v = v;
+	l->room = n + 16;
+	return true;
+}
+
+static uint64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Returns how many of the spaces there were then. */
+static size_t
+await(struct listener *l)
+{
+	struct snap_pager *g = l->g;
+	size_t n = g->nspaces;
+
+	l->v[0] = (struct pollfd){ .fd = g->wake, .events = POLLIN };
+	l->v[1] =
+	    (struct pollfd){ .fd = l->dead ? -1 : g->pidfd, .events = POLLIN };
+	l->v[2] = (struct pollfd){ .fd = l->ending ? -1 : g->guard.pidfd,
+		.events = POLLIN };
+	for (size_t i = 0; i < n; i++)
+		l->v[FIXED + i] =
+		    (struct pollfd){ .fd = g->spaces[i].gone ? -1
+							     : g->spaces[i].fd,
+			    .events = POLLIN };
+	if (poll(l->v, n + FIXED, l->ending ? DYING_MS : LOOK_MS) < 0)
+		return 0;
+	return n;
+}
+
+/* What the locks protect, as it is now. */
+static void
+look(struct snap_pager *g, bool *failed, bool *done)
+{
+	uint64_t count;
+
+	(void)!read(g->wake, &count, sizeof(count));
+	pthread_mutex_lock(&g->lock);
+	*failed = g->error != 0;
+	*done = g->stop || g->nwanted == 0;
+	pthread_mutex_unlock(&g->lock);
+}
+
+/* false: that was all. */
+static bool
+turn(struct listener *l)
+{
+	struct snap_pager *g = l->g;
+	bool failed, done, left = true;
+	size_t n;
+
+	if (!make_room(l)) {
+		pager_fail(g, -ENOMEM, "no memory for the pager");
+		l->ending = true;
+	}
+	n = await(l);
+	for (size_t i = 0; i < n; i++)
+		if (l->v[FIXED + i].revents != 0)
+			read_events(g, i);
+	if (n > 0 && l->v[2].revents != 0)
+		pager_fail(g, -EIO, "the pager's guard was killed");
+	l->dead = l->dead || (n > 0 && l->v[1].revents != 0);
+	look(g, &failed, &done);
+	if (failed && !l->ending) {
+		l->ending = true;
+		end_all(g);
+	}
+	if (l->dead || l->ending || now_ms() - l->looked >= LOOK_MS) {
+		l->looked = now_ms();
+		left = look_who_is_left(g);
+	}
+	return left && (l->ending || !done);
+}
+
+void *
+pager_events(void *pager)
+{
+	struct snap_pager *g = pager;
+	struct listener l = { .g = g, .looked = now_ms() };
+
+	while (turn(&l))
+		;
+	free(l.v);
+	/*
+	 * All is there, or all are gone: now the kernel may make zeros of what
+	 * is missing.
+	 */
+	guard_release(&g->guard);
+	pthread_rwlock_wrlock(&g->layout);
+	for (size_t i = 0; i < g->nspaces; i++) {
+		close(g->spaces[i].fd);
+		g->spaces[i].fd = -1;
+		g->spaces[i].gone = true;
+	}
+	pthread_rwlock_unlock(&g->layout);
+	pthread_mutex_lock(&g->lock);
+	g->stop = true;
+	g->ended = true;
+	pthread_cond_broadcast(&g->work);
+	pthread_cond_broadcast(&g->news);
+	pthread_mutex_unlock(&g->lock);
+	return NULL;
+}

@@ -1,0 +1,287 @@
+/*
+ * pager_fill.c - the workers: a piece of `pages` is read, verified, and put
+ * where it is wanted.
+ *
+ * Pieces that somebody waits for come first; one worker is always free for
+ * them.  The others bring what is left, and go on from where somebody waited
+ * last: what is touched next is likely to lie there.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pager_parts.h"
+#include "uffd.h"
+
+#define PAGE 4096ull
+#define RETRY_NS 1000000
+
+void
+pager_ask(struct snap_pager *g, size_t piece)
+{
+	uint8_t *state = &g->state[piece];
+
+	if (!(*state & PIECE_WANTED) || (*state & PIECE_QUEUED))
+		return;
+	*state |= PIECE_QUEUED;
+	g->queue[(g->qhead + g->qlen++) % (g->npieces + 1)] = piece;
+	g->next = piece + 1;
+	pthread_cond_signal(&g->work);
+}
+
+/* ---- choosing ---- */
+
+static bool
+next_asked(struct snap_pager *g, size_t *piece)
+{
+	while (g->qlen > 0) {
+		size_t k = g->queue[g->qhead];
+
+		g->qhead = (g->qhead + 1) % (g->npieces + 1);
+		g->qlen--;
+		g->state[k] &= (uint8_t)~PIECE_QUEUED;
+		/* One that has it already serves all who wait for it. */
+		if ((g->state[k] & (PIECE_WANTED | PIECE_BUSY)) ==
+		    PIECE_WANTED) {
+			*piece = k;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+next_in_order(struct snap_pager *g, size_t *piece)
+{
+	const uint8_t *at;
+
+	if (g->next >= g->npieces)
+		g->next = 0;
+	at = memchr(g->state + g->next, PIECE_WANTED, g->npieces - g->next);
+	if (at == NULL)
+		at = memchr(g->state, PIECE_WANTED, g->next);
+	if (at == NULL)
+		return false;
+	*piece = (size_t)(at - g->state);
+	g->next = *piece + 1;
+	return true;
+}
+
+/* `lock` is held.  false: there is no more to do. */
+static bool
+choose(struct snap_pager *g, size_t *piece, bool *back)
+{
+	for (;;) {
+		if (g->stop || g->nwanted == 0)
+			return false;
+		*back = false;
+		if (next_asked(g, piece))
+			break;
+		*back = true;
+		if (g->nback + 1 < g->nworkers && next_in_order(g, piece))
+			break;
+		pthread_cond_wait(&g->work, &g->lock);
+	}
+	g->state[*piece] |= PIECE_BUSY;
+	g->nback += *back;
+	return true;
+}
+
+/* ---- reading ---- */
+
+/* Nothing may want it any more: what was unmapped need not be read. */
+static bool
+is_wanted(struct snap_pager *g, uint64_t off, uint64_t end)
+{
+	bool wanted = false;
+
+	pthread_rwlock_rdlock(&g->layout);
+	for (size_t i = 0; i < g->nspaces && !wanted; i++)
+		wanted = !g->spaces[i].gone &&
+			 extents_next(&g->spaces[i].x, NULL, off, end) != NULL;
+	pthread_rwlock_unlock(&g->layout);
+	return wanted;
+}
+
+static bool
+read_piece(struct snap_pager *g, size_t k, char *buf, uint64_t len)
+{
+	uint64_t at = 0, off = k * g->piece;
+	ssize_t n;
+
+	while (at < len) {
+		n = pread(g->pages_fd, buf + at, len - at, (off_t)(off + at));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			pager_fail(g, n < 0 ? -errno : -EBADMSG,
+			    "pages: at %" PRIu64 ": %s", off + at,
+			    n < 0 ? strerror(errno)
+				  : "the file has become shorter");
+			return false;
+		}
+		at += (uint64_t)n;
+	}
+	if (g->sums != NULL && !pagesums_good(g->sums, k, buf)) {
+		pager_fail(g, -EBADMSG, PAGESUMS_BAD, off);
+		return false;
+	}
+	return true;
+}
+
+/* ---- putting ---- */
+
+/*
+ * The address range is not there as a whole: try page by page; a page that is
+ * not there while nothing is being changed is not wanted any more.
+ */
+static int64_t
+put_page(int fd, uint64_t dst, const char *src)
+{
+	int64_t n = uffd_copy(fd, dst, src, PAGE);
+
+	if (n == -ENOENT)
+		return uffd_state(fd) < 0 ? -EAGAIN : (int64_t)PAGE;
+	return n;
+}
+
+/* -EAGAIN: an event must be read first. */
+static int
+put(int fd, uint64_t dst, const char *src, uint64_t len)
+{
+	while (len > 0) {
+		int64_t n = uffd_copy(fd, dst, src, len);
+
+		if (n == -ENOENT)
+			n = put_page(fd, dst, src);
+		if (n == -EEXIST) {
+			/* Who waits for it came a moment too late. */
+			uffd_wake(fd, dst, PAGE);
+			n = PAGE;
+		}
+		if (n < 0)
+			return (int)n;
+		dst += (uint64_t)n;
+		src += n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Those of one space that lie in [off, off + len) of `pages`. */
+static int
+fill_space(struct space *sp, const char *buf, uint64_t off, uint64_t len)
+{
+	struct extent *e = NULL;
+	int err;
+
+	while (!sp->gone &&
+	       (e = extents_next(&sp->x, e, off, off + len)) != NULL) {
+		err = put(
+		    sp->fd, e->start, buf + (e->off - off), e->end - e->start);
+		if (err == -ESRCH)
+			return 0; /* the event thread will notice */
+		if (err < 0)
+			return err;
+		e->done = true;
+	}
+	return 0;
+}
+
+static int
+fill(struct snap_pager *g, const char *buf, uint64_t off, uint64_t len)
+{
+	int err = 0;
+
+	pthread_rwlock_rdlock(&g->layout);
+	for (size_t i = 0; i < g->nspaces && err == 0; i++)
+		err = fill_space(&g->spaces[i], buf, off, len);
+	pthread_rwlock_unlock(&g->layout);
+	if (err < 0 && err != -EAGAIN)
+		pager_fail(g, err, "putting a page into the process: %s",
+		    strerror(-err));
+	return err;
+}
+
+/* ---- a worker ---- */
+
+/* An event must be read first.  false: it is no use to try again. */
+static bool
+nap(struct snap_pager *g)
+{
+	struct timespec t = { 0, RETRY_NS };
+	bool stop;
+
+	nanosleep(&t, NULL);
+	pthread_mutex_lock(&g->lock);
+	stop = g->stop;
+	pthread_mutex_unlock(&g->lock);
+	return !stop;
+}
+
+/* Read it, put it: again, while the address space is being changed. */
+static bool
+bring(struct snap_pager *g, size_t k, char *buf)
+{
+	uint64_t off = k * g->piece, len = g->pages_size - off;
+	int err;
+
+	if (len > g->piece)
+		len = g->piece;
+	if (!is_wanted(g, off, off + len))
+		return true;
+	if (!read_piece(g, k, buf, len))
+		return false;
+	while ((err = fill(g, buf, off, len)) == -EAGAIN && nap(g))
+		;
+	return err == 0;
+}
+
+static void
+settle(struct snap_pager *g, size_t k, bool brought, bool back)
+{
+	uint64_t len = g->pages_size - k * g->piece;
+
+	pthread_mutex_lock(&g->lock);
+	g->nback -= back;
+	if (g->state[k] & PIECE_HOT && --g->nhot == 0)
+		pthread_cond_broadcast(&g->news);
+	g->state[k] &= PIECE_QUEUED;
+	if (brought) {
+		len = len < g->piece ? len : g->piece;
+		g->left -= len < g->left ? len : g->left;
+		g->nwanted--;
+	}
+	if (g->nwanted == 0) {
+		g->left = 0;
+		pthread_cond_broadcast(&g->work);
+		pager_nudge(g);
+	} else if (back) {
+		pthread_cond_signal(&g->work);
+	}
+}
+
+void *
+pager_worker(void *pager)
+{
+	struct snap_pager *g = pager;
+	char *buf = aligned_alloc(PAGE, g->piece);
+	bool back;
+	size_t k;
+
+	if (buf == NULL)
+		pager_fail(g, -ENOMEM, "no memory for the pager");
+	pthread_mutex_lock(&g->lock);
+	while (buf != NULL && choose(g, &k, &back)) {
+		bool brought;
+
+		pthread_mutex_unlock(&g->lock);
+		brought = bring(g, k, buf);
+		settle(g, k, brought, back);
+	}
+	pthread_mutex_unlock(&g->lock);
+	free(buf);
+	return NULL;
+}

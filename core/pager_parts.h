@@ -1,0 +1,121 @@
+/*
+ * pager_parts.h - a pager, as its parts see it.
+ *
+ *	pager.c		begin, end, wait
+ *	pager_fill.c	workers: read a piece of `pages`, verify it, put it
+ *			where it is wanted
+ *	pager_event.c	one thread: what the kernel says through the
+ *			userfaultfd: faults, forks, changes of the layout
+ *	pager_guard.c	the process and its pager die together
+ *
+ * A fork of the half-filled process has missing pages of its own, and the
+ * kernel hands us a userfaultfd for it: a *space* is one address space.  A
+ * piece is read once and put into all spaces that want it.
+ *
+ * The order of locks is `layout`, then `lock`.
+ *
+ * An event of the kernel (say madvise(MADV_DONTNEED)) takes effect when it has
+ * been read; until then UFFDIO_COPY says EAGAIN.  So there must be no time
+ * between the reading of an event and the end of its consequences here in
+ * which a worker puts a page because of what was true before: workers put pages
+ * with `layout` held for reading, events are read with it held for writing.
+ */
+#ifndef PAGER_PARTS_H
+#define PAGER_PARTS_H
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "extents.h"
+#include "pager.h"
+#include "pagesums.h"
+
+#define PAGER_WORKERS 4
+
+struct space {
+	int fd;
+	struct extents x;
+	bool gone; /* it has ended */
+};
+
+/* What is to be done about a piece. */
+enum {
+	PIECE_WANTED = 1 << 0, /* some space may still want it */
+	PIECE_QUEUED = 1 << 1, /* somebody waits for it */
+	PIECE_BUSY = 1 << 2,   /* a worker has it */
+	PIECE_HOT = 1 << 3,    /* the process shall not run without it */
+};
+
+/* Shared with the guard, a process of its own. */
+struct guard_word {
+	_Atomic int done; /* all is there: nobody need die */
+	_Atomic int nspaces;
+	_Atomic int spaces[1000]; /* descriptors, of forked children too */
+};
+
+struct guard {
+	struct guard_word *word;
+	pid_t pid;	/* of the guard; 0: there is none yet */
+	int pidfd, own; /* of the guard; of ourselves */
+	int release;	/* an eventfd: `done` was set */
+	int tie[3];	/* writing, reading, writing: see pager_guard.c */
+};
+
+struct snap_pager {
+	int pages_fd;
+	struct pagesums *sums;
+	uint64_t piece;
+	uint64_t pages_size;
+	pid_t pid;
+	int pidfd; /* of the new process */
+	struct guard guard;
+
+	pthread_rwlock_t layout;
+	struct space *spaces; /* the first is the new process's */
+	size_t nspaces;
+
+	pthread_mutex_t lock; /* of all below */
+	pthread_cond_t work;  /* something for the workers */
+	pthread_cond_t news;  /* something for who waits for the end */
+	uint8_t *state;	      /* of each piece: PIECE_* */
+	size_t npieces, nwanted, nhot;
+	size_t next;   /* where the background goes on */
+	size_t *queue; /* pieces that somebody waits for, a ring */
+	size_t qhead, qlen;
+	unsigned nback; /* workers that are about what nobody waits for */
+	unsigned nworkers;
+	uint64_t total, left; /* bytes */
+	bool stop;	      /* workers shall end */
+	bool ended;	      /* the event thread has */
+	int error;	      /* the first failure */
+	char text[256];
+
+	int wake; /* an eventfd: the event thread shall look at the above */
+	pthread_t events, workers[PAGER_WORKERS];
+	bool has_events;
+};
+
+/* Keep the first failure, and have the process ended. */
+void pager_fail(struct snap_pager *g, int err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Have the event thread look. */
+void pager_nudge(struct snap_pager *g);
+bool pager_has_failed(struct snap_pager *g);
+
+/* pager_fill.c */
+void *pager_worker(void *pager);
+/* Somebody waits for this piece; `lock` is held. */
+void pager_ask(struct snap_pager *g, size_t piece);
+
+/* pager_event.c */
+void *pager_events(void *pager);
+
+/* pager_guard.c */
+int guard_start(struct snap_ctx *cx, struct snap_pager *g);
+void guard_add_space(struct snap_pager *g, int fd);
+/* All is there: from now on nobody dies with anybody. */
+void guard_release(struct guard *d);
+void guard_init(struct guard *d);
+void guard_fini(struct guard *d);
+
+#endif

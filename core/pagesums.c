@@ -1,0 +1,162 @@
+#include "pagesums.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "img.h"
+
+#define KEY "piece: "
+#define DIGITS 32
+#define PIECE_MAX (1u << 20)
+
+static size_t
+pieces(uint64_t size, uint64_t piece)
+{
+	return (size_t)(size / piece + (size % piece != 0));
+}
+
+static struct pagesums *
+sized(uint64_t size, uint64_t piece)
+{
+	struct pagesums *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->piece = piece;
+	s->size = size;
+	s->n = pieces(size, piece);
+	s->sum = calloc(s->n + 1, sizeof(*s->sum));
+	if (s->sum == NULL) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+struct pagesums *
+pagesums_new(uint64_t size)
+{
+	return sized(size, PAGESUMS_PIECE);
+}
+
+void
+pagesums_free(struct pagesums *s)
+{
+	if (s == NULL)
+		return;
+	free(s->sum);
+	free(s);
+}
+
+/* ---- writing ---- */
+
+static void
+write_head(struct text *t, uint64_t piece)
+{
+	text_putf(t, KEY "%lu\n", (unsigned long)piece);
+}
+
+uint64_t
+pagesums_length(uint64_t size)
+{
+	struct text t = { 0 };
+	uint64_t head;
+
+	write_head(&t, PAGESUMS_PIECE);
+	head = t.len;
+	text_fini(&t);
+	return head + pieces(size, PAGESUMS_PIECE) * (DIGITS + 1);
+}
+
+void
+pagesums_write(struct text *t, const struct pagesums *s)
+{
+	write_head(t, s->piece);
+	for (size_t i = 0; i < s->n; i++) {
+		text_hex(t, s->sum[i], sizeof(s->sum[i]));
+		text_puts(t, "\n");
+	}
+}
+
+/* ---- reading ---- */
+
+static int
+read_head(struct lines *l, uint64_t *piece)
+{
+	char *line;
+	int r = lines_next(l, &line);
+
+	if (r < 0)
+		return r;
+	if (r == 0 || strncmp(line, KEY, strlen(KEY)) != 0 ||
+	    !text_dec(line + strlen(KEY), PIECE_MAX, piece) ||
+	    *piece < IMG_PAGE || (*piece & (*piece - 1)) != 0)
+		return lines_fail(l,
+		    "not the size of a piece: a power of two from %u to %u",
+		    (unsigned)IMG_PAGE, PIECE_MAX);
+	return 0;
+}
+
+static int
+read_sums(struct lines *l, struct pagesums *s)
+{
+	size_t n = 0;
+	char *line;
+	int r;
+
+	while ((r = lines_next(l, &line)) > 0) {
+		if (n == s->n)
+			return lines_fail(l, "more sums than pieces");
+		if (!text_unhex(line, s->sum[n], sizeof(s->sum[n])))
+			return lines_fail(l, "not a sum of 32 hex digits");
+		n++;
+	}
+	if (r == 0 && n < s->n)
+		return lines_fail(l, "fewer sums than pieces");
+	return r;
+}
+
+int
+pagesums_read(struct lines *l, uint64_t size, struct pagesums **out)
+{
+	struct pagesums *s;
+	uint64_t piece = 0;
+	int err;
+
+	err = read_head(l, &piece);
+	if (err < 0)
+		return err;
+	/* What there is no text for shall not cost memory. */
+	if (pieces(size, piece) > l->len / (DIGITS + 1))
+		return lines_fail(l, "fewer sums than pieces");
+	s = sized(size, piece);
+	if (s == NULL)
+		return -ENOMEM;
+	err = read_sums(l, s);
+	if (err < 0)
+		pagesums_free(s);
+	else
+		*out = s;
+	return err;
+}
+
+/* ---- using ---- */
+
+uint64_t
+pagesums_bytes(const struct pagesums *s, size_t i)
+{
+	uint64_t left = s->size - i * s->piece;
+
+	return left < s->piece ? left : s->piece;
+}
+
+bool
+pagesums_good(const struct pagesums *s, size_t i, const void *bytes)
+{
+	XXH128_canonical_t c;
+
+	XXH128_canonicalFromHash(&c, XXH3_128bits(bytes, pagesums_bytes(s, i)));
+	return memcmp(c.digest, s->sum[i], sizeof(c.digest)) == 0;
+}
