@@ -112,9 +112,9 @@ prepare(struct restore *r)
 static int
 bring_up(struct restore *r)
 {
-	int err = 0;
+	int err = restore_rights(r, true);
 
-	if (r->opt->replace && !r->opt->new_pid)
+	if (err == 0 && r->opt->replace && !r->opt->new_pid)
 		err = restore_free_pids(r);
 	if (err == 0 && !r->opt->new_pid)
 		err = restore_check_tids(r);
@@ -187,7 +187,9 @@ restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	 */
 	prctl(PR_SET_DUMPABLE, 1);
 	block_signals(&r);
-	err = prepare(&r);
+	err = restore_rights(&r, false);
+	if (err == 0)
+		err = prepare(&r);
 	if (err == 0)
 		err = bring_up(&r);
 	if (err == 0) {

@@ -81,6 +81,9 @@ int restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
 void restore_note(struct restore *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* restore_rights.c: what was lent takes effect, or does not. */
+int restore_rights(struct restore *r, bool in_effect);
+
 /* restore_check.c: can this image be restored here at all? */
 int restore_check(struct restore *r);
 

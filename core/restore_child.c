@@ -239,12 +239,13 @@ void
 restore_child(struct restore *r)
 {
 	char go;
-	int err = 0;
+	int err;
 
 	/* Not one instruction beyond this unless the agent is our tracer. */
 	if (read(r->go[0], &go, 1) != 1)
 		_exit(1);
-	if (!restore_keeps_session(r) && setsid() < 0)
+	err = restore_rights(r, false);
+	if (err == 0 && !restore_keeps_session(r) && setsid() < 0)
 		err = snap_fail(r->cx, -errno, "setsid: %s", strerror(errno));
 	set_proc_files(r);
 	if (err == 0)
@@ -254,6 +255,9 @@ restore_child(struct restore *r)
 		err = stand(r);
 	if (err == 0)
 		err = forget_rseq(r);
+	/* For the numbers of threads; each of them gives it up in the end. */
+	if (err == 0)
+		err = restore_rights(r, true);
 	if (err < 0)
 		give_up(r, err);
 	enter(r);

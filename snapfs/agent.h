@@ -24,7 +24,7 @@ struct agent_request {
 	gid_t gid;
 	bool privileged;	  /* the daemon may become others */
 	bool may_defer;		  /* -ECHILD is an answer: see snap.h, asker */
-	unsigned seccomp_filters; /* that the daemon itself is under */
+	unsigned seccomp_filters; /* that all are under, the daemon too */
 	unsigned freeze_timeout_ms;
 	enum snap_level log_level;
 	struct restore_request restore;

@@ -100,22 +100,30 @@ raise_descriptors(void)
 }
 
 static unsigned
-own_seccomp_filters(int proc)
+seccomp_filters_of(int proc, pid_t pid)
 {
 	struct procinfo_status st;
+	char text[8192];
 	unsigned n;
-	char *text;
-	int dir = openat(proc, "self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir < 0 || procinfo_read(dir, "status", &text) < 0)
-		errx(1, "/proc/self/status cannot be read");
-	close(dir);
-	if (procinfo_parse_status(text, &st) < 0)
-		errx(1, "/proc/self/status is not understood");
-	free(text);
+	if (procinfo_read_small(proc, pid, "status", text, sizeof(text)) < 0 ||
+	    procinfo_parse_status(text, &st) < 0)
+		return 0;
 	n = st.seccomp_filters;
 	procinfo_status_fini(&st);
 	return n;
+}
+
+/*
+ * Filters that every process here is under, as in a container: those of init,
+ * if we have them and no others.
+ */
+static unsigned
+common_seccomp_filters(int proc)
+{
+	unsigned n = seccomp_filters_of(proc, getpid());
+
+	return n == seccomp_filters_of(proc, 1) ? n : 0;
 }
 
 static void
@@ -131,7 +139,7 @@ init(struct snapfs *fs)
 	error = access_init(&fs->access, fs->proc);
 	if (error < 0)
 		errx(1, "own credentials: %s", strerror(-error));
-	fs->seccomp_filters = own_seccomp_filters(fs->proc);
+	fs->seccomp_filters = common_seccomp_filters(fs->proc);
 	fs->log = log_new(
 	    fs->opts.log_level, fs->opts.foreground ? STDERR_FILENO : -1);
 	if (fs->log == NULL)

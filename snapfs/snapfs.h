@@ -39,7 +39,7 @@ struct snapfs {
 	struct access access;
 	int proc; /* /proc, open */
 	struct timespec since;
-	unsigned seccomp_filters; /* that the daemon is under */
+	unsigned seccomp_filters; /* that all here are under */
 	struct housekeeper *housekeeper;
 	struct buffers buffers;
 

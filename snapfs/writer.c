@@ -203,16 +203,17 @@ read_ids(struct writer *w, const struct agent_request *ask)
 }
 
 /*
- * A filter cannot be taken on from another process.  One that the daemon is
- * under too, as in a container, is inherited by what it restores; as many for
- * both are taken for the same ones.
+ * A filter cannot be taken on from another process.  Those that init has, and
+ * so the daemon and everybody, as in a container, are inherited by what it
+ * restores: a writer under as many, of the same pid namespace, has no others.
  */
 static int
 check_seccomp(struct writer *w, const struct agent_request *ask)
 {
 	if (w->status.seccomp == 0 ||
 	    (w->status.seccomp == 2 && w->status.seccomp_filters != 0 &&
-		w->status.seccomp_filters == ask->seccomp_filters))
+		w->status.seccomp_filters == ask->seccomp_filters &&
+		same_as_ours(w, "ns/pid")))
 		return 0;
 	return fail(w, -EPERM,
 	    "the writer is under a seccomp filter, which a restored process "
@@ -484,13 +485,30 @@ take_oom_score(struct writer *w)
 	close(fd);
 }
 
+/*
+ * Whether root gets capabilities by executing a program depends on securebits,
+ * which nobody sees of another process.  A root that has given up some may be
+ * kept from having them again by these: so he is, here.
+ */
+static uint64_t
+bounding_set(const struct writer *w)
+{
+	const struct procinfo_status *st = &w->status;
+	bool root = st->uid[0] == 0 || st->uid[1] == 0 || st->uid[2] == 0;
+
+	if (!root && w->userns < 0)
+		return st->cap_bnd;
+	return st->cap_bnd & (st->cap_prm | st->cap_inh);
+}
+
 static int
 drop_bounding(struct writer *w)
 {
+	uint64_t set = bounding_set(w);
 	int c;
 
 	for (c = 0; c < 64 && prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
-		if (!(w->status.cap_bnd & CAP(c)) &&
+		if (!(set & CAP(c)) &&
 		    prctl(PR_CAPBSET_READ, c, 0, 0, 0) == 1 &&
 		    prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
 			return fail_errno(w, "capability bounding set");
@@ -565,8 +583,9 @@ take_capabilities(struct writer *w)
 	int c;
 
 	w->lent = LENT & have & ~st->cap_prm;
-	if (capset_to((st->cap_eff & have) | (LENT & have),
-		(st->cap_prm & have) | w->lent, st->cap_inh & have) < 0)
+	/* Permitted, not in effect: the library knows when. */
+	if (capset_to(st->cap_eff & have, (st->cap_prm & have) | w->lent,
+		st->cap_inh & have) < 0)
 		return fail_errno(w, "capset");
 	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
 		return fail_errno(w, "PR_SET_KEEPCAPS");
@@ -585,6 +604,8 @@ take_credentials(struct writer *w)
 
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
 		return fail_errno(w, "ambient capabilities");
+	if (bounding_set(w) != w->status.cap_bnd)
+		note(w, "capability bounding set: what you have");
 	err = w->privileged ? drop_bounding(w) : 0;
 	if (err == 0 && w->privileged)
 		err = take_ids(w);
