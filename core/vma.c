@@ -1,11 +1,11 @@
 #include "vma.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#define PAGE 4096ull
 #define PAGE_BITS 4095u
 #define NAME_COLUMN 73 /* where the kernel puts the path */
 
@@ -54,15 +54,18 @@ static const char *const kind_names[] = {
 };
 #define NKINDS (sizeof(kind_names) / sizeof(kind_names[0]))
 
+/* A CPU that can have five levels may be run with four: so try. */
 uint64_t
 vma_task_size(void)
 {
-	unsigned a, b, c, d;
-	bool la57 = false;
+	void *above = (void *)(1ull << 47);
+	bool five = mmap(above, PAGE, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			0) == above;
 
-	if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-		la57 = (c & (1u << 16)) != 0;
-	return (1ull << (la57 ? 56 : 47)) - 4096;
+	if (five)
+		munmap(above, PAGE);
+	return (1ull << (five ? 56 : 47)) - PAGE;
 }
 
 /* ---- names ---- */
