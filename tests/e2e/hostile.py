@@ -32,10 +32,19 @@ class Wrong(Exception):
     pass
 
 
-def restore(path, *options):
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().split(") ")[1][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def restore(path, *options, running=False):
     """The name of the errno, or OK, and the answer."""
     global slowest
-    text = "".join(o + "\n" for o in ("pid=new", "stopped") + options)
+    options = ("pid=new",) + (() if running else ("stopped",)) + options
+    text = "".join(o + "\n" for o in options)
     began = time.monotonic()
     f = os.open(MNT + "/.restore", os.O_RDWR)
     try:
@@ -50,9 +59,8 @@ def restore(path, *options):
     if took > 1 or os.environ.get("VERBOSE"):
         print("%.2f s: %s %s" % (took, how, said[:200]))
     counts[how] = counts.get(how, 0) + 1
-    if how == "OK":
-        pid = int(said.split("\n")[0])
-        os.kill(pid, signal.SIGKILL)
+    if how == "OK" and not running:
+        os.kill(int(said.split("\n")[0]), signal.SIGKILL)
     if how != "OK" and re.search("[\0-\x1f\x7f]", said):
         raise Wrong("not printable: %r" % said)
     if took > LIMIT:
@@ -146,9 +154,32 @@ def flips():
         wanted = "EBADMSG"
         if name == "checkpoint":  # the version is looked at first
             wanted += " EPROTO ENOENT"
-        refused("%s, byte %d" % (name, at), wanted)
+        refused("%s, byte %d" % (name, at), wanted, "lazy=no")
         put(name, get(name))
     return len(todo)
+
+
+def lazy_flips():
+    """In `pages`: found by the pager, and then the process is no more."""
+    fresh()
+    size = len(get("pages"))
+    for _ in range(10 if QUICK else 40):
+        data = bytearray(get("pages"))
+        at = random.randrange(size)
+        data[at] ^= 1 << random.randrange(8)
+        put("pages", data)
+        how, said = restore(BAD, running=True)
+        if how == "OK":
+            pid = int(said.split("\n")[0])
+            end = time.monotonic() + LIMIT
+            while alive(pid):
+                if time.monotonic() > end:
+                    os.kill(pid, signal.SIGKILL)
+                    raise Wrong("pages, byte %d: it runs" % at)
+                time.sleep(0.01)
+        elif how != "EBADMSG":
+            raise Wrong("pages, byte %d: %s %s" % (at, how, said))
+    return 40
 
 
 # ---- texts that were edited ----
@@ -552,7 +583,8 @@ def swapped():
 
 
 def main():
-    n = {"flips": flips, "edits": edits, "odd_files": odd_files,
+    n = {"flips": flips, "lazy_flips": lazy_flips,
+         "edits": edits, "odd_files": odd_files,
          "odd_names": odd_names, "large": large,
          "huge_memory": huge_memory, "many": many, "swapped": swapped}[TEST]()
     print("%s: %d images; %s; the slowest took %.2f s (%s)" % (

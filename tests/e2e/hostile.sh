@@ -37,6 +37,7 @@ hostile()
 }
 
 t "a flipped bit anywhere" hostile flips
+t "a flipped bit in pages that are loaded late" hostile lazy_flips
 t "texts that were edited" hostile edits
 t "what is no plain file" hostile odd_files
 t "odd names" hostile odd_names
