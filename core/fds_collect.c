@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/kcmp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include "resource.h"
 #include "sock_option.h"
 #include "sock_queue.h"
+#include "tcp_sock.h"
 #include "unix_sock.h"
 
 #define MEM_MAJOR 1
@@ -40,6 +42,8 @@ struct entry {
 	const struct place *place;
 	int there;  /* its number at its place */
 	int domain; /* of a socket */
+	bool tcp;
+	struct tcp_state *tcp_state; /* if it is connected */
 	struct sock_queue *queue;
 	char *why; /* it cannot be brought back; found out early */
 	bool cloexec;
@@ -90,6 +94,9 @@ walk_fini(struct walk *w)
 			sock_queue_fini(w->v[i].queue);
 		free(w->v[i].queue);
 		free(w->v[i].why);
+		if (w->v[i].tcp_state != NULL)
+			free(w->v[i].tcp_state->bytes);
+		free(w->v[i].tcp_state);
 		free(w->v[i].target);
 		free(w->v[i].fdinfo);
 	}
@@ -225,6 +232,15 @@ has_owner(const struct entry *e)
 	return !S_ISCHR(e->st.st_mode) || major(e->st.st_rdev) != MEM_MAJOR;
 }
 
+static void
+note_socket(struct entry *e, int fd)
+{
+	e->domain = sock_int(fd, SO_DOMAIN);
+	e->tcp = (e->domain == AF_INET || e->domain == AF_INET6) &&
+		 sock_int(fd, SO_TYPE) == SOCK_STREAM &&
+		 sock_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
+}
+
 /* What can be asked of a duplicate of the descriptor, and nowhere else. */
 static int
 ask_duplicate(struct walk *w, struct entry *e)
@@ -248,7 +264,7 @@ ask_duplicate(struct walk *w, struct entry *e)
 			err = -errno;
 	}
 	if (err == 0 && S_ISSOCK(e->st.st_mode) && (e->flags & O_PATH) == 0)
-		e->domain = sock_int(fd, SO_DOMAIN);
+		note_socket(e, fd);
 	close(fd);
 	return err;
 }
@@ -398,6 +414,83 @@ peek_all(struct walk *w)
 	for (size_t i = 0; i < w->n && err == 0; i++)
 		if (has_queue(&w->v[i]))
 			err = peek_at(w, i);
+	return err;
+}
+
+struct connections {
+	uint32_t *of; /* entries */
+	int *fd, *err;
+	struct tcp_state *v;
+	size_t n;
+};
+
+static int
+take_connections(struct walk *w, struct connections *c)
+{
+	for (size_t k = 0; k < c->n; k++) {
+		struct entry *e = &w->v[c->of[k]];
+
+		if (c->err[k] != 0) {
+			char why[128];
+
+			snprintf(why, sizeof(why),
+			    "a connection of TCP that cannot be seen: %s",
+			    strerror(-c->err[k]));
+			e->why = strdup(why);
+			if (e->why == NULL)
+				return -ENOMEM;
+		}
+		e->tcp_state = malloc(sizeof(*e->tcp_state));
+		if (e->tcp_state == NULL)
+			return -ENOMEM;
+		*e->tcp_state = c->v[k];
+		c->v[k].bytes = NULL;
+	}
+	return 0;
+}
+
+/* All at once, since it takes a guard, which is a process. */
+static int
+peek_connections(struct walk *w)
+{
+	struct connections c = { 0 };
+	int err = 0;
+
+	c.of = calloc(w->n + 1, sizeof(*c.of));
+	c.fd = calloc(w->n + 1, sizeof(*c.fd));
+	c.err = calloc(w->n + 1, sizeof(*c.err));
+	c.v = calloc(w->n + 1, sizeof(*c.v));
+	if (c.of == NULL || c.fd == NULL || c.err == NULL || c.v == NULL)
+		err = -ENOMEM;
+	for (size_t i = 0; err == 0 && i < w->n; i++) {
+		struct entry *e = &w->v[i];
+		int fd;
+
+		if (!e->tcp || e->same != i)
+			continue;
+		fd =
+		    (int)syscall(SYS_pidfd_getfd, e->place->pidfd, e->there, 0);
+		if (fd < 0)
+			err = -errno;
+		else if (!tcp_is_connected(fd))
+			close(fd);
+		else {
+			c.of[c.n] = (uint32_t)i;
+			c.fd[c.n++] = fd;
+		}
+	}
+	if (err == 0 && c.n > 0)
+		err = tcp_peek(w->cx, c.fd, c.n, c.v, c.err);
+	if (err == 0)
+		err = take_connections(w, &c);
+	for (size_t k = 0; k < c.n; k++) {
+		close(c.fd[k]);
+		free(c.v[k].bytes);
+	}
+	free(c.of);
+	free(c.fd);
+	free(c.err);
+	free(c.v);
 	return err;
 }
 
@@ -642,6 +735,8 @@ collect_file(struct walk *w, struct entry *e)
 		.fd = e->there,
 		.domain = e->domain,
 		.queue = e->queue,
+		.tcp = e->tcp,
+		.tcp_state = e->tcp_state,
 		.diag = &w->diag,
 		.target = e->target,
 		.st = e->st,
@@ -748,6 +843,8 @@ fds_collect(struct snap_ctx *cx, pid_t pid, struct process *p)
 		err = group(&w);
 	if (err == 0)
 		name_rights(&w);
+	if (err == 0)
+		err = peek_connections(&w);
 	if (err == 0)
 		err = collect_all(&w);
 	if (err == 0)

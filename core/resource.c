@@ -35,7 +35,7 @@ const struct resource *const resources[] = {
 	&res_inotify,
 	&res_pidfd,
 	&res_unix,
-	&res_socket,
+	&res_tcp,
 	&res_unsupported,
 	NULL,
 };

@@ -28,6 +28,8 @@ struct fd_probe {
 	/* Of this very inode, among all descriptors of the process: */
 	bool reader, writer; /* is there one that reads, one that writes */
 	int domain;	     /* of a socket, AF_*; or 0 */
+	bool tcp;   /* a stream of the Internet */
+	const struct tcp_state *tcp_state; /* if it is connected, or NULL */
 	const struct sock_queue *queue; /* what waits in it; NULL: not known */
 	int *diag;		 /* of sock_diag_open(), -1: not yet opened */
 	uint32_t group_flags;	 /* the flags of all of them */

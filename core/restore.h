@@ -107,6 +107,12 @@ int restore_spawn(struct restore *r);
 int restore_release_parent(struct restore *r);
 void restore_kill(struct restore *r);
 
+/*
+ * restore_silence.c: stop a process that is to be killed, and see to it that
+ * the connections which the image has of it end in silence.
+ */
+int restore_silence(struct restore *r, pid_t pid, int pidfd);
+
 /* restore_pids.c: the ids, free or in use. */
 int restore_free_pids(struct restore *r);
 /* The ids of threads, which are taken late. */

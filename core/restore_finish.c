@@ -29,6 +29,7 @@
 #include "proc.h"
 #include "proc_parse.h"
 #include "restore.h"
+#include "tcp_sock.h"
 
 #define XSAVE_MAX (64u << 10)
 #define XSAVE_MIN (512u + 64u)
@@ -515,6 +516,8 @@ finish_stopped(struct finish *f)
 		err = set_death_signals(f);
 	if (err == 0)
 		err = close_gate(f);
+	if (err == 0)
+		err = tcp_wake(r->cx, r->pid, r->p);
 	return err == 0 ? detach_all(f) : err;
 }
 

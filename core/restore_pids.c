@@ -185,6 +185,13 @@ kill_holder(struct restore *r, pid_t pid)
 	fd = (int)syscall(SYS_pidfd_open, h.tgid, 0);
 	if (fd < 0 && errno == ESRCH)
 		return 0;
+	if (fd >= 0) {
+		err = restore_silence(r, h.tgid, fd);
+		if (err < 0) {
+			close(fd);
+			return err;
+		}
+	}
 	if (fd < 0 ||
 	    (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 &&
 		errno != ESRCH))

@@ -39,9 +39,10 @@
 
 /*
  * EARLY: before there is an address.  SIZE: of a buffer, which the kernel
- * doubles.  FIXED: can be asked for, but not set.
+ * doubles.  FIXED: can be asked for, but not set.  UNCONNECTED: of a connection
+ * the kernel tells something else.  PACKETS: not of streams.
  */
-enum how { LATE, EARLY, SIZE, FIXED };
+enum how { LATE, EARLY, SIZE, FIXED, UNCONNECTED, PACKETS };
 
 #define OPTION(level, name, how) \
 	{ \
@@ -99,9 +100,9 @@ static const struct option {
 	OPTION(IPPROTO_IP, IP_RECVORIGDSTADDR, LATE),
 	OPTION(IPPROTO_IP, IP_MTU_DISCOVER, LATE),
 	OPTION(IPPROTO_IP, IP_MINTTL, LATE),
-	OPTION(IPPROTO_IP, IP_MULTICAST_TTL, LATE),
-	OPTION(IPPROTO_IP, IP_MULTICAST_LOOP, LATE),
-	OPTION(IPPROTO_IP, IP_MULTICAST_ALL, LATE),
+	OPTION(IPPROTO_IP, IP_MULTICAST_TTL, PACKETS),
+	OPTION(IPPROTO_IP, IP_MULTICAST_LOOP, PACKETS),
+	OPTION(IPPROTO_IP, IP_MULTICAST_ALL, PACKETS),
 	OPTION(IPPROTO_IP, IP_OPTIONS, FIXED),
 	OPTION(IPPROTO_IPV6, IPV6_V6ONLY, EARLY),
 	OPTION(IPPROTO_IPV6, IPV6_UNICAST_HOPS, LATE),
@@ -111,12 +112,14 @@ static const struct option {
 	OPTION(IPPROTO_IPV6, IPV6_RECVHOPLIMIT, LATE),
 	OPTION(IPPROTO_IPV6, IPV6_TCLASS, LATE),
 	OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER, LATE),
-	OPTION(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, LATE),
-	OPTION(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, LATE),
+	OPTION(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, PACKETS),
+	OPTION(IPPROTO_IPV6, IPV6_MULTICAST_LOOP, PACKETS),
 	OPTION(IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, LATE),
 	OPTION(IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, LATE),
 	OPTION(IPPROTO_TCP, TCP_NODELAY, LATE),
 	OPTION(IPPROTO_TCP, TCP_CORK, LATE),
+	OPTION(IPPROTO_TCP, TCP_MAXSEG, UNCONNECTED),
+	OPTION(IPPROTO_TCP, TCP_WINDOW_CLAMP, UNCONNECTED),
 	OPTION(IPPROTO_TCP, TCP_KEEPIDLE, LATE),
 	OPTION(IPPROTO_TCP, TCP_KEEPINTVL, LATE),
 	OPTION(IPPROTO_TCP, TCP_KEEPCNT, LATE),
@@ -222,12 +225,24 @@ collect_filter(struct snap_ctx *cx, struct openfile *f, int fd)
 	return err;
 }
 
+/* As `state` has it, which was noted before. */
+static bool
+was_connected(const struct openfile *f)
+{
+	const char *state = openfile_get(f, "state");
+
+	return state != NULL && strcmp(state, "new") != 0 &&
+	       strcmp(state, "listening") != 0;
+}
+
 int
 sock_option_collect(struct snap_ctx *cx, struct openfile *f, int fd)
 {
 	int fresh = socket(sock_int(fd, SO_DOMAIN),
 	    sock_int(fd, SO_TYPE) | SOCK_CLOEXEC, sock_int(fd, SO_PROTOCOL));
 	uint8_t a[OPTION_MAX], b[OPTION_MAX];
+	bool connected = was_connected(f);
+	bool stream = sock_int(fd, SO_TYPE) == SOCK_STREAM;
 	socklen_t m, n;
 	int err = 0;
 
@@ -235,6 +250,9 @@ sock_option_collect(struct snap_ctx *cx, struct openfile *f, int fd)
 		return snap_fail(
 		    cx, -ENOTSUP, "a socket like it: %s", strerror(errno));
 	for (size_t i = 0; i < NOPTIONS && err == 0; i++) {
+		if ((connected && options[i].how == UNCONNECTED) ||
+		    (stream && options[i].how == PACKETS))
+			continue;
 		get(fd, &options[i], a, &m);
 		get(fresh, &options[i], b, &n);
 		if (m != 0 && (m != n || memcmp(a, b, m) != 0))
@@ -263,6 +281,24 @@ parse(const char *s, uint8_t v[OPTION_MAX], size_t *len)
 		    options[i].how != FIXED)
 			return &options[i];
 	return NULL;
+}
+
+bool
+sock_option_has(const struct openfile *f, const char *name)
+{
+	uint8_t v[OPTION_MAX];
+	size_t len;
+
+	for (size_t i = 0; i < f->nkv; i++) {
+		const struct option *o;
+
+		if (strcmp(f->kv[i].key, "option") != 0)
+			continue;
+		o = parse(f->kv[i].value, v, &len);
+		if (o != NULL && strcmp(o->text, name) == 0)
+			return v[0] != 0;
+	}
+	return false;
 }
 
 static size_t

@@ -5,6 +5,8 @@
 #ifndef SOCK_OPTION_H
 #define SOCK_OPTION_H
 
+#include <stdbool.h>
+
 #include "process.h"
 
 struct snap_ctx;
@@ -18,6 +20,9 @@ int sock_int(int fd, int name);
  * told or set again.
  */
 int sock_option_collect(struct snap_ctx *cx, struct openfile *f, int fd);
+
+/* Does an image say that it is set, to what is not 0?  Pure. */
+bool sock_option_has(const struct openfile *f, const char *name);
 
 /* Pure. */
 int sock_option_check(struct snap_ctx *cx, const struct openfile *f);

@@ -4,6 +4,7 @@
  */
 #include <linux/filter.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -289,77 +290,240 @@ START_TEST(guarded)
 }
 END_TEST
 
+/* ---- of TCP ---- */
+
+static int busy; /* a port that somebody listens on */
+
+static int
+listen_on(int port, int reuse)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_addr = { htonl(INADDR_LOOPBACK) },
+		.sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(a);
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuse, sizeof(reuse));
+	if (bind(fd, (void *)&a, sizeof(a)) != 0 || listen(fd, 3) != 0 ||
+	    getsockname(fd, (void *)&a, &len) != 0) {
+		close(fd);
+		return -1;
+	}
+	busy = ntohs(a.sin_port);
+	return fd;
+}
+
+static void
+listening_prepare(void)
+{
+	at(listen_on(busy, 0), 9);
+}
+
+/* A port that was taken meanwhile. */
+START_TEST(port)
+{
+	struct process *p;
+	int fd = listen_on(0, 0);
+
+	close(fd);
+	p = collect(listening_prepare);
+	ck_assert_uint_eq(p->nunsupported, 0);
+	ck_assert_int_eq(restore(p, nothing), 0);
+	fd = listen_on(busy, 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(restore(p, nothing), -EADDRINUSE);
+	ck_assert_msg(
+	    strstr(board->text, "inet:127.0.0.1:") != NULL, "%s", board->text);
+	close(fd);
+	process_free(p);
+}
+END_TEST
+
+/* An address that is gone, a connection that another has. */
+START_TEST(addresses)
+{
+	static const struct bad there = { "tcp", "socket:[1]", 2,
+		{ "domain", "2", "state", "listening", "backlog", "1", "name",
+		    "inet:198.51.100.7:80", "object", "0:8:1" },
+		NULL };
+	struct process *p = one_file(&there);
+
+	ck_assert_int_eq(restore(p, nothing), -EADDRNOTAVAIL);
+	ck_assert(strstr(board->text, "198.51.100.7") != NULL);
+	process_free(p);
+}
+END_TEST
+
+static void
+connected_prepare(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_addr = { htonl(INADDR_LOOPBACK) },
+		.sin_port = htons((uint16_t)busy) };
+
+	at(socket(AF_INET, SOCK_STREAM, 0), 9);
+	OK(connect(9, (void *)&a, sizeof(a)) == 0);
+	OK(write(9, "hello", 5) == 5);
+}
+
+/* The connection is still another's: the clone is refused. */
+START_TEST(connection_taken)
+{
+	int l = listen_on(0, 0), keep, s;
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct process *p = process_new();
+	char buf[8];
+	pid_t pid;
+
+	if (getuid() != 0)
+		return;
+	pid = start(connected_prepare);
+	keep = accept(l, NULL, NULL);
+	p->pid = pid;
+	p->pgid = getpgid(pid);
+	ck_assert_int_eq(fds_collect(cx, pid, p), 0);
+	ck_assert_uint_eq(p->nunsupported, 0);
+	ck_assert_int_eq(fds_check(cx, p), 0);
+	ck_assert_int_eq(restore(p, nothing), -EADDRNOTAVAIL);
+	ck_assert_msg(strstr(board->text, "another socket has it") != NULL,
+	    "%s", board->text);
+	/* Neither of the two connections has noticed. */
+	ck_assert(read(keep, buf, 8) == 5);
+	s = (int)recv(keep, buf, 8, MSG_DONTWAIT);
+	ck_assert(s < 0 && errno == EAGAIN);
+	end(pid);
+	close(keep);
+	close(l);
+	process_free(p);
+	snap_ctx_free(cx);
+}
+END_TEST
+
+/* If we are killed in the middle, the connection is as it was. */
+START_TEST(repair_guarded)
+{
+	int l = listen_on(0, 0), c, s, on = 1, got = 1, reuse = 0;
+	struct sock_undo u[2];
+	socklen_t len = sizeof(got);
+	char buf[8];
+	pid_t pid;
+
+	if (getuid() != 0)
+		return;
+	at(socket(AF_INET, SOCK_STREAM, 0), 100);
+	c = 100;
+	struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_addr = { htonl(INADDR_LOOPBACK) },
+		.sin_port = htons((uint16_t)busy) };
+	ck_assert(connect(c, (void *)&a, sizeof(a)) == 0);
+	setsockopt(c, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	s = accept(l, NULL, NULL);
+	pid = fork();
+	if (pid == 0) {
+		struct sock_guard *g;
+
+		u[0] = (struct sock_undo){ c, IPPROTO_TCP, TCP_REPAIR, -1 };
+		u[1] = (struct sock_undo){ c, SOL_SOCKET, SO_REUSEADDR, 1 };
+		if (sock_guard_begin(snap_ctx_new(NULL), u, 2, &g) != 0)
+			_exit(1);
+		setsockopt(c, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on));
+		kill(getpid(), SIGKILL);
+	}
+	waitpid(pid, NULL, 0);
+	for (int i = 0; i < 500 && (got == 1 || reuse == 0); i++) {
+		usleep(10000);
+		getsockopt(c, IPPROTO_TCP, TCP_REPAIR, &got, &len);
+		getsockopt(c, SOL_SOCKET, SO_REUSEADDR, &reuse, &len);
+	}
+	ck_assert_int_eq(got, 0);
+	ck_assert_int_eq(reuse, 1);
+	ck_assert(write(c, "abc", 3) == 3 && read(s, buf, 8) == 3);
+	ck_assert(write(s, "de", 2) == 2 && read(c, buf, 8) == 2);
+	close(c);
+	close(s);
+	close(l);
+}
+END_TEST
+
 /* ---- what an image may say ---- */
 
-#define UNIX(...) \
+#define UNIX(says, ...) \
 	{ \
-		"unix", "socket:[1]", 2, { "object", "0:8:1", __VA_ARGS__ },
-static const struct bad bads[] = { UNIX("type", "1", "peer", "none") NULL },
-			UNIX("type", "4", "peer", "none") "well-formed"
-}
-, UNIX("type", "1") "well-formed"
-}
-, UNIX("type", "1", "peer", "some") "well-formed"
-}
-, UNIX("type", "1", "peer", "socket x") "well-formed"
-}
-, UNIX("type", "1", "peer", "socket 1") "says otherwise"
-}
-, UNIX("type", "1", "peer", "socket 2") NULL
-}
-, UNIX("type", "1", "peer", "none", "backlog", "1") "well-formed"
-}
-, UNIX("type", "1", "backlog", "1") "well-formed"
-}
-, UNIX("type", "1", "backlog", "1", "name", "path:/a") NULL
-}
-, UNIX("type", "2", "backlog", "1", "name", "path:/a") "well-formed"
-}
-, UNIX("type", "1", "backlog", "1", "name", "inet:1.2.3.4:5") "well-formed"
-}
-, UNIX("type", "1", "peer", "none", "name-file", "755 0") "well-formed"
-}
-, UNIX("type", "1", "peer", "none", "name-file", "99 0 0") "well-formed"
-}
-, UNIX("type", "1", "peer", "none", "shutdown", "4") "well-formed"
-}
-, UNIX("type", "1", "peer", "none", "peer-cred", "1 2") "well-formed"
-}
-, UNIX("type", "1", "peer", "none", "pending", "x") "pending"
-}
-, UNIX("type", "1", "peer", "none", "option", "SO_KEEPALIVE") "option"
-}
-, UNIX("type", "1", "peer", "none", "option", "SO_KEEPALIVE 0") "option"
-}
-, UNIX("type", "1", "peer", "none", "option", "SO_NONE 01000000") "option"
-}
-, UNIX("type", "1", "peer", "none", "option", "TCP_ULP 01000000") "option"
-}
-, UNIX("type", "1", "peer", "none", "option", "SO_KEEPALIVE 01000000") NULL
-}
-, UNIX("type", "1", "peer", "none", "filter", "0600") "filter"
-}
-, UNIX("type", "1", "peer", "none", "filter", "06000000ffffffff") NULL
-}
-, UNIX("type", "1", "peer", "none", "message", "-1") "message"
-}
-, UNIX("type", "1", "peer", "none", "message", "5") "contents"
-}
-, UNIX("type", "1", "peer", "none", "message", "0") NULL
-}
-, UNIX("type", "1", "peer", "none", "message", "0 rights=") "message"
-}
-, UNIX("type", "1", "peer", "none", "message", "0 rights=7") "no open file 7"
-}
-, UNIX("type", "1", "peer", "none", "message", "0 rights=0") NULL
-}
-, UNIX("type", "1", "peer", "none", "message", "0 cred=1:2") "message"
-}
-, UNIX("type", "1", "peer", "none", "message", "999999999999") "message"
-}
-, { "unix", "socket:[1]", 2, { "type", "1", "peer", "none" }, "object" },
-}
-;
+		"unix", "socket:[1]", 2, { "object", "0:8:1", __VA_ARGS__ }, \
+		    says \
+	}
+#define TCP(says, ...) \
+	{ \
+		"tcp", "socket:[1]", 2, { __VA_ARGS__ }, says \
+	}
+#define CONNECTED(says, seq, queues, window, agreed) \
+	TCP(says, "domain", "2", "state", "established", "name", \
+	    "inet:127.0.0.1:1", "peer", "inet:127.0.0.1:2", "seq", seq, \
+	    "queues", queues, "window", window, "agreed", agreed, "timestamp", \
+	    "1")
+
+static const struct bad bads[] = {
+	UNIX(NULL, "type", "1", "peer", "none"),
+	UNIX("well-formed", "type", "4", "peer", "none"),
+	UNIX("well-formed", "type", "1"),
+	UNIX("well-formed", "type", "1", "peer", "some"),
+	UNIX("well-formed", "type", "1", "peer", "socket x"),
+	UNIX("says otherwise", "type", "1", "peer", "socket 1"),
+	UNIX(NULL, "type", "1", "peer", "socket 2"),
+	UNIX("well-formed", "type", "1", "peer", "none", "backlog", "1"),
+	UNIX("well-formed", "type", "1", "backlog", "1"),
+	UNIX(NULL, "type", "1", "backlog", "1", "name", "path:/a"),
+	UNIX("well-formed", "type", "2", "backlog", "1", "name", "path:/a"),
+	UNIX("well-formed", "type", "1", "backlog", "1", "name",
+	    "inet:1.2.3.4:5"),
+	UNIX("well-formed", "type", "1", "peer", "none", "name-file", "755 0"),
+	UNIX("well-formed", "type", "1", "peer", "none", "name-file", "99 0 0"),
+	UNIX("well-formed", "type", "1", "peer", "none", "shutdown", "4"),
+	UNIX("well-formed", "type", "1", "peer", "none", "peer-cred", "1 2"),
+	UNIX("pending", "type", "1", "peer", "none", "pending", "x"),
+	UNIX("option", "type", "1", "peer", "none", "option", "SO_KEEPALIVE"),
+	UNIX("option", "type", "1", "peer", "none", "option", "SO_KEEPALIVE 0"),
+	UNIX("option", "type", "1", "peer", "none", "option",
+	    "SO_NONE 01000000"),
+	UNIX("option", "type", "1", "peer", "none", "option",
+	    "TCP_ULP 01000000"),
+	UNIX(NULL, "type", "1", "peer", "none", "option",
+	    "SO_KEEPALIVE 01000000"),
+	UNIX("filter", "type", "1", "peer", "none", "filter", "0600"),
+	UNIX(NULL, "type", "1", "peer", "none", "filter", "06000000ffffffff"),
+	UNIX("message", "type", "1", "peer", "none", "message", "-1"),
+	UNIX("contents", "type", "1", "peer", "none", "message", "5"),
+	UNIX(NULL, "type", "1", "peer", "none", "message", "0"),
+	UNIX("message", "type", "1", "peer", "none", "message", "0 rights="),
+	UNIX("no open file 7", "type", "1", "peer", "none", "message",
+	    "0 rights=7"),
+	UNIX(NULL, "type", "1", "peer", "none", "message", "0 rights=0"),
+	UNIX("message", "type", "1", "peer", "none", "message", "0 cred=1:2"),
+	UNIX("message", "type", "1", "peer", "none", "message", "999999999999"),
+	TCP(NULL, "domain", "2", "state", "new"),
+	TCP("well-formed", "domain", "3", "state", "new"),
+	TCP("well-formed", "domain", "2", "state", "old"),
+	TCP("well-formed", "domain", "2", "state", "new", "name",
+	    "inet6:[::1]:2"),
+	TCP(NULL, "domain", "10", "state", "new", "name", "inet6:[::1]:2"),
+	TCP("well-formed", "domain", "2", "state", "listening"),
+	TCP(NULL, "domain", "2", "state", "listening", "backlog", "1"),
+	TCP("well-formed", "domain", "2", "state", "established"),
+	TCP("well-formed", "domain", "2", "state", "ended", "queues", "1 0"),
+	TCP("contents", "domain", "2", "state", "ended", "queues", "0 5"),
+	TCP("well-formed", "domain", "2", "state", "ended", "queues", "0 5 "),
+	CONNECTED(NULL, "1 2", "0 0", "1 2 3 4 5", "1460 7 7 7"),
+	CONNECTED("contents", "1 2", "0 9", "1 2 3 4 5", "1460 7 7 7"),
+	CONNECTED("well-formed", "1", "0 0", "1 2 3 4 5", "1460 7 7 7"),
+	CONNECTED(
+	    "well-formed", "1 4294967296", "0 0", "1 2 3 4 5", "1460 7 7 7"),
+	CONNECTED(
+	    "well-formed", "1 2", "0 4294967295", "1 2 3 4 5", "1460 7 7 7"),
+	CONNECTED("well-formed", "1 2", "0 0", "1 2 3 4", "1460 7 7 7"),
+	CONNECTED("well-formed", "1 2", "0 0", "1 2 3 4 5", "1460 7 15 7"),
+	CONNECTED("well-formed", "1 2", "0 0", "1 2 3 4 5", "65536 7 7 7"),
+	{ "unix", "socket:[1]", 2, { "type", "1", "peer", "none" }, "object" },
+};
 
 START_TEST(checks)
 {
@@ -385,6 +549,10 @@ suite(void)
 	tcase_add_test(tc, urgent);
 	tcase_add_test(tc, peek);
 	tcase_add_test(tc, guarded);
+	tcase_add_test(tc, port);
+	tcase_add_test(tc, addresses);
+	tcase_add_test(tc, connection_taken);
+	tcase_add_test(tc, repair_guarded);
 	tcase_add_loop_test(tc, checks, 0, COUNT(bads));
 	suite_add_tcase(s, tc);
 	return s;

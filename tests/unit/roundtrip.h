@@ -283,7 +283,7 @@ flags_of(int fd)
 struct bad {
 	const char *kind, *target;
 	uint32_t flags;
-	const char *kv[12];
+	const char *kv[20];
 	const char *says; /* NULL: it is good */
 };
 
@@ -298,7 +298,7 @@ one_file(const struct bad *b)
 	snprintf(f->kind, sizeof(f->kind), "%s", b->kind);
 	f->target = strdup(b->target);
 	f->flags = b->flags;
-	for (int i = 0; i < 12 && b->kv[i] != NULL; i += 2)
+	for (int i = 0; i < 20 && b->kv[i] != NULL; i += 2)
 		openfile_put(f, b->kv[i], "%s", b->kv[i + 1]);
 	return p;
 }

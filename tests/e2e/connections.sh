@@ -1,0 +1,166 @@
+#!/bin/bash
+# connections.sh - connections of TCP to other processes: the original notices
+# nothing, `replace` moves them without their peers' hearing of it, one that
+# has gone on is not lost, and a daemon that is killed leaves them whole.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+mount_snapfs
+
+cat >"$WORK/server.py" <<'END'
+import selectors, socket, sys
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+s.listen(50)
+print(s.getsockname()[1], flush=True)
+sel = selectors.DefaultSelector()
+sel.register(s, selectors.EVENT_READ)
+n = 0
+while True:
+    for key, _ in sel.select():
+        if key.fileobj is s:
+            c, _ = s.accept()
+            sel.register(c, selectors.EVENT_READ)
+            continue
+        try:
+            d = key.fileobj.recv(65536)
+        except ConnectionError:
+            d = b""
+        if not d:
+            sel.unregister(key.fileobj)
+            key.fileobj.close()
+            continue
+        n += 1
+        key.fileobj.sendall(b"%d " % n + d)
+END
+
+# A client in this shell: descriptor 7.
+begin()
+{
+	rm -f "$WORK/port"
+	/usr/bin/python3 "$WORK/server.py" </dev/null >"$WORK/port" 2>"$WORK/err" 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 10 test -s "$WORK/port" || { cat "$WORK/err"; return 1; }
+	exec 7<>"/dev/tcp/127.0.0.1/$(<"$WORK/port")"
+	said one '1 one'
+}
+
+# usage: said WORD ANSWER
+said()
+{
+	local line
+	echo "$1" >&7
+	read -r -t 10 line <&7 || { echo "no answer to $1"; return 1; }
+	[ "$line" = "$2" ] || { echo "answer to $1: $line"; return 1; }
+}
+
+finish()
+{
+	exec 7>&-
+	kill9 "$PID"
+	rm -rf "$WORK/image"
+}
+
+unharmed()
+{
+	local i
+	begin || return
+	for i in {2..20}; do
+		cat "$MNT/$PID/status" >/dev/null || return
+		said "w$i" "$i w$i" || return
+	done
+	finish
+}
+t "a connection is looked at, and goes on" unharmed
+
+replaced()
+{
+	local i
+	begin || return
+	for i in 2 3; do
+		copy "$PID" "$WORK/image" || return
+		restore "$PID" "$WORK/image" replace || return
+		said "w$i" "$i w$i" || return
+		rm -rf "$WORK/image"
+	done
+	finish
+}
+t "replace: the peer notices nothing" replaced
+
+gone_on()
+{
+	begin || return
+	copy "$PID" "$WORK/image" || return
+	said two '2 two' || return
+	refused ESTALE "$WORK/image" replace || return
+	[[ $ANSWER == *'has gone on since'* ]] || { echo "$ANSWER"; return 1; }
+	said three '3 three' || return
+	finish
+}
+t "one that has gone on: refused, and unharmed" gone_on
+
+# What was sent while nobody was there comes when somebody is.
+blocked()
+{
+	local port line
+	command -v nft >/dev/null || { echo "nft is not installed"; return 77; }
+	begin || return
+	port=$(<"$WORK/port")
+	nft -f - <<-END || { echo "nft does not work here"; return 77; }
+		table inet snapfs_test_$$ {
+			chain in { type filter hook input priority -1;
+				tcp dport $port drop; }
+			chain out { type filter hook output priority -1;
+				tcp sport $port drop; }
+		}
+	END
+	copy "$PID" "$WORK/image" && kill9 "$PID" &&
+	    echo two >&7 && restore "$PID" "$WORK/image"
+	local rc=$?
+	nft delete table inet "snapfs_test_$$"
+	[ $rc = 0 ] || return
+	read -r -t 20 line <&7 || { echo "no answer"; return 1; }
+	[ "$line" = '2 two' ] || { echo "answer: $line"; return 1; }
+	said three '3 three' || return
+	finish
+}
+t "killed behind a filter, and restored" blocked
+
+# The peer heard of the end: the server goes on, and tells so to nobody.
+reset()
+{
+	begin || return
+	copy "$PID" "$WORK/image" || return
+	kill9 "$PID" || return
+	restore "$PID" "$WORK/image" || return
+	exec 7>&-
+	exec 7<>"/dev/tcp/127.0.0.1/$(<"$WORK/port")"
+	said two '2 two' || return
+	finish
+}
+t "killed and restored: its clients come again" reset
+
+# Kill the daemon in the middle of a hundred looks at the connection.
+daemon_killed()
+{
+	local i n=2
+	begin || return
+	for ((i = 0; i < 8; i++)); do
+		(while cat "$MNT/$PID/status" >/dev/null 2>&1; do :; done) 2>/dev/null 3>&- 9>&- &
+		local reader=$!
+		sleep "0.0$((i * 7 % 10))$((i * 3 % 10))"
+		kill -9 "$DAEMON"
+		wait "$DAEMON" 2>/dev/null
+		umount -l "$MNT"
+		wait "$reader" 2>/dev/null
+		said "w$n" "$n w$n" || return
+		n=$((n + 1))
+		mount_snapfs
+	done
+	finish
+}
+t "the daemon is killed while it looks" daemon_killed
+
+t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]
