@@ -15,6 +15,7 @@
 #include "ctx.h"
 #include "fault.h"
 #include "heal.h"
+#include "hold.h"
 #include "proc.h"
 #include "proc_parse.h"
 
@@ -103,6 +104,8 @@ check_process(struct snap_ctx *cx, struct frozen *z)
 	if (err != 0)
 		return err;
 	z->seccomp = st.seccomp;
+	z->held = hold_is_kept(st.ppid);
+	z->held_filter = z->held && st.seccomp_filters == 1;
 	z->adopts = st.nspids > 1 || st.nspid == 1;
 	err = proc_parse_stat(text, &stat);
 	free(text);

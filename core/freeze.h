@@ -30,6 +30,11 @@ struct frozen {
 	bool group_stopped;
 	unsigned seccomp; /* as in /proc/PID/status: 0, or the calls are */
 	/* filtered */
+	/*
+	 * A keeper (hold.h) stands by it: it is stopped for us, and what is
+	 * filtered, by that one filter, are calls that the keeper lets pass.
+	 */
+	bool held, held_filter;
 	struct earlies early; /* what was read before */
 	struct calls_clock clock;
 	/*

@@ -17,6 +17,7 @@
 #include "ctx.h"
 #include "freeze.h"
 #include "gather.h"
+#include "hold.h"
 #include "proc.h"
 #include "proc_parse.h"
 #include "uapi.h"
@@ -238,7 +239,8 @@ begin(struct snap_ctx *cx, const struct frozen *z, struct process *p)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	p->time = z->time;
 	p->pid = z->pid;
-	p->group_stopped = z->group_stopped;
+	/* Who stands held at a point is one that runs. */
+	p->group_stopped = z->group_stopped && !z->held;
 	return 0;
 }
 
@@ -247,6 +249,9 @@ static int
 note_seccomp(const struct frozen *z, struct process *p)
 {
 	if (z->seccomp == 0)
+		return 0;
+	/* Only root may look at it; others believe its keeper's name. */
+	if (z->held_filter && hold_filter_alone(z->pid) != 0)
 		return 0;
 	return process_unsupported(p, "seccomp",
 	    z->seccomp == 1

@@ -198,6 +198,9 @@ take_signals(const struct frozen *z, const struct thread_asks *a,
 	t->altstack_size = ss.ss_size;
 	t->altstack_flags = (uint32_t)ss.ss_flags;
 	memcpy(&t->pdeath_signal, heal_answer(z, a->pdeath), sizeof(int));
+	/* That it dies with its keeper is no affair of the program's. */
+	if (z->held && t->tid == z->pid && t->pdeath_signal == SIGKILL)
+		t->pdeath_signal = 0;
 	memcpy(pending, heal_answer(z, a->pending), sizeof(*pending));
 }
 

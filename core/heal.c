@@ -299,12 +299,17 @@ choose_caller(struct snap_ctx *cx, struct frozen *z)
 	if (z->seccomp == 0)
 		return 0;
 	h->options = PTRACE_O_SUSPEND_SECCOMP;
-	for (size_t i = 0; i < z->n; i++)
-		if (tracee_options(&z->v[i], h->options) != 0)
-			return snap_fail(cx, -ENOTSUP,
-			    "process %d: its system calls are filtered "
-			    "(seccomp), which only root can suspend",
-			    (int)z->pid);
+	for (size_t i = 0; i < z->n; i++) {
+		if (tracee_options(&z->v[i], h->options) == 0)
+			continue;
+		h->options = 0;
+		if (z->held_filter)
+			return 0;
+		return snap_fail(cx, -ENOTSUP,
+		    "process %d: its system calls are filtered (seccomp), "
+		    "which only root can suspend",
+		    (int)z->pid);
+	}
 	return 0;
 }
 

@@ -170,6 +170,7 @@ enum status_key {
 	CAPAMB,
 	NNP,
 	SECCOMP,
+	SECCOMP_FILTERS,
 	STATUS_KEYS
 };
 
@@ -197,11 +198,13 @@ static const char *const status_keys[STATUS_KEYS] = { [NAME] = "Name",
 	[CAPBND] = "CapBnd",
 	[CAPAMB] = "CapAmb",
 	[NNP] = "NoNewPrivs",
-	[SECCOMP] = "Seccomp" };
+	[SECCOMP] = "Seccomp",
+	[SECCOMP_FILTERS] = "Seccomp_filters" };
 
 /* Kernel threads and zombies have no umask and no memory. */
-static const uint32_t status_optional =
-    1u << UMASK | 1u << VMLCK | 1u << NSPID | 1u << SECCOMP | 1u << CAPAMB;
+static const uint32_t status_optional = 1u << UMASK | 1u << VMLCK |
+					1u << NSPID | 1u << SECCOMP |
+					1u << SECCOMP_FILTERS | 1u << CAPAMB;
 
 static bool
 status_value(enum status_key k, const char *s, struct proc_status *st)
@@ -267,6 +270,8 @@ status_value(enum status_key k, const char *s, struct proc_status *st)
 		return true;
 	case SECCOMP:
 		return number32(&s, 10, &st->seccomp);
+	case SECCOMP_FILTERS:
+		return number32(&s, 10, &st->seccomp_filters);
 	default:
 		return false;
 	}

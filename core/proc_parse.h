@@ -20,6 +20,7 @@ struct proc_status {
 	pid_t nspid;	    /* its number in the innermost */
 	unsigned threads;   /* 0 in a zombie */
 	unsigned seccomp;   /* 0 none, 1 strict, 2 filter */
+	unsigned seccomp_filters; /* how many; 0 if the kernel does not say */
 	uint64_t vm_locked; /* bytes */
 	uint64_t sigpnd, shdpnd, sigblk, sigign, sigcgt;
 	struct creds creds; /* without securebits */

@@ -454,6 +454,9 @@ set_death_signals(struct finish *f)
 		int64_t ret;
 		int err;
 
+		/* Who stands in for it is killed: so is it. */
+		if (args[1] == 0 && r->opt->child && i == 0)
+			args[1] = SIGKILL;
 		if (args[1] == 0)
 			continue;
 		err = call(f, tid_of(r, i), SYS_prctl, args, &ret);

@@ -1,9 +1,9 @@
 #include "agent.h"
 
+#include "imagedir.h"
 #include "pagers.h"
 #include "writer.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -59,79 +59,6 @@ fail(struct agent *a, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(a->result.text, sizeof(a->result.text), fmt, ap);
 	va_end(ap);
-	return err;
-}
-
-/* ---- the image ---- */
-
-/* The directories in `dir` that are images: their number, the last one open. */
-static int
-images_in(DIR *dir, int *found)
-{
-	struct dirent *de;
-	int fd, n = 0;
-
-	while ((de = readdir(dir)) != NULL) {
-		if (strcmp(de->d_name, ".") == 0 ||
-		    strcmp(de->d_name, "..") == 0 ||
-		    (de->d_type != DT_DIR && de->d_type != DT_UNKNOWN))
-			continue;
-		fd = openat(dirfd(dir), de->d_name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (!snap_image_is(fd)) {
-			close(fd);
-			continue;
-		}
-		if (*found >= 0)
-			close(*found);
-		*found = fd;
-		n++;
-	}
-	return n;
-}
-
-/* `cp -r` makes dir/ or dir/PID/: if it is the latter, go down. */
-static int
-image_inside(struct agent *a, int fd, int *found)
-{
-	const char *path = a->ask.restore.path;
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), n;
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-
-	*found = -1;
-	if (dir == NULL) {
-		if (copy >= 0)
-			close(copy);
-		return fail(a, -ENOMEM, "%s: %s", path, strerror(ENOMEM));
-	}
-	n = images_in(dir, found);
-	closedir(dir);
-	if (n == 1)
-		return 0;
-	if (*found >= 0)
-		close(*found);
-	*found = -1;
-	return n == 0 ? fail(a, -ENOENT, "%s: there is no checkpoint", path)
-		      : fail(a, -EINVAL,
-			    "%s: there are %d checkpoints: say which", path, n);
-}
-
-static int
-open_image(struct agent *a, int *image)
-{
-	const char *path = a->ask.restore.path;
-	int fd, err;
-
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return fail(a, -errno, "%s: %s", path, strerror(errno));
-	*image = fd;
-	if (snap_image_is(fd))
-		return 0;
-	err = image_inside(a, fd, image);
-	close(fd);
 	return err;
 }
 
@@ -265,7 +192,8 @@ work(struct agent *a)
 {
 	int image = -1, tty = -1, cwd = -1, err;
 
-	err = open_image(a, &image);
+	err = imagedir_open(a->ask.restore.path, &image, a->result.text,
+	    sizeof(a->result.text));
 	if (err == 0) {
 		err = writer_terminal(&a->writer, a->ask.restore.tty, &tty);
 		if (err < 0)

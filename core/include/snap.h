@@ -253,4 +253,52 @@ int snap_pager_wait(struct snap_ctx *cx, struct snap_pager *pager,
  */
 int snap_uffd_handshake(int fd);
 
+/* ---- running a program up to a point ---- */
+
+enum snap_point_kind {
+	SNAP_POINT_WAIT,   /* it first waits for the outside, see below */
+	SNAP_POINT_CALL,   /* it first makes the system call `nr` */
+	SNAP_POINT_READ,   /* it first reads from descriptor `fd` */
+	SNAP_POINT_LISTEN, /* it has called listen(2) */
+	SNAP_POINT_SYMBOL, /* it first gets to the function `symbol` */
+};
+
+/*
+ * Waiting for the outside is: reading the standard input that it was given;
+ * accept(2); or polling (and pausing) when none of what is polled is ready and
+ * no other thread of it, or of its children, does anything but sleep.
+ */
+struct snap_point {
+	enum snap_point_kind kind;
+	long nr;
+	int fd;
+	const char *symbol;
+};
+
+/* The number of a system call, -1: there is none of that name. */
+long snap_syscall_number(const char *name);
+
+struct snap_hold_options {
+	char *const *argv; /* looked up in PATH; environment: the caller's */
+	struct snap_point point;
+	/* Called once, when it stands at the point.  May be NULL. */
+	void (*held)(void *arg, pid_t pid);
+	void *held_arg;
+};
+
+/*
+ * Run a program up to a point, stop it there, and stand by it until it ends.
+ *
+ * To be called in a process of its own, single-threaded, that inherits to the
+ * program what it has; it becomes the program's keeper.  At the point the
+ * program is stopped as by SIGSTOP, untraced, and what it was about to do is
+ * still to be done; SIGCONT lets it go on.  If the keeper is killed, the
+ * program is.  A checkpoint that is taken of it there is one of a process that
+ * runs: it knows the keeper by its name.
+ *
+ * 0 when the program has ended; *status as from waitpid(2).
+ */
+int snap_hold(
+    struct snap_ctx *cx, const struct snap_hold_options *opt, int *status);
+
 #endif

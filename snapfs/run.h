@@ -1,0 +1,22 @@
+/*
+ * run.h - snapfs-run(1): run a program up to a point, or go on from there.
+ */
+#ifndef RUN_H
+#define RUN_H
+
+#include <stdbool.h>
+
+#include "snap.h"
+
+/* Exit statuses that are not the program's, as env(1) and others have them. */
+#define RUN_FAILED 125
+#define RUN_CANNOT_EXECUTE 126
+#define RUN_NOT_FOUND 127
+
+/* Run argv up to the point, print its pid.  The exit status. */
+int run_hold(char **argv, const struct snap_point *point, const char *pidfile);
+
+/* An instance of the image in `dir`, in the foreground.  The exit status. */
+int run_from(const char *dir, bool same_pid, bool verbose);
+
+#endif
