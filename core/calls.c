@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +27,19 @@ static bool
 interrupted(const struct user_regs_struct *r, long err)
 {
 	return (long)r->orig_rax >= 0 && (long)r->rax == -err;
+}
+
+bool
+calls_waits_for_clones(const struct user_regs_struct *r)
+{
+	switch (r->orig_rax) {
+	case SYS_wait4:
+		return (r->rdx & (__WALL | __WCLONE)) != 0;
+	case SYS_waitid:
+		return (r->r10 & (__WALL | __WCLONE)) != 0;
+	default:
+		return false;
+	}
 }
 
 static bool

@@ -72,6 +72,9 @@ void calls_stopped(pid_t pid, pid_t tid, const struct user_regs_struct *r,
  */
 bool calls_hide_eintr(struct user_regs_struct *r);
 
+/* Is it in a wait(2) that finds children of clone(2), too? */
+bool calls_waits_for_clones(const struct user_regs_struct *r);
+
 /*
  * What the kernel would make of `r` if no signal came: for code of ours that
  * has to take a thread home without the kernel's help.

@@ -35,6 +35,7 @@ struct heal {
 	uint8_t *shadow;  /* what is, or is to be, in the scratch area */
 	size_t size;
 	size_t done;	    /* offset of what the threads say, 32 bits each */
+	uint64_t started;   /* when they were sent to their calls */
 	struct list *lists; /* one a thread */
 };
 
@@ -463,7 +464,7 @@ int
 heal_start(struct snap_ctx *cx, struct frozen *z)
 {
 	struct heal *h = z->heal;
-	const uint64_t head[2] = { HEAL_MAGIC, h->size };
+	const uint64_t head[HEAL_HEAD_SIZE / 8] = { HEAL_MAGIC, h->size };
 	struct hurry hurry;
 	int err = 0;
 
@@ -481,6 +482,7 @@ heal_start(struct snap_ctx *cx, struct frozen *z)
 		return snap_fail(cx, -errno, "process %d: write to it: %s",
 		    (int)z->pid, strerror(errno));
 	FAULT("scratch-written");
+	h->started = now_ns();
 	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n && err == 0; i++)
 		if (!z->v[i].no_calls) {
@@ -614,13 +616,32 @@ heal_finish(struct snap_ctx *cx, struct frozen *z)
 	FAULT("calls-stopped");
 	if (err == 0)
 		err = have_answers(z);
-	for (size_t i = 0; i < z->n && err == 0; i++)
-		if (i != h->caller)
-			err = tracee_home(&z->v[i]);
 	if (err != 0)
 		return calls_failed(cx, z, err);
 	for (size_t i = 0; i < z->n; i++)
 		h->lists[i].nrecords = h->lists[i].data_used = 0;
+	return 0;
+}
+
+/*
+ * The others stay where they nap until the caller is done.  Should they have
+ * used up a good part of their time, they get it anew: once we are dead, they
+ * have to find the area busy when they wake.
+ */
+static int
+renew_naps(struct frozen *z)
+{
+	static const int64_t full[2] = { 0, HEAL_NAP_NS };
+	struct heal *h = z->heal;
+
+	if (now_ns() - h->started < HEAL_NAP_NS / 8)
+		return 0;
+	for (size_t i = 0; i < z->n; i++)
+		if (z->v[i].away &&
+		    !frozen_write(z,
+			h->scratch + h->lists[i].slot + HEAL_SLOT_NAP, full,
+			sizeof(full)))
+			return -errno;
 	return 0;
 }
 
@@ -644,6 +665,8 @@ heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
 	    !frozen_write(
 		z, h->scratch + done, h->shadow + done, sizeof(uint32_t)))
 		err = -errno;
+	if (err == 0)
+		err = renew_naps(z);
 	if (err == 0)
 		err =
 		    tracee_options(caller(z), h->options | PTRACE_O_TRACECLONE);
@@ -701,6 +724,9 @@ heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 		err = stop_parked(z, i, i + 1);
 	if (err == 0)
 		err = have_answers(z);
+	for (size_t k = 0; k < z->n && err == 0; k++)
+		if (k != i)
+			err = tracee_home(&z->v[k]);
 	if (err != 0)
 		return calls_failed(cx, z, err);
 	memcpy(slot, h->shadow + h->lists[i].slot, sizeof(*slot));

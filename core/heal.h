@@ -73,16 +73,19 @@ void *heal_answer(const struct frozen *z, uint64_t addr);
 /*
  * Let all threads run their lists, and wait until all are done and stopped.
  * Between the two the process is as frozen as before, and we have time for
- * other things.  Afterwards the lists are empty and all are home but the
- * caller.  EAGAIN: one has waited so long for us that it went on; take the
- * checkpoint again.
+ * other things.  Afterwards the lists are empty.  EAGAIN: one has waited so
+ * long for us that it went on; take the checkpoint again.
+ *
+ * They stay in our code until heal_leave() or heal_close(), for the sake of our
+ * death: while the caller has a child that only we know of, no other thread may
+ * find it by wait(2).
  */
 int heal_start(struct snap_ctx *cx, struct frozen *z);
 int heal_finish(struct snap_ctx *cx, struct frozen *z);
 
 /*
  * Send the caller to a piece of heal_code instead of its list, and have it
- * back when it is done.
+ * back when it is done; then all others are home.
  */
 int heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
     const struct heal_slot *names);

@@ -106,6 +106,16 @@ find_block(struct frozen *z, const struct region *g, uint64_t rip)
 	return 0;
 }
 
+/* Is a thread at a fork, which the others must not learn of? */
+static bool
+is_busy(struct frozen *z, const struct region *g)
+{
+	uint64_t busy;
+
+	return frozen_read(z, &busy, sizeof(busy), g->start + HEAL_BUSY) &&
+	       busy != 0;
+}
+
 /*
  * The block that leads home from where the thread is, if that is all it does.
  * One that has just mapped an area has yet to mark it.
@@ -118,6 +128,8 @@ read_way(struct frozen *z, const struct region *g, struct user_regs_struct *r,
 	uint64_t at = g->start;
 
 	if (g->scratch) {
+		if (is_busy(z, g))
+			return false;
 		at = heal_code_way_home(r, g->start);
 		if (at == 0)
 			at = find_block(z, g, r->rip);

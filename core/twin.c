@@ -28,6 +28,9 @@
 /* A killed process takes its time to give back gigabytes. */
 #define END_NS 10000000000ull
 
+/* What may be spent on undoing when the time for the freeze is over. */
+#define UNDO_NS 1000000000ull
+
 struct twin {
 	pid_t original;
 	bool direct;
@@ -42,6 +45,21 @@ pid_t
 twin_pid(const struct twin *t)
 {
 	return t == NULL ? 0 : t->tracee.tid;
+}
+
+/* Who traces this process: 0 nobody, or it cannot be told. */
+static pid_t
+tracer_of(pid_t pid)
+{
+	struct proc_status st = { 0 };
+	char *text;
+
+	if (proc_try(pid, "status", &text, NULL) != 0)
+		return 0;
+	proc_parse_status(text, &st);
+	free(text);
+	free(st.creds.groups);
+	return st.tracer;
 }
 
 /* ---- birth ---- */
@@ -61,9 +79,46 @@ adopt(struct frozen *z, struct tracee *t, pid_t pid)
 	return err;
 }
 
+/* Kill a child, and take note of its end. */
+static void
+end(struct tracee *t)
+{
+	uint64_t deadline = now_ns() + END_NS;
+	unsigned naps = 0;
+
+	if (t->state == TRACEE_GONE)
+		return;
+	kill(t->tid, SIGKILL);
+	while (tracee_poll(t) == 0 && now_ns() < deadline)
+		nap(&naps);
+}
+
+/*
+ * Kill the children of a thread that are traced by this very thread of ours:
+ * one that was born, but of which we were not told.
+ */
+static void
+end_children(pid_t pid, pid_t tid)
+{
+	char name[48], *text, *s, *next;
+
+	snprintf(name, sizeof(name), "task/%d/children", (int)tid);
+	if (proc_try(pid, name, &text, NULL) != 0)
+		return;
+	for (s = text;; s = next) {
+		struct tracee t = { .tid = (pid_t)strtol(s, &next, 10) };
+
+		if (next == s)
+			break;
+		if (tracer_of(t.tid) == gettid())
+			end(&t);
+	}
+	free(text);
+}
+
 /*
  * Let the intermediate fork and end.  *pid stays 0 if it could not fork.  It
- * is the original that reaps it.
+ * is the original that reaps it, so it ends here whatever happens.
  */
 static int
 run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
@@ -79,13 +134,20 @@ run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
 		err = tracee_resume(&t, PTRACE_CONT, 0);
 		if (err == 0)
 			err = tracee_wait(&t, z->deadline);
-		if (err == 0 && t.stop == (SIGTRAP | PTRACE_EVENT_CLONE << 8) &&
-		    ptrace(PTRACE_GETEVENTMSG, t.tid, NULL, &msg) == 0) {
+		if (err != 0 || t.stop != (SIGTRAP | PTRACE_EVENT_CLONE << 8))
+			continue;
+		if (ptrace(PTRACE_GETEVENTMSG, t.tid, NULL, &msg) == 0)
 			*pid = (pid_t)msg;
-			FAULT("twin-born");
-		}
+		else
+			err = -errno;
+		FAULT("twin-born");
 	}
-	return t.state == TRACEE_GONE ? 0 : err;
+	if (t.state == TRACEE_GONE)
+		return 0;
+	if (*pid == 0)
+		end_children(t.tid, t.tid);
+	end(&t);
+	return err;
 }
 
 /* The first child that the original reports; the twin is it, or comes of it. */
@@ -98,12 +160,70 @@ born(struct snap_ctx *cx, struct frozen *z, bool direct, pid_t child,
 
 	if (!direct)
 		err = run_intermediate(z, child, &pid);
-	if (err == 0 && pid != 0)
-		err = adopt(z, &t->tracee, pid);
+	if (pid != 0) {
+		int err1 = adopt(z, &t->tracee, pid);
+
+		err = err == 0 ? err1 : err;
+	}
 	if (err != 0)
 		return snap_fail(cx, err, "process %d: its twin: %s",
 		    (int)z->pid, strerror(-err));
 	return 0;
+}
+
+/*
+ * Have the caller make the twin, and wait until it is done.  If anything fails,
+ * no child may be left: the caller waits for the intermediate, and is only
+ * taken home when that has ended.
+ */
+static int
+make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
+    struct heal_slot *slot)
+{
+	struct tracee *caller = &z->v[heal_caller(z)];
+	pid_t child;
+	int err, err1;
+
+	err = heal_enter(
+	    cx, z, t->direct ? heal_code_direct : heal_code_twin, slot);
+	if (err != 0)
+		return err;
+	err = heal_event(cx, z, PTRACE_EVENT_CLONE, &child);
+	if (err == 1)
+		err = born(cx, z, t->direct, child, t);
+	if (err < 0) {
+		end(&t->tracee);
+		end_children(z->pid, caller->tid);
+		if (z->deadline < now_ns() + UNDO_NS)
+			z->deadline = now_ns() + UNDO_NS;
+	}
+	if (caller->state == TRACEE_STOPPED) {
+		err1 = tracee_resume(caller, PTRACE_CONT, 0);
+		err = err == 0 ? err1 : err;
+	}
+	FAULT("intermediate-gone");
+	err1 = heal_leave(cx, z, slot);
+	if (err < 0)
+		end_children(z->pid, caller->tid);
+	if (err < 0 && err1 == 0 && t->direct && t->tracee.tid != 0)
+		twin_reap_dead(cx, z, t->tracee.tid);
+	return err == 0 ? err1 : err;
+}
+
+/*
+ * Is there a thread that would find the child of another one?  One that is a
+ * direct child for as long as the checkpoint lives is found by whoever waits
+ * for all kinds of children; one that is reaped at once, only if we die and
+ * that thread is not held in our code meanwhile.
+ */
+static bool
+would_be_found(const struct frozen *z)
+{
+	for (size_t i = 0; i < z->n; i++)
+		if ((z->adopts || z->v[i].no_calls) &&
+		    calls_waits_for_clones(&z->v[i].regs))
+			return true;
+	return false;
 }
 
 int
@@ -111,16 +231,23 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
     struct twin **out)
 {
 	struct twin *t = calloc(1, sizeof(*t));
-	bool direct = z->adopts;
 	struct heal_slot slot = { 0 };
-	pid_t child;
 	int err;
 
 	*out = NULL;
+	if (would_be_found(z)) {
+		free(t);
+		snap_logf(cx, SNAP_NOTICE,
+		    "process %d: it waits for all kinds of children (__WALL), "
+		    "and would find the twin: its memory is copied while it is "
+		    "frozen",
+		    (int)z->pid);
+		return 0;
+	}
 	if (t == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	t->original = z->pid;
-	t->direct = direct;
+	t->direct = z->adopts;
 	t->tracee.state = TRACEE_GONE;
 	t->insn = heal_address(z, heal_code_syscall);
 	heal_scratch(z, &t->scratch, &t->scratch_size);
@@ -129,20 +256,7 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 	snprintf(slot.name, sizeof(slot.name), TWIN_NAME "%d", (int)z->pid);
 	memcpy(slot.old_name, p->threads[heal_caller(z)].comm,
 	    sizeof(slot.old_name));
-	err = heal_enter(
-	    cx, z, direct ? heal_code_direct : heal_code_twin, &slot);
-	if (err == 0)
-		err = heal_event(cx, z, PTRACE_EVENT_CLONE, &child);
-	if (err == 1) {
-		err = born(cx, z, direct, child, t);
-		if (err == 0)
-			err = tracee_resume(
-			    &z->v[heal_caller(z)], PTRACE_CONT, 0);
-	}
-	if (err == 0)
-		FAULT("intermediate-gone");
-	if (err == 0)
-		err = heal_leave(cx, z, &slot);
+	err = make(cx, z, t, &slot);
 	if (err == 0 && t->tracee.state != TRACEE_GONE) {
 		frozen_step(cx, z, "twin made");
 		*out = t;
@@ -371,15 +485,10 @@ reap_in_original(struct snap_ctx *cx, pid_t original, pid_t pid)
 void
 twin_free(struct snap_ctx *cx, struct twin *t)
 {
-	uint64_t deadline = now_ns() + END_NS;
-	unsigned naps = 0;
-
 	if (t == NULL)
 		return;
 	if (t->tracee.state != TRACEE_GONE) {
-		kill(t->tracee.tid, SIGKILL);
-		while (tracee_poll(&t->tracee) == 0 && now_ns() < deadline)
-			nap(&naps);
+		end(&t->tracee);
 		if (t->direct &&
 		    reap_in_original(cx, t->original, t->tracee.tid) != 0)
 			snap_logf(cx, SNAP_NOTICE,
@@ -399,9 +508,9 @@ twin_free(struct snap_ctx *cx, struct twin *t)
 bool
 twin_is(pid_t pid, pid_t original, bool *dead)
 {
-	struct proc_status status = { 0 };
 	struct proc_stat stat = { 0 };
 	char name[16], *text;
+	pid_t tracer;
 	int err;
 
 	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)original);
@@ -415,13 +524,8 @@ twin_is(pid_t pid, pid_t original, bool *dead)
 		return false;
 	if (*dead)
 		return true;
-	if (proc_try(pid, "status", &text, NULL) != 0)
-		return false;
-	err = proc_parse_status(text, &status);
-	free(text);
-	free(status.creds.groups);
-	return err == 0 && status.tracer != 0 &&
-	       tracee_tracer_is_ours(status.tracer);
+	tracer = tracer_of(pid);
+	return tracer != 0 && tracee_tracer_is_ours(tracer);
 }
 
 void

@@ -25,7 +25,8 @@ struct twin;
  * sends no signal and is not found by wait(2) without __WALL; twin_free() then
  * has to have it reaped in the process.
  *
- * 0 with *out NULL: it may not fork (RLIMIT_NPROC, no memory, ...).
+ * 0 with *out NULL: it may not fork (RLIMIT_NPROC, no memory, ...), or it
+ * would find the twin.
  */
 int twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
     struct twin **out);

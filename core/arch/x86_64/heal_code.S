@@ -25,6 +25,8 @@
 #define WALL 0x40000000
 #define PR_SET_NAME 15
 
+#define BUSY (heal_code - HEAL_HEAD_SIZE + HEAL_BUSY)(%rip)
+
 	.section .rodata
 	.balign 16
 	.globl heal_code
@@ -52,10 +54,15 @@ heal_code_calls:
 	/*
 	 * Say that it is done and wait to be stopped.  By ppoll, since poll
 	 * and nanosleep, when interrupted, would overwrite the kernel's note
-	 * of how to restart the call that the process was in.
+	 * of how to restart the call that the process was in.  ppoll makes 0
+	 * of the time when it is over.
 	 */
 park:
 	movl	$HEAL_DONE, (%r14)
+	jmp	nap
+nap_again:
+	movq	$HEAL_NAP_AGAIN_NS, HEAL_SLOT_NAP+8(%r13)
+nap:
 	mov	$0, %edi
 	mov	$0, %esi
 	lea	HEAL_SLOT_NAP(%r13), %rdx
@@ -63,6 +70,10 @@ park:
 	mov	$8, %r8d
 	mov	$NR_PPOLL, %eax
 	syscall
+	mov	BUSY, %ecx
+	jrcxz	leave
+	jmp	nap_again
+leave:
 	movl	$HEAL_LEFT, (%r14)
 	jmp	*%r15
 
@@ -71,10 +82,12 @@ park:
 	/*
 	 * The intermediate shares everything and only forks the twin.  Neither
 	 * lives on without a tracer.  If the tracer is gone, the wait is for
-	 * both to end.
+	 * the intermediate to end, and nobody else may wait for children
+	 * before that: all others nap while the area is busy.
 	 */
 	.globl heal_code_twin
 heal_code_twin:
+	movl	$1, BUSY
 	mov	$FLAGS_INTERMEDIATE, %edi
 	mov	$0, %esi
 	mov	$0, %edx
@@ -88,7 +101,7 @@ heal_code_twin:
 	bswap	%rcx		/* the highest byte is 0, or the sign */
 	movzbl	%cl, %ecx
 	jrcxz	reap
-	jmp	park
+	jmp	reaped
 reap:
 	mov	HEAL_SLOT_RET(%r13), %rdi
 	mov	$0, %esi
@@ -98,6 +111,8 @@ reap:
 	syscall
 	lea	4(%rax), %rcx	/* EINTR: again */
 	jrcxz	reap
+reaped:
+	movl	$0, BUSY
 	jmp	park
 
 intermediate:

@@ -28,9 +28,18 @@
 
 /*
  * How long a thread waits for us when it has done its calls: if we have died,
- * it goes home by itself after that.  In ns.
+ * it goes home by itself after that, unless the area is busy: then it naps
+ * again.  In ns.
  */
 #define HEAL_NAP_NS 200000000
+#define HEAL_NAP_AGAIN_NS 2000000
+
+/*
+ * A scratch area begins with HEAL_MAGIC, its size, and whether it is busy: a
+ * thread is at a fork, which none of the others may learn of.
+ */
+#define HEAL_HEAD_SIZE 32
+#define HEAL_BUSY 16
 
 #ifndef __ASSEMBLER__
 #include <stdbool.h>
@@ -52,11 +61,7 @@ struct heal_record {
 	uint64_t args[6];
 };
 
-/*
- * A scratch area begins with HEAL_MAGIC and its size, 64 bits each.  Behind
- * them is the code, to be copied as a whole.  Its entries:
- */
-#define HEAL_HEAD_SIZE 16
+/* Behind the head is the code, to be copied as a whole.  Its entries: */
 extern const uint8_t heal_code[], heal_code_end[];
 extern const uint8_t heal_code_calls[];	 /* a thread's list of calls */
 extern const uint8_t heal_code_twin[];	 /* fork, by an intermediate */
