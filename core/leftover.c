@@ -19,6 +19,9 @@
 /* How much of a stack is searched, from its top on. */
 #define STACK_SEARCH (256u << 10)
 
+#define USER64_CS 0x33
+#define FRAME (2 * sizeof(uint64_t)) /* from rip to cs */
+
 /* ---- finding ---- */
 
 static int
@@ -167,6 +170,11 @@ leftovers_go_home(struct frozen *z, const struct leftovers *l)
 
 /* ---- are they in use? ---- */
 
+/*
+ * A signal handler would come back to an address by the frame that the kernel
+ * made: rip, the flags, cs.  A word alone may be anything, and may be there for
+ * as long as the process lives.
+ */
 static bool
 stack_refers(struct frozen *z, const struct process *p, uint64_t sp,
     const struct leftovers *l)
@@ -178,15 +186,16 @@ stack_refers(struct frozen *z, const struct process *p, uint64_t sp,
 		return false;
 	sp &= ~(uint64_t)7;
 	end = v->end - sp > STACK_SEARCH ? sp + STACK_SEARCH : v->end;
-	while (sp < end) {
+	while (end - sp > FRAME) {
 		size_t n = end - sp < sizeof(word) ? end - sp : sizeof(word);
 
 		if (!frozen_read(z, word, n, sp))
 			return false;
-		for (size_t i = 0; i < n / 8; i++)
-			if (region_of(l, word[i]) != NULL)
+		for (size_t i = 0; i + 2 < n / 8; i++)
+			if (region_of(l, word[i]) != NULL &&
+			    (word[i + 2] & 0xffff) == USER64_CS)
 				return true;
-		sp += n;
+		sp += n - FRAME;
 	}
 	return false;
 }

@@ -4,8 +4,8 @@
  * Its code has healed the process, but it still lies there: blocks in the tail
  * of the vDSO, scratch areas.  They are known by HEAL_MAGIC.  One may lead to
  * another (we may have found a thread on its way home from an earlier one), so
- * all may go, or none: when no thread is in any of them, and no stack has an
- * address in them, which is where a signal handler would come back to.
+ * all may go, or none: when no thread is in any of them, and no signal handler
+ * would come back to one.
  */
 #ifndef LEFTOVER_H
 #define LEFTOVER_H

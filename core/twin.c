@@ -1,6 +1,5 @@
 #include "twin.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -16,14 +15,11 @@
 #include <unistd.h>
 
 #include "ctx.h"
-#include "fault.h"
 #include "heal.h"
 #include "memory.h"
 #include "proc.h"
 #include "proc_parse.h"
 #include "vma.h"
-
-#define TWIN_NAME "snapfs:"
 
 /* A killed process takes its time to give back gigabytes. */
 #define END_NS 10000000000ull
@@ -129,7 +125,6 @@ run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
 
 	*pid = 0;
 	err = adopt(z, &t, intermediate);
-	FAULT("intermediate");
 	while (err == 0) {
 		err = tracee_resume(&t, PTRACE_CONT, 0);
 		if (err == 0)
@@ -140,7 +135,6 @@ run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
 			*pid = (pid_t)msg;
 		else
 			err = -errno;
-		FAULT("twin-born");
 	}
 	if (t.state == TRACEE_GONE)
 		return 0;
@@ -201,7 +195,6 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
 		err1 = tracee_resume(caller, PTRACE_CONT, 0);
 		err = err == 0 ? err1 : err;
 	}
-	FAULT("intermediate-gone");
 	err1 = heal_leave(cx, z, slot);
 	if (err < 0)
 		end_children(z->pid, caller->tid);
@@ -353,7 +346,6 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 	char name[16];
 	int err;
 
-	FAULT("twin-settling");
 	t->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
 	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)t->original);
 	err = call(t, SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
@@ -376,7 +368,6 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 		    "process %d: its twin %d: %s", (int)t->original,
 		    (int)t->tracee.tid, strerror(-err));
 	offer_to_oom(cx, t);
-	FAULT("twin-settled");
 	return 0;
 }
 
@@ -455,9 +446,8 @@ reap(struct snap_ctx *cx, struct frozen *z, pid_t pid)
 	return heal_call(cx, z, SYS_wait4, args, &result);
 }
 
-/* Freeze `original` for a moment and have its dead child reaped. */
-static int
-reap_in_original(struct snap_ctx *cx, pid_t original, pid_t pid)
+int
+twin_reap_in_original(struct snap_ctx *cx, pid_t original, pid_t pid)
 {
 	struct frozen *z = NULL;
 	struct process *p;
@@ -490,7 +480,7 @@ twin_free(struct snap_ctx *cx, struct twin *t)
 	if (t->tracee.state != TRACEE_GONE) {
 		end(&t->tracee);
 		if (t->direct &&
-		    reap_in_original(cx, t->original, t->tracee.tid) != 0)
+		    twin_reap_in_original(cx, t->original, t->tracee.tid) != 0)
 			snap_logf(cx, SNAP_NOTICE,
 			    "process %d: its twin %d stays a zombie until the "
 			    "next checkpoint",
@@ -534,45 +524,4 @@ twin_reap_dead(struct snap_ctx *cx, struct frozen *z, pid_t pid)
 	if (reap(cx, z, pid) != 0)
 		snap_logf(cx, SNAP_DEBUG, "process %d: its dead twin %d stays",
 		    (int)z->pid, (int)pid);
-}
-
-/* The original of which this is a dead twin, to judge by its name; or 0. */
-static pid_t
-original_of_dead(pid_t pid)
-{
-	struct proc_stat st = { 0 };
-	long original;
-	char *text, *end;
-	int err;
-
-	if (proc_try(pid, "stat", &text, NULL) != 0)
-		return 0;
-	err = proc_parse_stat(text, &st);
-	free(text);
-	if (err != 0 || st.state != 'Z' ||
-	    strncmp(st.comm, TWIN_NAME, strlen(TWIN_NAME)) != 0)
-		return 0;
-	original = strtol(st.comm + strlen(TWIN_NAME), &end, 10);
-	return *end == '\0' && original == st.ppid ? st.ppid : 0;
-}
-
-void
-snap_sweep(struct snap_ctx *cx)
-{
-	DIR *d = opendir("/proc");
-	struct dirent *e;
-	pid_t pid, original;
-
-	if (d == NULL)
-		return;
-	while ((e = readdir(d)) != NULL) {
-		pid = (pid_t)strtol(e->d_name, NULL, 10);
-		original = pid > 0 ? original_of_dead(pid) : 0;
-		if (original != 0 && reap_in_original(cx, original, pid) == 0)
-			snap_logf(cx, SNAP_NOTICE,
-			    "process %d: a twin that was left, %d, is gone",
-			    (int)original, (int)pid);
-		snap_clear(cx);
-	}
-	closedir(d);
 }

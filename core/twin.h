@@ -16,6 +16,9 @@ struct frozen;
 struct process;
 struct twin;
 
+/* The name of a twin is this and the number of its original. */
+#define TWIN_NAME "snapfs:"
+
 /*
  * Fork the frozen process, for which heal_open() has been done.
  *
@@ -54,5 +57,8 @@ bool twin_is(pid_t pid, pid_t original, bool *dead);
 
 /* Let the frozen original reap a dead one. */
 void twin_reap_dead(struct snap_ctx *cx, struct frozen *z, pid_t pid);
+
+/* Freeze `original` for a moment and have its dead child reaped. */
+int twin_reap_in_original(struct snap_ctx *cx, pid_t original, pid_t pid);
 
 #endif

@@ -82,7 +82,8 @@ struct snap_take_options {
  * caller, to be dropped with snap_checkpoint_drop() on this very thread.
  * The original is thawed when this returns, whatever it returns; except that
  * after ETIMEDOUT a thread of it in uninterruptible sleep may be held when it
- * comes out of that, until the calling thread ends.
+ * comes out of that, until the calling thread ends.  After any error a thread
+ * may run on and yet have us as its tracer until then.
  */
 int snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
     const struct snap_take_options *opt, struct snap_checkpoint **out);
@@ -91,9 +92,9 @@ int snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 void snap_checkpoint_drop(struct snap_checkpoint *cp);
 
 /*
- * Clear away what a program that was killed may have left: dead twins in
- * processes that adopt orphans.  To be called once when a program starts, on a
- * thread that may be held up by processes that do not freeze.
+ * Clear away what a program that was killed may have left in any process: code,
+ * memory, dead twins.  To be called once when a program starts, on a thread
+ * that may be held up by processes that do not freeze.
  */
 void snap_sweep(struct snap_ctx *cx);
 

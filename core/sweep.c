@@ -1,0 +1,180 @@
+/*
+ * sweep.c - clear away what a program that was killed has left in processes:
+ * dead twins, code in the tail of a vDSO, scratch areas.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctx.h"
+#include "freeze.h"
+#include "heal.h"
+#include "leftover.h"
+#include "memory.h"
+#include "proc.h"
+#include "proc_parse.h"
+#include "process.h"
+#include "snap.h"
+#include "twin.h"
+#include "vma.h"
+
+#define PAGE 4096u
+
+/*
+ * Threads that were in our code leave it a moment after the death of their
+ * tracer.
+ */
+#define TRIES 20
+#define TRY_AGAIN_NS 25000000
+
+/* ---- dead twins ---- */
+
+/* The original of which this is a dead twin, to judge by its name; or 0. */
+static pid_t
+original_of_dead(pid_t pid)
+{
+	struct proc_stat st = { 0 };
+	long original;
+	char *text, *end;
+	int err;
+
+	if (proc_try(pid, "stat", &text, NULL) != 0)
+		return 0;
+	err = proc_parse_stat(text, &st);
+	free(text);
+	if (err != 0 || st.state != 'Z' ||
+	    strncmp(st.comm, TWIN_NAME, strlen(TWIN_NAME)) != 0)
+		return 0;
+	original = strtol(st.comm + strlen(TWIN_NAME), &end, 10);
+	return *end == '\0' && original == st.ppid ? st.ppid : 0;
+}
+
+static void
+sweep_twin(struct snap_ctx *cx, pid_t pid)
+{
+	pid_t original = original_of_dead(pid);
+
+	if (original != 0 && twin_reap_in_original(cx, original, pid) == 0)
+		snap_logf(cx, SNAP_NOTICE,
+		    "process %d: a twin that was left, %d, is gone",
+		    (int)original, (int)pid);
+}
+
+/* ---- code and memory ---- */
+
+/* A place where something of ours may be, by its line of /proc/PID/maps. */
+static bool
+is_marked(struct frozen *z, const char *line, const char *end)
+{
+	uint64_t start, stop, page[PAGE / 8];
+	size_t len = (size_t)(end - line);
+	char *s;
+
+	start = strtoull(line, &s, 16);
+	stop = *s == '-' ? strtoull(s + 1, &s, 16) : 0;
+	if (stop < start + PAGE)
+		return false;
+	if (strncmp(s, " rwxs ", 6) == 0)
+		return frozen_read(z, page, sizeof(*page), start) &&
+		       page[0] == HEAL_MAGIC;
+	if (memmem(line, len, "[vdso]", 6) == NULL ||
+	    !frozen_read(z, page, PAGE, stop - PAGE))
+		return false;
+	return memmem(page, PAGE, &(uint64_t){ HEAL_MAGIC }, 8) != NULL;
+}
+
+/* Seen from outside, while it runs. */
+static bool
+has_leftovers(pid_t pid)
+{
+	struct frozen z = { .pid = pid, .mem = -1 };
+	char *text, *line, *end;
+	bool yes = false;
+
+	if (proc_try(pid, "maps", &text, NULL) != 0)
+		return false;
+	for (line = text; !yes && (end = strchr(line, '\n')) != NULL;
+	     line = end + 1)
+		yes = is_marked(&z, line, end);
+	free(text);
+	return yes;
+}
+
+/* Frozen, it is looked at again: another checkpoint may have had it. */
+static int
+clear_frozen(struct snap_ctx *cx, struct frozen *z, struct process *p)
+{
+	int err;
+
+	err = memory_collect_vmas(cx, z->pid, p);
+	if (err != 0 || !has_leftovers(z->pid))
+		return err;
+	err = heal_open(cx, z, p, NULL);
+	return err == 0 ? heal_close(cx, z) : err;
+}
+
+static int
+clear(struct snap_ctx *cx, pid_t pid)
+{
+	struct process *p = process_new();
+	struct frozen *z = NULL;
+	int err;
+
+	if (p == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	err = freeze(cx, pid, &z);
+	if (err == 0)
+		err = clear_frozen(cx, z, p);
+	thaw(cx, z);
+	process_free(p);
+	return err;
+}
+
+static void
+sweep_process(struct snap_ctx *cx, pid_t pid)
+{
+	const struct timespec t = { 0, TRY_AGAIN_NS };
+	unsigned tries = 0;
+	int err = 0;
+
+	if (!has_leftovers(pid))
+		return;
+	do {
+		if (tries > 0)
+			nanosleep(&t, NULL);
+		err = clear(cx, pid);
+	} while (err == 0 && ++tries < TRIES && has_leftovers(pid));
+	if (err != 0 || tries == TRIES)
+		snap_logf(cx, SNAP_NOTICE,
+		    "process %d: code of ours that was left stays until the "
+		    "next checkpoint",
+		    (int)pid);
+	else
+		snap_logf(cx, SNAP_NOTICE,
+		    "process %d: code of ours that was left is gone", (int)pid);
+}
+
+/* ---- all ---- */
+
+void
+snap_sweep(struct snap_ctx *cx)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	pid_t pid;
+
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL) {
+		pid = (pid_t)strtol(e->d_name, NULL, 10);
+		if (pid <= 0)
+			continue;
+		sweep_twin(cx, pid);
+		snap_clear(cx);
+		sweep_process(cx, pid);
+		snap_clear(cx);
+	}
+	closedir(d);
+}
