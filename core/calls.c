@@ -59,11 +59,21 @@ restarts(const struct user_regs_struct *r)
  */
 static const int eintr_calls[] = { SYS_epoll_wait, SYS_epoll_pwait,
 	SYS_epoll_pwait2, SYS_semop, SYS_semtimedop, SYS_rt_sigtimedwait,
-	SYS_io_getevents, SYS_io_pgetevents, 426 /* io_uring_enter */, SYS_read,
-	SYS_readv, SYS_write, SYS_writev, SYS_recvfrom, SYS_recvmsg,
+	SYS_io_getevents, SYS_io_pgetevents, 426 /* io_uring_enter */,
+#define FRAGILE 9 /* the first so many */
+	SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_recvfrom, SYS_recvmsg,
 	SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_sendmmsg, SYS_accept,
 	SYS_accept4, SYS_connect, SYS_pread64, SYS_preadv, SYS_pwrite64,
 	SYS_pwritev };
+
+static bool
+is_fragile(int nr)
+{
+	for (size_t i = 0; i < FRAGILE; i++)
+		if (nr == eintr_calls[i])
+			return true;
+	return false;
+}
 
 bool
 calls_hide_eintr(struct user_regs_struct *r)
@@ -220,6 +230,7 @@ calls_sample(
 		return;
 	for (int i = 0; i < 6; i++)
 		s->args[i] = a[i];
+	s->fragile = is_fragile(s->nr);
 	if (!sleeps_for_a_time(s))
 		return;
 	if (s->nr == SYS_restart_syscall &&
@@ -354,7 +365,13 @@ timeout(const struct restart *rs, const struct calls_memory *m, uint64_t *ns,
 }
 
 void
-calls_stopped(pid_t pid, pid_t tid, const struct user_regs_struct *r,
+calls_stopped(struct call_sample *s)
+{
+	s->slept = now_ns() - s->since;
+}
+
+void
+calls_confirm(pid_t pid, pid_t tid, const struct user_regs_struct *r,
     struct call_sample *s)
 {
 	uint64_t args[6], runs;
@@ -366,7 +383,6 @@ calls_stopped(pid_t pid, pid_t tid, const struct user_regs_struct *r,
 		   s->nr == (int)r->orig_rax &&
 		   memcmp(s->args, args, sizeof(args)) == 0 &&
 		   times_run(pid, tid, &runs) && runs == s->runs + 1;
-	s->slept = now_ns() - s->since;
 }
 
 /* Start it anew from the beginning. */

@@ -30,6 +30,7 @@
  * that it has slept is known afterwards.
  */
 struct call_sample {
+	bool fragile; /* a call that answers EINTR whenever it is interrupted */
 	bool valid;
 	int nr;
 	uint64_t args[6];
@@ -56,11 +57,14 @@ struct calls_clock {
 void calls_sample(
     pid_t pid, pid_t tid, struct calls_clock *clock, struct call_sample *s);
 
+/* The thread has just stopped: note the time. */
+void calls_stopped(struct call_sample *s);
+
 /*
- * The thread has just stopped with these registers, and nothing was run in it
- * yet: did it sleep all the time since its sample?  If not, the sample is void.
+ * It has stopped with these registers, and nothing was run in it yet: did it
+ * sleep all the time since its sample?  If not, the sample is void.
  */
-void calls_stopped(pid_t pid, pid_t tid, const struct user_regs_struct *r,
+void calls_confirm(pid_t pid, pid_t tid, const struct user_regs_struct *r,
     struct call_sample *s);
 
 /*

@@ -182,8 +182,10 @@ snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 		    "process %d: its threads changed their credentials, or "
 		    "went on too early, %d times in a row",
 		    (int)pid, TRIES);
+	/* Where nothing better was said: no memory, mostly. */
 	if (err != 0)
-		return err;
+		return snap_fail(
+		    cx, err, "process %d: %s", (int)pid, strerror(-err));
 	snap_logf(cx, SNAP_STEP,
 	    "process %d: checkpoint %s complete: held %llu us, %zu VMAs, "
 	    "%llu bytes of pages",

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 #include <unistd.h>
 
 #include "ctx.h"
-#include "fault.h"
 #include "heal.h"
 #include "hold.h"
 #include "proc.h"
@@ -23,6 +23,9 @@
 
 /* How long a tracer that is none of ours is looked at before it is believed. */
 #define STRANGER_NS 20000000u
+
+/* How long a thread that was asleep may take to stop before others do. */
+#define FRAGILE_NS 500000u
 
 /* ---- may it be frozen at all? ---- */
 
@@ -345,6 +348,18 @@ would_not_stop(struct snap_ctx *cx, const struct frozen *z, pid_t tid)
 	return -ETIMEDOUT;
 }
 
+static int
+hide_eintr(struct tracee *t)
+{
+	int err;
+
+	err = tracee_getregs(t, &t->regs);
+	if (err == 0 && t->regs.cs == USER64_CS && calls_hide_eintr(&t->regs))
+		err = tracee_setregs(t, &t->regs);
+	t->settled |= err == 0;
+	return err;
+}
+
 /*
  * The very first thing that happens to a stopped thread: from here on our
  * death costs it nothing.
@@ -354,15 +369,12 @@ just_stopped(struct snap_ctx *cx, struct frozen *z, struct tracee *t)
 {
 	int err;
 
-	err = tracee_getregs(t, &t->regs);
-	if (err == 0 && calls_hide_eintr(&t->regs))
-		err = tracee_setregs(t, &t->regs);
+	err = hide_eintr(t);
 	if (err == 0 && t->regs.cs != USER64_CS)
 		return snap_fail(cx, -ENOTSUP,
 		    "process %d: thread %d runs 32-bit code", (int)z->pid,
 		    (int)t->tid);
-	if (err == 0)
-		calls_stopped(z->pid, t->tid, &t->regs, &t->sample);
+	calls_stopped(&t->sample);
 	z->group_stopped |= t->group_stopped;
 	return err;
 }
@@ -434,23 +446,63 @@ read_masks(struct frozen *z)
 	return 0;
 }
 
-static void
-interrupt_running(struct frozen *z)
+/*
+ * A thread in a call that answers EINTR whenever it is interrupted would see
+ * that if we died before just_stopped(): the kernel has no other way of
+ * stopping it.  So these come one at a time, with nothing else in between.
+ */
+static int
+stop_fragile(struct snap_ctx *cx, struct frozen *z)
 {
-	if (z->begun == 0) {
-		early_sort(&z->early);
-		/* Naps are to be no longer than they should be. */
-		z->slack = prctl(PR_GET_TIMERSLACK);
-		prctl(PR_SET_TIMERSLACK, 1);
-		z->begun = now_ns();
-		clock_gettime(CLOCK_REALTIME, &z->time);
+	bool changed = false;
+	int err = 0;
+
+	for (size_t i = 0; i < z->n && err == 0; i++) {
+		struct tracee *t = &z->v[i];
+		uint64_t end;
+
+		if (t->state != TRACEE_RUNNING || !t->sample.fragile)
+			continue;
+		/* If it does something else by now, or ends: later. */
+		t->sample.fragile = false;
+		end = now_ns() + FRAGILE_NS;
+		tracee_interrupt(t);
+		do {
+			err = settle(cx, z, t, &changed);
+			if (err == 0 && t->state == TRACEE_RUNNING)
+				sched_yield();
+		} while (
+		    err == 0 && t->state == TRACEE_RUNNING && now_ns() < end);
 	}
+	return changed ? -EAGAIN : err;
+}
+
+static void
+begin(struct frozen *z)
+{
+	early_sort(&z->early);
+	/* Naps are to be no longer than they should be. */
+	z->slack = prctl(PR_GET_TIMERSLACK);
+	prctl(PR_SET_TIMERSLACK, 1);
+	z->begun = now_ns();
+	clock_gettime(CLOCK_REALTIME, &z->time);
+}
+
+static int
+stop_running(struct snap_ctx *cx, struct frozen *z)
+{
+	int err;
+
+	if (z->begun == 0)
+		begin(z);
+	err = stop_fragile(cx, z);
+	if (err != 0)
+		return err;
 	/* One that has ended is found by the wait. */
-	FAULT("seized");
 	for (size_t i = 0; i < z->n; i++)
 		if (z->v[i].state == TRACEE_RUNNING)
 			tracee_interrupt(&z->v[i]);
-	FAULT("interrupted");
+	return wait_all(cx, z);
 }
 
 static int
@@ -466,12 +518,7 @@ freeze_threads(struct snap_ctx *cx, struct frozen *z)
 		if (find(z, z->pid) == NULL)
 			return snap_fail(
 			    cx, -ESRCH, "process %d is gone", (int)z->pid);
-		if (more) {
-			interrupt_running(z);
-			err = wait_all(cx, z);
-		} else {
-			err = read_masks(z);
-		}
+		err = more ? stop_running(cx, z) : read_masks(z);
 		if (err == 0 && !more)
 			return 0;
 		if (err != 0 && err != -EAGAIN)
@@ -504,7 +551,9 @@ freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out)
 		err = freeze_threads(cx, z);
 	if (err == 0) {
 		sort(z);
-		FAULT("frozen");
+		for (size_t i = 0; i < z->n; i++)
+			calls_confirm(
+			    pid, z->v[i].tid, &z->v[i].regs, &z->v[i].sample);
 		frozen_step(cx, z, "frozen");
 		z->mem = proc_open(cx, pid, "mem", O_RDWR);
 		if (z->mem < 0)
@@ -522,21 +571,26 @@ freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out)
 
 /*
  * One that still runs can only be released when it has stopped.  This is a
- * failure being undone: it is given a moment, but nobody is kept waiting.
+ * failure being undone: it is given a moment, but nobody is kept waiting.  One
+ * that would see EINTR, and was not interrupted yet, is better left alone: the
+ * kernel lets go of it when this thread of ours ends.
  */
 static void
 stop_again(struct frozen *z)
 {
-	uint64_t deadline = now_ns() + 20000000;
+	uint64_t deadline = now_ns() + 100000000;
 
 	for (size_t i = 0; i < z->n; i++) {
 		struct tracee *t = &z->v[i];
 
-		if (t->state != TRACEE_RUNNING || tracee_interrupt(t) != 0)
+		if (t->state != TRACEE_RUNNING || t->sample.fragile ||
+		    tracee_interrupt(t) != 0)
 			continue;
-		if (tracee_wait_interrupted(t, deadline) == 0)
-			/* It may have gone home by itself since it moved. */
-			t->away = t->away && heal_contains_thread(z, t);
+		if (tracee_wait_interrupted(t, deadline) != 0)
+			continue;
+		/* It may have gone home by itself since it moved. */
+		t->away = t->away && heal_contains_thread(z, t);
+		t->settled = t->away;
 	}
 }
 
@@ -556,9 +610,10 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 
 		if (t->state != TRACEE_STOPPED)
 			continue;
+		if (!t->settled)
+			hide_eintr(t);
 		tracee_home(t);
 		ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
-		FAULT("detached");
 	}
 	hurry_end(&hurry);
 	end = now_ns();

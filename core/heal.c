@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "ctx.h"
-#include "fault.h"
 #include "leftover.h"
 
 #define PAGE 4096u
@@ -76,18 +75,20 @@ heal_contains_thread(const struct frozen *z, const struct tracee *t)
  * room.  First, not last: what lies before it may be another's code that is
  * still wanted.
  */
-static uint64_t
-zero_tail(struct frozen *z, const struct vma *v)
+static int
+zero_tail(struct frozen *z, const struct vma *v, uint64_t *at)
 {
 	uint64_t page[PAGE / 8];
 	size_t n = PAGE / 8;
 
 	if (!frozen_read(z, page, PAGE, v->end - PAGE))
-		return 0;
+		return -EFAULT;
 	while (n > 0 && page[n - 1] == 0)
 		n--;
 	n = align(n * 8, 16) + 16;
-	return n + HEAL_BLOCK_SIZE <= PAGE ? v->end - PAGE + n : 0;
+	if (n + HEAL_BLOCK_SIZE <= PAGE)
+		*at = v->end - PAGE + n;
+	return 0;
 }
 
 bool
@@ -97,18 +98,21 @@ heal_is_code(const struct vma *v)
 	       v->prot == (PROT_READ | PROT_EXEC);
 }
 
-static uint64_t
-find_tail(struct frozen *z, const struct process *p)
+/* Where the vDSO has no room, or there is none, the first that has. */
+static int
+find_tail(struct frozen *z, const struct process *p, uint64_t *at)
 {
-	uint64_t at = 0;
+	int err = 0;
 
-	for (size_t i = 0; i < p->nvmas && at == 0; i++)
+	*at = 0;
+	for (size_t i = 0; i < p->nvmas && *at == 0 && err == 0; i++)
 		if (p->vmas[i].kind == VMA_VDSO)
-			at = zero_tail(z, &p->vmas[i]);
-	for (size_t i = 0; i < p->nvmas && at == 0; i++)
+			err = zero_tail(z, &p->vmas[i], at);
+	/* A file may have lost its end. */
+	for (size_t i = 0; i < p->nvmas && *at == 0 && err == 0; i++)
 		if (heal_is_code(&p->vmas[i]))
-			at = zero_tail(z, &p->vmas[i]);
-	return at;
+			zero_tail(z, &p->vmas[i], at);
+	return err;
 }
 
 static void
@@ -125,8 +129,12 @@ static int
 write_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
 {
 	uint8_t code[HEAL_BLOCK_SIZE];
-	uint64_t at = find_tail(z, p);
+	uint64_t at;
+	int err = find_tail(z, p, &at);
 
+	if (err != 0)
+		return snap_fail(cx, err, "process %d: look at its code: %s",
+		    (int)z->pid, strerror(-err));
 	if (at == 0)
 		return snap_fail(cx, -ENOTSUP,
 		    "process %d: no room for code that heals itself: neither "
@@ -134,7 +142,6 @@ write_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p)
 		    (int)z->pid);
 	way_home(caller(z), code, at, z->heal->size);
 	z->heal->tail = at;
-	FAULT("tail");
 	if (!frozen_write(z, at, code, sizeof(code)))
 		return snap_fail(cx, -errno,
 		    "process %d: cannot write to its code: %s", (int)z->pid,
@@ -194,15 +201,11 @@ call_at(struct snap_ctx *cx, struct frozen *z, unsigned entry, long nr,
 	if (err == 0)
 		err = tracee_move(t, &r);
 	if (err == 0)
-		FAULT("call-moved");
-	if (err == 0)
 		err = run_to_call(z, t);
-	FAULT("call-entered");
 	if (err == 0)
 		err = tracee_interrupt(t);
 	if (err == 0)
 		err = tracee_resume(t, PTRACE_CONT, 0);
-	FAULT("call-running");
 	if (err == 0)
 		err = tracee_wait_interrupted(t, z->deadline);
 	if (err == 0)
@@ -212,7 +215,6 @@ call_at(struct snap_ctx *cx, struct frozen *z, unsigned entry, long nr,
 	if (err != 0)
 		return snap_fail(cx, err, "process %d: call %ld in it: %s",
 		    (int)z->pid, nr, strerror(-err));
-	FAULT("call-done");
 	*result = (int64_t)r.rax;
 	return 0;
 }
@@ -481,14 +483,11 @@ heal_start(struct snap_ctx *cx, struct frozen *z)
 	if (!frozen_write(z, h->scratch, h->shadow, h->size))
 		return snap_fail(cx, -errno, "process %d: write to it: %s",
 		    (int)z->pid, strerror(errno));
-	FAULT("scratch-written");
 	h->started = now_ns();
 	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n && err == 0; i++)
-		if (!z->v[i].no_calls) {
+		if (!z->v[i].no_calls)
 			err = enter(z, i, heal_code_calls);
-			FAULT("calls-started");
-		}
 	hurry_end(&hurry);
 	if (err != 0)
 		return snap_fail(cx, err, "process %d: calls in it: %s",
@@ -586,7 +585,7 @@ have_answers(struct frozen *z)
 		if (!t->away || said(h, i) != HEAL_LEFT ||
 		    heal_contains_thread(z, t))
 			continue;
-		t->away = false;
+		t->away = t->settled = false;
 		err = -EAGAIN;
 	}
 	return err;
@@ -610,10 +609,7 @@ heal_finish(struct snap_ctx *cx, struct frozen *z)
 
 	err = wait_done(z, 0, z->n);
 	if (err == 0)
-		FAULT("calls-parked");
-	if (err == 0)
 		err = stop_parked(z, 0, z->n);
-	FAULT("calls-stopped");
 	if (err == 0)
 		err = have_answers(z);
 	if (err != 0)
@@ -707,9 +703,20 @@ heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child)
 	}
 	if (ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &msg) < 0)
 		return snap_fail(cx, -errno, "process %d is gone", (int)z->pid);
-	FAULT("clone-event");
 	*child = (pid_t)msg;
 	return 1;
+}
+
+/* All but the caller. */
+static int
+others_home(struct frozen *z)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < z->n && err == 0; i++)
+		if (i != z->heal->caller)
+			err = tracee_home(&z->v[i]);
+	return err;
 }
 
 int
@@ -724,9 +731,8 @@ heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 		err = stop_parked(z, i, i + 1);
 	if (err == 0)
 		err = have_answers(z);
-	for (size_t k = 0; k < z->n && err == 0; k++)
-		if (k != i)
-			err = tracee_home(&z->v[k]);
+	if (err == 0)
+		err = others_home(z);
 	if (err != 0)
 		return calls_failed(cx, z, err);
 	memcpy(slot, h->shadow + h->lists[i].slot, sizeof(*slot));
@@ -756,11 +762,12 @@ heal_close(struct snap_ctx *cx, struct frozen *z)
 {
 	int err;
 
-	FAULT("closing");
-	err = unmap_scratch(cx, z);
+	/* They may be in what is unmapped. */
+	err = others_home(z);
+	if (err == 0)
+		err = unmap_scratch(cx, z);
 	if (err == 0)
 		err = tracee_home(caller(z));
-	FAULT("home");
 	if (err == 0 && !wipe_tail(z))
 		err = -errno;
 	if (err != 0)

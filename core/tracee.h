@@ -37,6 +37,7 @@ struct tracee {
 	uint64_t sigmask;
 	/* Its registers or mask are not those now: tracee_home(). */
 	bool away;
+	bool settled;	  /* its EINTR, if it had one, is hidden */
 	bool no_calls;	  /* its own calls are redirected: run none in it */
 	unsigned options; /* PTRACE_O_* in force */
 	struct call_sample sample;
