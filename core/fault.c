@@ -1,26 +1,74 @@
 #include "fault.h"
 
 #ifdef SNAPFS_FAULTS
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-void
-fault_hit(const char *name)
-{
-	static atomic_int hits;
-	const char *want = getenv("SNAPFS_FAULT");
-	size_t n = strlen(name);
-	int count = 1;
+static struct fault_plan *plan;
 
-	if (want == NULL || strncmp(want, name, n) != 0 ||
-	    (want[n] != '\0' && want[n] != ':'))
+void
+fault_use(struct fault_plan *p)
+{
+	plan = p;
+}
+
+/* Before anything else of the program; nothing here is counted. */
+__attribute__((constructor)) static void
+begin(void)
+{
+	const char *path = getenv("SNAPFS_FAULT_PLAN");
+	void *p;
+	int fd;
+
+	if (path == NULL)
 		return;
-	if (want[n] == ':')
-		count = atoi(want + n + 1);
-	if (atomic_fetch_add(&hits, 1) + 1 == count)
-		kill(getpid(), SIGKILL);
+	fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	p = (void *)syscall(SYS_mmap, NULL, sizeof(*plan),
+	    PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	syscall(SYS_close, fd);
+	if (p != MAP_FAILED)
+		plan = p;
+}
+
+static void
+put(char to[48], const char *text)
+{
+	size_t n = 0;
+
+	for (; n < 47 && text[n] != '\0'; n++)
+		to[n] = text[n];
+	to[n] = '\0';
+}
+
+bool
+fault_hits(enum fault_class c, const char *what, int error)
+{
+	struct fault_plan *p = plan;
+
+	if (p == NULL || (atomic_load(&p->classes) & c) == 0)
+		return false;
+	if (atomic_fetch_add(&p->passed, 1) + 1 != p->at) {
+		if (c == FAULT_PTRACE && !atomic_load(&p->hit))
+			put(p->before, what);
+		return false;
+	}
+	put(p->what, what);
+	atomic_store(&p->hit, 1);
+	if (p->kill) {
+		/* All of us, at once. */
+		syscall(SYS_kill, getpid(), SIGKILL);
+		for (;;)
+			syscall(SYS_pause);
+	}
+	errno = p->error != 0 ? p->error : error;
+	return true;
 }
 #endif

@@ -1,19 +1,45 @@
 /*
- * fault.h - named points at which the tests kill the program.
+ * fault.h - the tests make a call of ours fail, or kill us before it.
  *
- * FAULT("name") is nothing unless the build was configured with
- * -DSNAPFS_FAULTS=ON.  Then the environment says SNAPFS_FAULT=NAME[:COUNT]: the
- * COUNTth time (1) that this point is reached, the program kills itself with
- * SIGKILL, as if at that very instruction.
+ * Nothing of this is in a build without -DSNAPFS_FAULTS=ON.  In one with it the
+ * linker puts fault_wrap.c before the functions through which we ask the
+ * kernel or the C library for something (--wrap), so that the code itself
+ * knows nothing of it.  Each such call is a passage of a point.  A plan says
+ * what is to happen at which passage.
  */
 #ifndef FAULT_H
 #define FAULT_H
 
-#ifdef SNAPFS_FAULTS
-void fault_hit(const char *name);
-#define FAULT(name) fault_hit(name)
-#else
-#define FAULT(name) ((void)0)
-#endif
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum fault_class {
+	FAULT_PTRACE = 1, /* a request of ptrace(2) */
+	FAULT_CALL = 2,	  /* a call that is run in another process */
+	FAULT_MEMORY = 4, /* an allocation */
+	FAULT_TASK = 8,	  /* a thread or process is made */
+	FAULT_IO = 16,	  /* open, read, write, map, ... */
+};
+
+/*
+ * In shared memory: either that of a file, named by SNAPFS_FAULT_PLAN in the
+ * environment, or what fault_use() was given.
+ */
+struct fault_plan {
+	_Atomic uint32_t classes; /* which are counted; 0: nothing happens */
+	uint32_t kill;		  /* SIGKILL; else the call fails */
+	int32_t error;		  /* with this errno; 0: one that fits */
+	_Atomic uint32_t hit;	  /* it has happened */
+	uint64_t at;		  /* the passage at which it happens, from 1 */
+	_Atomic uint64_t passed;
+	char what[48];	 /* the point at which it happened */
+	char before[48]; /* the last request of ptrace(2) before that */
+};
+
+void fault_use(struct fault_plan *plan);
+
+/* A passage; true: fail, errno is set to the plan's or to `error`. */
+bool fault_hits(enum fault_class c, const char *what, int error);
 
 #endif

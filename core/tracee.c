@@ -10,8 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fault.h"
-
 #define EVENT(stop) ((stop) >> 8)
 #define SIGNAL(stop) ((stop)&0xff)
 
@@ -234,7 +232,6 @@ tracee_move(struct tracee *t, const struct user_regs_struct *r)
 
 	t->away = true;
 	err = tracee_setregs(t, r);
-	FAULT("moved");
 	if (err == 0)
 		err = tracee_setmask(t, ~0ull);
 	return err;
@@ -248,7 +245,6 @@ tracee_home(struct tracee *t)
 	if (!t->away)
 		return 0;
 	err = tracee_setmask(t, t->sigmask);
-	FAULT("mask-home");
 	if (err == 0)
 		err = tracee_setregs(t, &t->regs);
 	if (err == 0)

@@ -1,0 +1,221 @@
+/*
+ * taker - take checkpoints that fail, or that we do not survive.
+ *
+ * Reads lines from standard input and answers each with one:
+ *
+ *	kill CLASSES N PID	take a checkpoint of PID in a child that is
+ *				killed at the Nth passage of a point
+ *	fail CLASSES N ERRNO PID	take one in a thread, where the call at the
+ *				Nth passage fails (ERRNO 0: with one that fits)
+ *	sweep			clear away what was left
+ *
+ *	killed WHAT | BEFORE		"before": the last ptrace(2) request
+ *	failed ERRNO FDS HEAP WHAT | SENTENCE
+ *	taken FDS HEAP WHAT | NOTE
+ *	through				the Nth passage did not come
+ *	swept NOTE
+ *
+ * FDS and HEAP are the number of open files and of bytes allocated afterwards,
+ * WHAT is the call that failed.  A checkpoint that was taken is also read, to
+ * its end.
+ */
+#include <dirent.h>
+#include <err.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "snap.h"
+
+static struct fault_plan *plan;
+static struct snap_log_table table;
+
+struct take {
+	pid_t pid;
+	unsigned classes; /* to be counted from the start */
+	int err;
+	char why[1024];	 /* snap_error() */
+	char note[1024]; /* the last notice */
+};
+
+static void
+note(void *arg, const struct snap_log_record *record)
+{
+	struct take *t = arg;
+
+	snap_log_text(&table, record, t->note, sizeof(t->note));
+}
+
+static int
+read_all(struct snap_checkpoint *cp)
+{
+	static char buf[1 << 20];
+	ssize_t n = 0;
+
+	for (uint32_t i = 1; i < snap_checkpoint_nodes(cp); i++) {
+		const struct snap_node *node = snap_checkpoint_node(cp, i);
+		uint64_t off = 0;
+
+		if (node->type == SNAP_DIR)
+			continue;
+		while ((n = snap_checkpoint_read(
+			    cp, i, buf, sizeof(buf), off)) > 0)
+			off += (uint64_t)n;
+		if (n < 0)
+			return (int)n;
+		if (off != node->size)
+			return -71; /* EPROTO: shorter than it said */
+	}
+	return 0;
+}
+
+static void *
+take(void *arg)
+{
+	struct take *t = arg;
+	struct snap_options opt = {
+		.log = note, .log_arg = t, .log_level = SNAP_NOTICE
+	};
+	struct snap_checkpoint *cp = NULL;
+	struct snap_ctx *cx;
+
+	atomic_store(&plan->classes, t->classes);
+	cx = snap_ctx_new(&opt);
+	if (cx == NULL) {
+		t->err = -12;
+		snprintf(t->why, sizeof(t->why), "no memory for a context");
+		return NULL;
+	}
+	t->err = snap_checkpoint_take(cx, t->pid, NULL, &cp);
+	snprintf(t->why, sizeof(t->why), "%s", snap_error(cx));
+	if (t->err == 0) {
+		t->err = read_all(cp);
+		if (t->err < 0)
+			snprintf(t->why, sizeof(t->why), "reading it: %s",
+			    strerror(-t->err));
+	}
+	snap_checkpoint_drop(cp);
+	snap_ctx_free(cx);
+	return NULL;
+}
+
+static void
+prepare(uint64_t n, bool kill, int error)
+{
+	memset(plan, 0, sizeof(*plan));
+	plan->at = n;
+	plan->kill = kill;
+	plan->error = error;
+}
+
+static int
+open_files(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	if (d == NULL)
+		return -1;
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n;
+}
+
+static void
+killed(unsigned classes, uint64_t n, pid_t pid)
+{
+	struct take t = { .pid = pid, .classes = classes };
+	pid_t child;
+	int status;
+
+	prepare(n, true, 0);
+	child = fork();
+	if (child == 0) {
+		take(&t);
+		_exit(0);
+	}
+	if (child < 0)
+		err(1, "fork");
+	waitpid(child, &status, 0);
+	if (WIFSIGNALED(status) && atomic_load(&plan->hit))
+		printf("killed %s | %s\n", plan->what, plan->before);
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		printf("through\n");
+	else
+		printf("lost %d at %s\n", status, plan->what);
+}
+
+static void
+failed(unsigned classes, uint64_t n, int error, pid_t pid)
+{
+	struct take t = { .pid = pid, .classes = classes };
+	pthread_t thread;
+
+	prepare(n, false, error);
+	if (pthread_create(&thread, NULL, take, &t) != 0)
+		err(1, "pthread_create");
+	pthread_join(thread, NULL);
+	atomic_store(&plan->classes, 0);
+	if (!atomic_load(&plan->hit))
+		printf("through\n");
+	else if (t.err < 0)
+		printf("failed %d %d %zu %s | %s\n", -t.err, open_files(),
+		    mallinfo2().uordblks, plan->what, t.why);
+	else
+		printf("taken %d %zu %s | %s\n", open_files(),
+		    mallinfo2().uordblks, plan->what, t.note);
+}
+
+static void
+sweep(void)
+{
+	struct take t = { 0 };
+	struct snap_options opt = {
+		.log = note, .log_arg = &t, .log_level = SNAP_NOTICE
+	};
+	struct snap_ctx *cx = snap_ctx_new(&opt);
+
+	atomic_store(&plan->classes, 0);
+	if (cx == NULL)
+		errx(1, "no memory");
+	snap_sweep(cx);
+	snap_ctx_free(cx);
+	printf("swept %s\n", t.note);
+}
+
+int
+main(void)
+{
+	unsigned classes;
+	unsigned long n;
+	char line[256];
+	int error, pid;
+
+	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (plan == MAP_FAILED)
+		err(1, "mmap");
+	fault_use(plan);
+	snap_log_table_own(&table);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (fgets(line, sizeof(line), stdin) != NULL) {
+		if (sscanf(line, "kill %u %lu %d", &classes, &n, &pid) == 3) {
+			killed(classes, n, pid);
+		} else if (sscanf(line, "fail %u %lu %d %d", &classes, &n,
+			       &error, &pid) == 4) {
+			failed(classes, n, error, pid);
+		} else if (strcmp(line, "sweep\n") == 0) {
+			sweep();
+		} else {
+			errx(2, "not understood: %s", line);
+		}
+	}
+	return 0;
+}
