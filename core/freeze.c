@@ -613,7 +613,9 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 		if (!t->settled)
 			hide_eintr(t);
 		tracee_home(t);
-		ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
+		/* Where it stopped to take a signal, it still has to. */
+		ptrace(PTRACE_DETACH, t->tid, NULL,
+		    (void *)(long)tracee_signal(t));
 	}
 	hurry_end(&hurry);
 	end = now_ns();

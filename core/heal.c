@@ -275,8 +275,15 @@ map_scratch(struct snap_ctx *cx, struct frozen *z)
 	int err;
 
 	err = call_at(cx, z, HEAL_ENTRY_MAP, SYS_mmap, args, &at);
-	if (err != 0)
+	if (err != 0) {
+		/*
+		 * There may be an area now, and only the code itself, when it
+		 * goes on, makes it known to the next who comes.
+		 */
+		caller(z)->away = false;
+		h->tail = 0;
 		return err;
+	}
 	if (at < 0 && at >= -4095)
 		return snap_fail(cx, -ENOTSUP,
 		    "process %d: it may not map %zu bytes of memory for our "
