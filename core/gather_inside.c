@@ -30,7 +30,7 @@
 /* Where the answers to what the caller is asked for all will be. */
 struct process_calls {
 	uint64_t actions, itimers, timers, subreaper;
-	size_t overruns, dumpable, thp, brk, children, mdwe;
+	size_t asked_subreaper, overruns, dumpable, thp, brk, children, mdwe;
 };
 
 #define ITIMERS 3
@@ -71,7 +71,7 @@ ask_process(struct frozen *z, size_t i, const struct process *p,
 	for (unsigned k = 0; k < ITIMERS; k++)
 		heal_add(z, i, SYS_getitimer, k,
 		    c->itimers + k * sizeof(struct itimerval), 0, 0, 0);
-	heal_add(
+	c->asked_subreaper = heal_add(
 	    z, i, SYS_prctl, PR_GET_CHILD_SUBREAPER, c->subreaper, 0, 0, 0);
 	c->dumpable = heal_add(z, i, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
 	c->thp = heal_add(z, i, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
@@ -373,7 +373,8 @@ ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
 	}
 	if (err == 0)
 		err = take_process(z, caller, pc, p);
-	z->adopts |= p->child_subreaper;
+	z->adopts |= p->child_subreaper ||
+		     heal_result(z, caller, pc->asked_subreaper) < 0;
 	return err;
 }
 

@@ -34,7 +34,6 @@ struct heal {
 	uint8_t *shadow;  /* what is, or is to be, in the scratch area */
 	size_t size;
 	size_t done;	    /* offset of what the threads say, 32 bits each */
-	uint64_t started;   /* when they were sent to their calls */
 	struct list *lists; /* one a thread */
 };
 
@@ -438,9 +437,7 @@ heal_answer(const struct frozen *z, uint64_t addr)
 static void
 fresh_slot(struct heal *h, size_t i)
 {
-	const struct heal_slot slot = { .nap = { 0, HEAL_NAP_NS } };
-
-	memcpy(h->shadow + h->lists[i].slot, &slot, sizeof(slot));
+	memset(h->shadow + h->lists[i].slot, 0, sizeof(struct heal_slot));
 	memset(h->shadow + h->done + i * sizeof(uint32_t), 0, sizeof(uint32_t));
 }
 
@@ -473,11 +470,11 @@ int
 heal_start(struct snap_ctx *cx, struct frozen *z)
 {
 	struct heal *h = z->heal;
-	const uint64_t head[HEAL_HEAD_SIZE / 8] = { HEAL_MAGIC, h->size };
+	const struct heal_head head = { .magic = HEAL_MAGIC, .size = h->size };
 	struct hurry hurry;
 	int err = 0;
 
-	memcpy(h->shadow, head, sizeof(head));
+	memcpy(h->shadow, &head, sizeof(head));
 	memcpy(h->shadow + HEAL_HEAD_SIZE, heal_code,
 	    (size_t)(heal_code_end - heal_code));
 	for (size_t i = 0; i < z->n; i++) {
@@ -490,7 +487,6 @@ heal_start(struct snap_ctx *cx, struct frozen *z)
 	if (!frozen_write(z, h->scratch, h->shadow, h->size))
 		return snap_fail(cx, -errno, "process %d: write to it: %s",
 		    (int)z->pid, strerror(errno));
-	h->started = now_ns();
 	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n && err == 0; i++)
 		if (!z->v[i].no_calls)
@@ -608,6 +604,22 @@ calls_failed(struct snap_ctx *cx, const struct frozen *z, int err)
 	    strerror(-err));
 }
 
+/*
+ * For the case of our death: threads that were stopped where they nap need not
+ * wait for us any more; and if the area is busy, they nap until it is not.
+ */
+static int
+set_head(struct frozen *z, uint64_t busy)
+{
+	const struct heal_head head = { .busy = busy,
+		.nap = { 0, HEAL_NAP_STOPPED_NS } };
+
+	return frozen_write(z, z->heal->scratch + HEAL_BUSY, &head.busy,
+		   HEAL_HEAD_SIZE - HEAL_BUSY)
+		   ? 0
+		   : -errno;
+}
+
 int
 heal_finish(struct snap_ctx *cx, struct frozen *z)
 {
@@ -618,33 +630,13 @@ heal_finish(struct snap_ctx *cx, struct frozen *z)
 	if (err == 0)
 		err = stop_parked(z, 0, z->n);
 	if (err == 0)
+		err = set_head(z, 0);
+	if (err == 0)
 		err = have_answers(z);
 	if (err != 0)
 		return calls_failed(cx, z, err);
 	for (size_t i = 0; i < z->n; i++)
 		h->lists[i].nrecords = h->lists[i].data_used = 0;
-	return 0;
-}
-
-/*
- * The others stay where they nap until the caller is done.  Should they have
- * used up a good part of their time, they get it anew: once we are dead, they
- * have to find the area busy when they wake.
- */
-static int
-renew_naps(struct frozen *z)
-{
-	static const int64_t full[2] = { 0, HEAL_NAP_NS };
-	struct heal *h = z->heal;
-
-	if (now_ns() - h->started < HEAL_NAP_NS / 8)
-		return 0;
-	for (size_t i = 0; i < z->n; i++)
-		if (z->v[i].away &&
-		    !frozen_write(z,
-			h->scratch + h->lists[i].slot + HEAL_SLOT_NAP, full,
-			sizeof(full)))
-			return -errno;
 	return 0;
 }
 
@@ -668,8 +660,8 @@ heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
 	    !frozen_write(
 		z, h->scratch + done, h->shadow + done, sizeof(uint32_t)))
 		err = -errno;
-	if (err == 0)
-		err = renew_naps(z);
+	if (err == 0 && code == heal_code_twin)
+		err = set_head(z, h->scratch + slot);
 	if (err == 0)
 		err =
 		    tracee_options(caller(z), h->options | PTRACE_O_TRACECLONE);
@@ -759,6 +751,8 @@ unmap_scratch(struct snap_ctx *cx, struct frozen *z)
 	if (h->scratch == 0)
 		return 0;
 	err = heal_call(cx, z, SYS_munmap, args, &result);
+	if (err == 0)
+		err = (int)result;
 	if (err == 0)
 		h->scratch = 0;
 	return err;

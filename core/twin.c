@@ -21,6 +21,9 @@
 #include "proc_parse.h"
 #include "vma.h"
 
+/* Room for what a call of the twin is told. */
+#define TEXT_SIZE 32
+
 /* A killed process takes its time to give back gigabytes. */
 #define END_NS 10000000000ull
 
@@ -244,7 +247,8 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 	t->tracee.state = TRACEE_GONE;
 	t->insn = heal_address(z, heal_code_syscall);
 	heal_scratch(z, &t->scratch, &t->scratch_size);
-	t->text = t->scratch;
+	/* Not at the beginning: that says to all who share it what it is. */
+	t->text = t->scratch + t->scratch_size - TEXT_SIZE;
 
 	snprintf(slot.name, sizeof(slot.name), TWIN_NAME "%d", (int)z->pid);
 	memcpy(slot.old_name, p->threads[heal_caller(z)].comm,

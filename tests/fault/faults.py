@@ -52,7 +52,8 @@ class Subject:
         self.path = os.path.join(scratch, "status")
         self.process = subprocess.Popen(
             [f"{build}/tests/fault/steady", self.path] + self.kinds,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
         self.pid = self.process.pid
         self.wait(lambda: self.head()[0] == len(self.kinds), "not ready")
         self.quiet = "quiet" in self.kinds

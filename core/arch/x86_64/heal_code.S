@@ -25,7 +25,7 @@
 #define WALL 0x40000000
 #define PR_SET_NAME 15
 
-#define BUSY (heal_code - HEAL_HEAD_SIZE + HEAL_BUSY)(%rip)
+#define HEAD(field) (heal_code - HEAL_HEAD_SIZE + field)(%rip)
 
 	.section .rodata
 	.balign 16
@@ -55,24 +55,33 @@ heal_code_calls:
 	 * Say that it is done and wait to be stopped.  By ppoll, since poll
 	 * and nanosleep, when interrupted, would overwrite the kernel's note
 	 * of how to restart the call that the process was in.  ppoll makes 0
-	 * of the time when it is over.
+	 * of the time when it is over.  If it is this very thread that was to
+	 * make the area busy, then it was never sent there.
 	 */
 park:
 	movl	$HEAL_DONE, (%r14)
+	movq	$0, HEAD(HEAL_NAP)
+	movq	$HEAL_NAP_NS, HEAD(HEAL_NAP + 8)
 	jmp	nap
 nap_again:
-	movq	$HEAL_NAP_AGAIN_NS, HEAL_SLOT_NAP+8(%r13)
+	movq	$HEAL_NAP_STOPPED_NS, HEAD(HEAL_NAP + 8)
 nap:
 	mov	$0, %edi
 	mov	$0, %esi
-	lea	HEAL_SLOT_NAP(%r13), %rdx
+	lea	HEAD(HEAL_NAP), %rdx
 	mov	$0, %r10d
 	mov	$8, %r8d
 	mov	$NR_PPOLL, %eax
 	syscall
-	mov	BUSY, %ecx
+	mov	HEAD(HEAL_BUSY), %rcx
 	jrcxz	leave
+	mov	%r13, %rdx
+	not	%rdx
+	lea	1(%rcx,%rdx), %rcx
+	jrcxz	not_busy
 	jmp	nap_again
+not_busy:
+	movq	$0, HEAD(HEAL_BUSY)
 leave:
 	movl	$HEAL_LEFT, (%r14)
 	jmp	*%r15
@@ -87,7 +96,6 @@ leave:
 	 */
 	.globl heal_code_twin
 heal_code_twin:
-	movl	$1, BUSY
 	mov	$FLAGS_INTERMEDIATE, %edi
 	mov	$0, %esi
 	mov	$0, %edx
@@ -112,7 +120,7 @@ reap:
 	lea	4(%rax), %rcx	/* EINTR: again */
 	jrcxz	reap
 reaped:
-	movl	$0, BUSY
+	movq	$0, HEAD(HEAL_BUSY)
 	jmp	park
 
 intermediate:

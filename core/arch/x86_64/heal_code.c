@@ -6,7 +6,9 @@
 
 _Static_assert(offsetof(struct heal_slot, ret) == HEAL_SLOT_RET, "slot");
 _Static_assert(offsetof(struct heal_slot, ret2) == HEAL_SLOT_RET2, "slot");
-_Static_assert(offsetof(struct heal_slot, nap) == HEAL_SLOT_NAP, "slot");
+_Static_assert(offsetof(struct heal_head, busy) == HEAL_BUSY, "head");
+_Static_assert(offsetof(struct heal_head, nap) == HEAL_NAP, "head");
+_Static_assert(sizeof(struct heal_head) == HEAL_HEAD_SIZE, "head");
 _Static_assert(offsetof(struct heal_slot, name) == HEAL_SLOT_NAME, "slot");
 _Static_assert(
     offsetof(struct heal_slot, old_name) == HEAL_SLOT_OLD_NAME, "slot");

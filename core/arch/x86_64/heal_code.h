@@ -9,9 +9,8 @@
 /* struct heal_slot */
 #define HEAL_SLOT_RET 0
 #define HEAL_SLOT_RET2 8
-#define HEAL_SLOT_NAP 16
-#define HEAL_SLOT_NAME 32
-#define HEAL_SLOT_OLD_NAME 48
+#define HEAL_SLOT_NAME 16
+#define HEAL_SLOT_OLD_NAME 32
 
 /* What a thread says of itself; 0: it is at its calls. */
 #define HEAL_DONE 1 /* they are made, it waits for us */
@@ -27,19 +26,22 @@
 #define HEAL_RECORD_SIZE 56
 
 /*
- * How long a thread waits for us when it has done its calls: if we have died,
- * it goes home by itself after that, unless the area is busy: then it naps
- * again.  In ns.
+ * A scratch area begins with a struct heal_head.  It is busy while the thread
+ * that has the slot with this address is at a fork, of which none of the others
+ * may learn.
  */
-#define HEAL_NAP_NS 200000000
-#define HEAL_NAP_AGAIN_NS 2000000
+#define HEAL_HEAD_SIZE 48
+#define HEAL_BUSY 16
+#define HEAL_NAP 24
 
 /*
- * A scratch area begins with HEAL_MAGIC, its size, and whether it is busy: a
- * thread is at a fork, which none of the others may learn of.
+ * How long a thread waits for us when it has done its calls: if we have died,
+ * it goes home by itself after that, unless the area is busy: then it naps
+ * again.  Once it was stopped where it naps, it is only our death that will
+ * let it go on there, so then it need not wait for long.  In ns.
  */
-#define HEAL_HEAD_SIZE 32
-#define HEAL_BUSY 16
+#define HEAL_NAP_NS 200000000
+#define HEAL_NAP_STOPPED_NS 2000000
 
 #ifndef __ASSEMBLER__
 #include <stdbool.h>
@@ -47,10 +49,16 @@
 #include <stdint.h>
 #include <sys/user.h>
 
+struct heal_head {
+	uint64_t magic, size;
+	uint64_t busy;	/* an address of a slot, or 0 */
+	int64_t nap[2]; /* struct timespec */
+	uint64_t unused;
+};
+
 /* What one thread and we say to one another. */
 struct heal_slot {
 	int64_t ret, ret2; /* of clone(2), in the thread and in its child */
-	int64_t nap[2];	   /* struct timespec */
 	char name[16];	   /* of a twin that is a direct child */
 	char old_name[16]; /* of the thread */
 };
