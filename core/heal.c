@@ -729,6 +729,8 @@ heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 	if (err == 0)
 		err = stop_parked(z, i, i + 1);
 	if (err == 0)
+		err = set_head(z, 0);
+	if (err == 0)
 		err = have_answers(z);
 	if (err == 0)
 		err = others_home(z);

@@ -204,10 +204,13 @@ class Series:
         pid = self.subject.pid
         if self.points and self.passages >= self.points:
             return False
-        if self.how == "kill":
-            answer = self.ask(f"kill {self.classes} {n} {pid}")
-        else:
-            answer = self.ask(f"fail {self.classes} {n} 0 {pid}")
+        error = "" if self.how == "kill" else "0 "
+        for _ in range(20):
+            answer = self.ask(f"{self.how} {self.classes} {n} {error}{pid}")
+            # Somebody else may have the process, on a busy machine.
+            if answer != "again":
+                break
+            time.sleep(0.1)
         self.where = answer
         if answer == "through":
             return False

@@ -13,6 +13,7 @@
  *	failed ERRNO FDS HEAP WHAT | SENTENCE
  *	taken FDS HEAP WHAT | NOTE
  *	through				the Nth passage did not come
+ *	again				nor did it, but the checkpoint failed
  *	swept NOTE
  *
  * FDS and HEAP are the number of open files and of bytes allocated afterwards,
@@ -139,7 +140,7 @@ killed(unsigned classes, uint64_t n, pid_t pid)
 	child = fork();
 	if (child == 0) {
 		take(&t);
-		_exit(0);
+		_exit(t.err == 0 ? 0 : 1);
 	}
 	if (child < 0)
 		err(1, "fork");
@@ -148,6 +149,8 @@ killed(unsigned classes, uint64_t n, pid_t pid)
 		printf("killed %s | %s\n", plan->what, plan->before);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		printf("through\n");
+	else if (WIFEXITED(status))
+		printf("again\n");
 	else
 		printf("lost %d at %s\n", status, plan->what);
 }
@@ -164,7 +167,7 @@ failed(unsigned classes, uint64_t n, int error, pid_t pid)
 	pthread_join(thread, NULL);
 	atomic_store(&plan->classes, 0);
 	if (!atomic_load(&plan->hit))
-		printf("through\n");
+		printf(t.err == 0 ? "through\n" : "again\n");
 	else if (t.err < 0)
 		printf("failed %d %d %zu %s | %s\n", -t.err, open_files(),
 		    mallinfo2().uordblks, plan->what, t.why);

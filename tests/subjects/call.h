@@ -18,6 +18,7 @@ struct call {
 	pid_t tid;
 	long result;
 	int64_t began, ended; /* subject_alive() */
+	int64_t began_real, ended_real;
 	int finished;
 };
 
