@@ -74,12 +74,16 @@ static int
 check_common(struct snap_ctx *cx, const struct openfile *f)
 {
 	const char *object = openfile_get(f, "object");
+	const char *ignored = openfile_get(f, "ignored");
 	uint64_t a, b, ino;
 
 	if ((f->flags & ~KNOWN_FLAGS) != 0 ||
 	    (f->flags & O_ACCMODE) == O_ACCMODE)
 		return snap_fail(cx, -EBADMSG, "fdinfo/%u: bad `flags: 0%o'",
 		    f->id, f->flags);
+	/* That is for whoever restores to say. */
+	if (ignored != NULL)
+		return kv_bad(cx, f, "ignored");
 	if (f->target == NULL || f->target[0] == '\0')
 		return snap_fail(
 		    cx, -EBADMSG, "fd/%u: a link to nothing", f->id);

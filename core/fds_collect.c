@@ -778,7 +778,7 @@ list_unsupported(struct walk *w, const struct entry *e)
 		return 0;
 	snprintf(what, sizeof(what), "fd %d", e->fd);
 	return process_unsupported(w->p, what,
-	    "%s; to restore without it: ln -sf /dev/null fd/%d", why, e->fd);
+	    "%s; to restore without it: ignore=fd %d", why, e->fd);
 }
 
 static int

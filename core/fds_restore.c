@@ -81,18 +81,49 @@ make_rings(const struct process *p, uint32_t *first, uint32_t *next)
 /* ---- opening ---- */
 
 static int
+open_kind(struct snap_ctx *cx, const struct fd_restore *r, uint32_t i)
+{
+	const struct openfile *f = &r->p->files[i];
+
+	if (f->given)
+		return res_given_restore(cx, r, f);
+	if (resource_edited(f))
+		return res_edited_restore(cx, r, f);
+	return resource_find(f->kind)->restore(cx, r, f);
+}
+
+/*
+ * One that may be missing is from now on of another kind, of which there is
+ * nothing to say.
+ */
+static int
+open_or_dead(struct snap_ctx *cx, const struct fd_restore *r, uint32_t i)
+{
+	struct openfile *f = &r->p->files[i];
+	struct snap_ctx quiet = { .opt = cx->opt };
+	int fd;
+
+	if (openfile_get(f, "ignored") == NULL)
+		return open_kind(cx, r, i);
+	quiet.opt.log = NULL;
+	fd = open_kind(&quiet, r, i);
+	if (fd >= 0)
+		return fd;
+	resource_note(r, "without %s", quiet.text);
+	memcpy(f->kind, "dead", sizeof("dead"));
+	f->nkv = 0;
+	f->flags &= O_NONBLOCK;
+	f->flags |= O_RDWR;
+	return open_kind(cx, r, i);
+}
+
+static int
 open_one(struct snap_ctx *cx, const struct fd_restore *r, uint32_t i)
 {
 	const struct openfile *f = &r->p->files[i];
-	const struct resource *kind = resource_find(f->kind);
 	int fd, err;
 
-	if (f->given)
-		fd = res_given_restore(cx, r, f);
-	else if (resource_edited(f))
-		fd = res_edited_restore(cx, r, f);
-	else
-		fd = kind->restore(cx, r, f);
+	fd = open_or_dead(cx, r, i);
 	if (fd < 0 || fd == r->base + (int)i)
 		return fd < 0 ? fd : 0;
 	if (dup3(fd, r->base + (int)i, O_CLOEXEC) >= 0) {

@@ -76,7 +76,7 @@ unsupported_restore(
 
 	(void)r;
 	return snap_fail(cx, -ENOTSUP,
-	    "fd %u: %s; to restore without it: ln -sf /dev/null fd/%u", f->id,
+	    "fd %u: %s; to restore without it: ignore=fd %u", f->id,
 	    why == NULL ? f->target : why, f->id);
 }
 

@@ -36,6 +36,7 @@ const struct resource *const resources[] = {
 	&res_pidfd,
 	&res_unix,
 	&res_tcp,
+	&res_dead,
 	&res_unsupported,
 	NULL,
 };

@@ -91,6 +91,8 @@ prepare(struct restore *r)
 	if (err == 0)
 		err = restore_stdio(r);
 	if (err == 0)
+		err = restore_ignore(r);
+	if (err == 0)
 		err = restore_check(r);
 	if (err == 0)
 		err = open_pipes(r);

@@ -87,6 +87,9 @@ int restore_rights(struct restore *r, bool in_effect);
 /* restore_check.c: can this image be restored here at all? */
 int restore_check(struct restore *r);
 
+/* restore_ignore.c: what is not brought back, and may be missing. */
+int restore_ignore(struct restore *r);
+
 /* restore_environ.c: an environment that was edited. */
 int restore_environ(struct restore *r);
 

@@ -153,10 +153,8 @@ note_rights(struct restore *r)
 }
 
 static void
-note_absent(struct restore *r)
+note_session(struct restore *r)
 {
-	for (size_t i = 0; i < r->p->nunsupported; i++)
-		restore_note(r, "without %s", r->p->unsupported[i].what);
 	if (r->p->sid != r->p->pid && !r->opt->new_pid && !r->opt->child)
 		restore_note(r,
 		    "it leads a session of its own (it was in session %d)",
@@ -192,6 +190,6 @@ restore_check(struct restore *r)
 	r->host.lent_caps = r->opt->lent_caps;
 	r->host.new_pid = r->opt->new_pid;
 	note_rights(r);
-	note_absent(r);
+	note_session(r);
 	return 0;
 }

@@ -416,7 +416,9 @@ unix_restore(
 		    cx, f, r->base + (int)resource_index(r, f));
 	unix_sock_outside(r->p, f, why);
 	if (why[0] != '\0')
-		return snap_fail(cx, -ENOTSUP, "fd %u: %s", f->id, why);
+		return snap_fail(cx, -ENOTSUP,
+		    "fd %u: %s; to restore without it: ignore=fd %u", f->id,
+		    why, f->id);
 	if (!unix_sock_parse(f, &u))
 		return kv_bad(cx, f, "type");
 	if (u.listening)

@@ -111,6 +111,7 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 		.tty = tty,
 		.stdio = ask->inherit ? a->writer.std : NULL,
 		.cwd = cwd,
+		.ignore = ask->ignore,
 		.lent_caps = a->writer.lent,
 		.lazy = !ask->eager,
 		.uffd_dev = a->uffd_dev,

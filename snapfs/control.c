@@ -55,6 +55,21 @@ is(const char *s, size_t len, const char *word)
 	return len == strlen(word) && memcmp(s, word, len) == 0;
 }
 
+static int
+add_ignore(struct restore_request *out, const char *s, size_t len, char *why,
+    size_t whysize)
+{
+	size_t n = strlen(out->ignore);
+
+	if (len == 0)
+		return fail(why, whysize, -EINVAL, "ignore= names nothing");
+	if (n + len + 2 > sizeof(out->ignore))
+		return fail(why, whysize, -E2BIG, "too much is to be ignored");
+	memcpy(out->ignore + n, s, len);
+	memcpy(out->ignore + n + len, "\n", 2);
+	return 0;
+}
+
 /* 1 if the line is an option, 0 if not, -errno. */
 static int
 parse_option(const char *s, size_t len, struct restore_request *out, char *why,
@@ -77,6 +92,9 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 	} else if (len >= 4 && memcmp(s, "tty=", 4) == 0) {
 		err = take_path(out->tty, "the terminal's path", s + 4, len - 4,
 		    why, whysize);
+		return err < 0 ? err : 1;
+	} else if (len >= 7 && memcmp(s, "ignore=", 7) == 0) {
+		err = add_ignore(out, s + 7, len - 7, why, whysize);
 		return err < 0 ? err : 1;
 	} else {
 		return 0;
@@ -101,7 +119,7 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 	quote(quoted, sizeof(quoted), s, len);
 	return fail(why, whysize, -EINVAL,
 	    "there is no option '%s': pid=new, stopped, replace, lazy=no, "
-	    "stdio=inherit and tty=PATH are understood",
+	    "stdio=inherit, ignore=WHAT and tty=PATH are understood",
 	    quoted);
 }
 

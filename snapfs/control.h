@@ -16,16 +16,18 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define CONTROL_MAX (2u * PATH_MAX + 256) /* the longest request, bytes */
+#define CONTROL_MAX (3u * PATH_MAX + 256) /* the longest request, bytes */
+#define CONTROL_IGNORE 4096u
 
 struct restore_request {
 	char path[PATH_MAX]; /* "": not given yet */
 	bool new_pid;	     /* pid=new */
 	bool stopped;
 	bool replace;
-	bool inherit;	    /* stdio=inherit */
-	bool eager;	    /* lazy=no */
-	char tty[PATH_MAX]; /* tty=PATH, "" if not given */
+	bool inherit;		     /* stdio=inherit */
+	bool eager;		     /* lazy=no */
+	char ignore[CONTROL_IGNORE]; /* ignore=WHAT, each on a line */
+	char tty[PATH_MAX];	     /* tty=PATH, "" if not given */
 };
 
 /*

@@ -614,7 +614,7 @@ static bool
 has_options(const struct restore_request *q)
 {
 	return q->new_pid || q->stopped || q->replace || q->inherit ||
-	       q->eager || q->tty[0] != '\0';
+	       q->eager || q->ignore[0] != '\0' || q->tty[0] != '\0';
 }
 
 /*

@@ -187,6 +187,11 @@ struct snap_restore_options {
 	 * those of the image.  Not consumed.
 	 */
 	const int *stdio;
+	/*
+	 * What may be missing, in lines: things as `unsupported` names them, or
+	 * the first word of that.  NULL: nothing.
+	 */
+	const char *ignore;
 	/* The working directory, open, or -1: that of the image. */
 	int cwd;
 	/*

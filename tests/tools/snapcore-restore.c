@@ -1,7 +1,8 @@
 /*
  * snapcore-restore - restore an image without a file system.
  *
- *	snapcore-restore DIR [pid=new] [stopped] [replace] [tty=PATH]
+ *	snapcore-restore DIR [pid=new] [stopped] [replace] [ignore=WHAT]
+ *	    [tty=PATH]
  *
  * Prints the pid; what came back differently goes to standard error.
  */
@@ -34,6 +35,8 @@ parse_option(struct snap_restore_options *o, const char *arg)
 		o->stopped = true;
 	else if (strcmp(arg, "replace") == 0)
 		o->replace = true;
+	else if (strncmp(arg, "ignore=", 7) == 0)
+		o->ignore = arg + 7;
 	else if (strncmp(arg, "tty=", 4) == 0) {
 		o->tty = open(arg + 4, O_RDWR | O_NOCTTY | O_CLOEXEC);
 		if (o->tty < 0)

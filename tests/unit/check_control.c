@@ -64,6 +64,27 @@ START_TEST(parse)
 }
 END_TEST
 
+START_TEST(parse_ignore)
+{
+	static struct restore_request r;
+	char why[256], text[64] = "ignore=";
+	int err = 0, i;
+
+	memset(&r, 0, sizeof(r));
+	ck_assert_int_eq(
+	    control_parse("ignore=fd 7\nignore=vma\nd\n", 26, &r, why, 256), 0);
+	ck_assert_str_eq(r.path, "d");
+	ck_assert_str_eq(r.ignore, "fd 7\nvma\n");
+	ck_assert_int_eq(control_parse("ignore=\n", 8, &r, why, 256), -EINVAL);
+	/* As much as there is room for, and no more. */
+	memset(text + 7, 'x', 50);
+	for (i = 0; i < 100 && err == 0; i++)
+		err = control_parse(text, 57, &r, why, 256);
+	ck_assert_int_eq(err, -E2BIG);
+	ck_assert_uint_lt(strlen(r.ignore), CONTROL_IGNORE);
+}
+END_TEST
+
 START_TEST(parse_two_writes)
 {
 	struct restore_request r = { 0 };
@@ -356,6 +377,7 @@ main(void)
 	tcase_add_loop_test(
 	    tc, parse, 0, sizeof(requests) / sizeof(requests[0]));
 	tcase_add_test(tc, parse_two_writes);
+	tcase_add_test(tc, parse_ignore);
 	tcase_add_test(tc, parse_inherit);
 	tcase_add_loop_test(
 	    tc, below_the_mount, 0, sizeof(places) / sizeof(places[0]));
