@@ -72,7 +72,7 @@ START_TEST(parse_ignore)
 
 	memset(&r, 0, sizeof(r));
 	ck_assert_int_eq(
-	    control_parse("ignore=fd 7\nignore=vma\nd\n", 26, &r, why, 256), 0);
+	    control_parse("ignore=fd 7\nignore=vma\nd\n", 25, &r, why, 256), 0);
 	ck_assert_str_eq(r.path, "d");
 	ck_assert_str_eq(r.ignore, "fd 7\nvma\n");
 	ck_assert_int_eq(control_parse("ignore=\n", 8, &r, why, 256), -EINVAL);
