@@ -42,7 +42,7 @@ struct entry {
 	const struct place *place;
 	int there;  /* its number at its place */
 	int domain; /* of a socket */
-	bool tcp;
+	bool tcp, udp;
 	struct tcp_state *tcp_state; /* if it is connected */
 	struct sock_queue *queue;
 	char *why; /* it cannot be brought back; found out early */
@@ -236,6 +236,9 @@ static void
 note_socket(struct entry *e, int fd)
 {
 	e->domain = sock_int(fd, SO_DOMAIN);
+	e->udp = (e->domain == AF_INET || e->domain == AF_INET6) &&
+		 sock_int(fd, SO_TYPE) == SOCK_DGRAM &&
+		 sock_int(fd, SO_PROTOCOL) == IPPROTO_UDP;
 	e->tcp = (e->domain == AF_INET || e->domain == AF_INET6) &&
 		 sock_int(fd, SO_TYPE) == SOCK_STREAM &&
 		 sock_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
@@ -378,7 +381,7 @@ add_rights(struct walk *w, size_t i)
 static bool
 has_queue(const struct entry *e)
 {
-	return e->domain == AF_UNIX;
+	return e->domain == AF_UNIX || e->udp;
 }
 
 /* What cannot be seen is no error of the checkpoint. */
@@ -777,8 +780,8 @@ list_unsupported(struct walk *w, const struct entry *e)
 	if (why[0] == '\0')
 		return 0;
 	snprintf(what, sizeof(what), "fd %d", e->fd);
-	return process_unsupported(w->p, what,
-	    "%s; to restore without it: ignore=fd %d", why, e->fd);
+	return process_unsupported(
+	    w->p, what, "%s; to restore without it: ignore=fd %d", why, e->fd);
 }
 
 static int

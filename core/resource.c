@@ -36,6 +36,8 @@ const struct resource *const resources[] = {
 	&res_pidfd,
 	&res_unix,
 	&res_tcp,
+	&res_inet,
+	&res_netlink,
 	&res_dead,
 	&res_unsupported,
 	NULL,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -14,8 +15,8 @@
 #include "fdkv.h"
 #include "resource.h"
 
-/* A value is a number, or a structure as long as struct timeval or linger. */
-#define OPTION_MAX 16
+/* A value is a number, or a structure; the longest is a filter of ICMPv6. */
+#define OPTION_MAX 32
 #define FILTER_MAX 4096 /* BPF_MAXINSNS */
 
 #ifndef SO_BUF_LOCK
@@ -35,6 +36,9 @@
 #endif
 #ifndef TCP_RTO_MAX_MS
 #define TCP_RTO_MAX_MS 44
+#endif
+#ifndef ICMP_FILTER
+#define ICMP_FILTER 1
 #endif
 
 /*
@@ -91,6 +95,9 @@ static const struct option {
 	OPTION(IPPROTO_IP, IP_FREEBIND, EARLY),
 	OPTION(IPPROTO_IP, IP_TRANSPARENT, EARLY),
 	OPTION(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, EARLY),
+	OPTION(IPPROTO_IP, IP_HDRINCL, LATE),
+	OPTION(SOL_RAW, ICMP_FILTER, LATE),
+	OPTION(IPPROTO_ICMPV6, ICMP6_FILTER, LATE),
 	OPTION(IPPROTO_IP, IP_TOS, LATE),
 	OPTION(IPPROTO_IP, IP_TTL, LATE),
 	OPTION(IPPROTO_IP, IP_PKTINFO, LATE),
@@ -225,6 +232,17 @@ collect_filter(struct snap_ctx *cx, struct openfile *f, int fd)
 	return err;
 }
 
+/* To make a raw one takes a right, so one of UDP is what it is compared to. */
+static int
+fresh_one(int fd)
+{
+	int domain = sock_int(fd, SO_DOMAIN), type = sock_int(fd, SO_TYPE);
+
+	if (type == SOCK_RAW && domain != AF_NETLINK)
+		return socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return socket(domain, type | SOCK_CLOEXEC, sock_int(fd, SO_PROTOCOL));
+}
+
 /* As `state` has it, which was noted before. */
 static bool
 was_connected(const struct openfile *f)
@@ -238,8 +256,7 @@ was_connected(const struct openfile *f)
 int
 sock_option_collect(struct snap_ctx *cx, struct openfile *f, int fd)
 {
-	int fresh = socket(sock_int(fd, SO_DOMAIN),
-	    sock_int(fd, SO_TYPE) | SOCK_CLOEXEC, sock_int(fd, SO_PROTOCOL));
+	int fresh = fresh_one(fd);
 	uint8_t a[OPTION_MAX], b[OPTION_MAX];
 	bool connected = was_connected(f);
 	bool stream = sock_int(fd, SO_TYPE) == SOCK_STREAM;

@@ -101,7 +101,7 @@ take_control(struct peek *p, struct sock_message *m, struct msghdr *h)
 
 /* Peek at up to `len` bytes: their number, or -errno. */
 static ssize_t
-look(struct peek *p, struct sock_message *m, void *buf, size_t len)
+look(struct peek *p, struct sock_message *m, void *buf, size_t len, int flags)
 {
 	struct iovec iov = { buf, len };
 	union control control;
@@ -113,8 +113,8 @@ look(struct peek *p, struct sock_message *m, void *buf, size_t len)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	ssize_t n =
-	    recvmsg(p->fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(
+	    p->fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
 	int err;
 
 	if (n < 0)
@@ -208,7 +208,7 @@ peek_stream(struct peek *p, size_t total, bool whole)
 			return -ENOMEM;
 		n = whole ? 0 : set_offset(p, at);
 		if (n == 0)
-			n = look(p, m, p->q->bytes + at, total - at);
+			n = look(p, m, p->q->bytes + at, total - at, 0);
 		if (n <= 0)
 			return n < 0 ? (int)n : -EIO;
 		p->q->len += (size_t)n;
@@ -219,35 +219,38 @@ peek_stream(struct peek *p, size_t total, bool whole)
 	return err;
 }
 
-/* How long is the next message?  -EAGAIN: there is none. */
-static ssize_t
-next_length(struct peek *p)
-{
-	ssize_t n = recv(p->fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-
-	return n < 0 ? -errno : n;
-}
-
+/*
+ * The next message, whose length is known by a first look.  An empty one is
+ * seen by that alone: a second would find it looked at, and go on to the one
+ * behind it.
+ */
 static int
-peek_message(struct peek *p, size_t len)
+peek_message(struct peek *p)
 {
 	struct sock_queue *q = p->q;
-	char *b = realloc(q->bytes, q->len + len + 1);
-	struct sock_message *m;
-	ssize_t n;
+	struct sock_message *m = new_message(q);
+	ssize_t len, n;
+	char *b;
 
+	if (m == NULL)
+		return -ENOMEM;
+	len = look(p, m, NULL, 0, MSG_TRUNC);
+	if (len <= 0)
+		return len < 0 ? (int)len : 0;
+	message_fini(m);
+	memset(m, 0, sizeof(*m));
+	if (q->len + (size_t)len > QUEUE_MAX)
+		return -EFBIG;
+	b = realloc(q->bytes, q->len + (size_t)len + 1);
 	if (b == NULL)
 		return -ENOMEM;
 	q->bytes = b;
-	m = new_message(q);
-	if (m == NULL)
-		return -ENOMEM;
-	n = look(p, m, b + q->len, len);
-	if (n >= 0 && (size_t)n != len)
-		n = -EIO;
-	if (n < 0)
-		return (int)n;
-	q->len += len;
+	n = set_offset(p, q->len);
+	if (n == 0)
+		n = look(p, m, b + q->len, (size_t)len, 0);
+	if (n != len)
+		return n < 0 ? (int)n : -EIO;
+	q->len += (size_t)len;
 	return 0;
 }
 
@@ -257,15 +260,16 @@ peek_packets(struct peek *p, bool seqpacket)
 	int err = set_offset(p, 0);
 
 	while (err == 0) {
-		ssize_t n = next_length(p);
+		size_t n = p->q->n;
 
-		if (n == -EAGAIN || (n == 0 && seqpacket))
+		err = peek_message(p);
+		/* Where there is no more, a stream of packets tells so by 0. */
+		if (err == -EAGAIN || err == -ENOTCONN ||
+		    (err == 0 && seqpacket && p->q->v[n].len == 0)) {
+			message_fini(&p->q->v[n]);
+			p->q->n = n;
 			return 0;
-		if (n < 0)
-			return (int)n;
-		if (p->q->len + (size_t)n > QUEUE_MAX)
-			return -EFBIG;
-		err = peek_message(p, (size_t)n);
+		}
 	}
 	return err;
 }
@@ -299,17 +303,13 @@ guarded(struct peek *p, size_t total, int type)
 static int
 peek_queue(struct peek *p, int type, int unread)
 {
+	struct pollfd in = { .fd = p->fd, .events = POLLIN };
 	int err;
 
-	if (!p->stream) {
-		ssize_t n =
-		    sock_int(p->fd, SO_PEEK_OFF) >= 0 ? 1 : next_length(p);
-
-		if (n == -EAGAIN || n == -ENOTCONN ||
-		    (n == 0 && type == SOCK_SEQPACKET))
-			return 0;
-		return n < 0 ? (int)n : guarded(p, 0, type);
-	}
+	if (!p->stream)
+		return poll(&in, 1, 0) == 1 && (in.revents & POLLIN) != 0
+			   ? guarded(p, 0, type)
+			   : 0;
 	if (unread == 0)
 		return 0;
 	p->q->bytes = malloc((size_t)unread + 1);

@@ -462,6 +462,15 @@ END_TEST
 	    "queues", queues, "window", window, "agreed", agreed, "timestamp", \
 	    "1")
 
+#define INET(says, ...) \
+	{ \
+		"inet", "socket:[1]", 2, { __VA_ARGS__ }, says \
+	}
+#define NETLINK(says, ...) \
+	{ \
+		"netlink", "socket:[1]", 2, { __VA_ARGS__ }, says \
+	}
+
 static const struct bad bads[] = {
 	UNIX(NULL, "type", "1", "peer", "none"),
 	UNIX("well-formed", "type", "4", "peer", "none"),
@@ -522,6 +531,27 @@ static const struct bad bads[] = {
 	CONNECTED("well-formed", "1 2", "0 0", "1 2 3 4", "1460 7 7 7"),
 	CONNECTED("well-formed", "1 2", "0 0", "1 2 3 4 5", "1460 7 15 7"),
 	CONNECTED("well-formed", "1 2", "0 0", "1 2 3 4 5", "65536 7 7 7"),
+	INET(NULL, "domain", "2", "type", "2", "protocol", "17"),
+	INET("well-formed", "domain", "2", "type", "1", "protocol", "6"),
+	INET("well-formed", "domain", "1", "type", "2", "protocol", "17"),
+	INET("well-formed", "domain", "2", "type", "2", "protocol", "256"),
+	INET("well-formed", "domain", "2", "type", "2", "protocol", "17",
+	    "name", "path:/a"),
+	INET(NULL, "domain", "2", "type", "2", "protocol", "17", "membership",
+	    "1 inet:239.1.2.3:0 exclude"),
+	INET(NULL, "domain", "2", "type", "2", "protocol", "17", "membership",
+	    "1 inet:239.1.2.3:0 include inet:10.0.0.1:0"),
+	INET("membership", "domain", "2", "type", "2", "protocol", "17",
+	    "membership", "1 inet:239.1.2.3:0"),
+	INET("membership", "domain", "2", "type", "2", "protocol", "17",
+	    "membership", "1 path:/a exclude"),
+	NETLINK(NULL, "type", "3", "protocol", "0", "portid", "1",
+	    "netlink-flags", "1f", "membership", "3"),
+	NETLINK("membership", "type", "3", "protocol", "0", "portid", "1",
+	    "netlink-flags", "1f", "membership", "0"),
+	NETLINK("netlink-flags", "type", "3", "protocol", "0", "portid", "1",
+	    "netlink-flags", "80"),
+	NETLINK("portid", "type", "3", "protocol", "0", "netlink-flags", "0"),
 	{ "unix", "socket:[1]", 2, { "type", "1", "peer", "none" }, "object" },
 };
 
