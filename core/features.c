@@ -11,6 +11,7 @@
 
 #include "snap.h"
 #include "uapi.h"
+#include "uffd.h"
 
 static bool
 has_pagemap_scan(void)
@@ -69,6 +70,21 @@ has_map_files(void)
 	return stat("/proc/self/map_files", &st) == 0;
 }
 
+/* With events of forks, by the device: what a pager needs. */
+static bool
+has_userfaultfd(void)
+{
+	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	int fd = uffd_new(dev);
+	bool yes = fd >= 0 && uffd_handshake(fd) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	if (dev >= 0)
+		close(dev);
+	return yes;
+}
+
 enum feature {
 	PAGEMAP_SCAN,
 	PROCMAP_QUERY,
@@ -76,6 +92,7 @@ enum feature {
 	KCMP,
 	SCHED_CLOCK,
 	MAP_FILES,
+	USERFAULTFD,
 	NFEATURES
 };
 
@@ -91,6 +108,8 @@ static struct snap_feature features[NFEATURES + 1] = {
 	    "an interrupted sleep starts anew with its whole time" },
 	[MAP_FILES] = { "map-files", false,
 	    "deleted files that are mapped cannot be copied" },
+	[USERFAULTFD] = { "userfaultfd", false,
+	    "a restore returns when all memory is there" },
 };
 
 static void
@@ -102,6 +121,7 @@ probe(void)
 	features[KCMP].present = has_kcmp();
 	features[SCHED_CLOCK].present = has_sched_clock();
 	features[MAP_FILES].present = has_map_files();
+	features[USERFAULTFD].present = has_userfaultfd();
 }
 
 const struct snap_feature *

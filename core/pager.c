@@ -191,27 +191,31 @@ ask_for_hot(struct snap_pager *g, const struct pager_setup *s)
 	g->next = 0;
 }
 
+/* The workers must know how many they are when they begin. */
+static void
+count_workers(struct snap_pager *g)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	g->nworkers = cpus < 2		     ? 2
+		      : cpus > PAGER_WORKERS ? PAGER_WORKERS
+					     : (unsigned)cpus;
+}
+
 static int
 start_threads(struct snap_pager *g)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned n = cpus < 2		    ? 2
-		     : cpus > PAGER_WORKERS ? PAGER_WORKERS
-					    : (unsigned)cpus;
 	int err;
 
+	count_workers(g);
 	err = pthread_create(&g->events, NULL, pager_events, g);
-	if (err != 0)
-		return -err;
-	g->has_events = true;
-	for (; err == 0 && g->nworkers < n; g->nworkers++) {
+	g->has_events = err == 0;
+	while (err == 0 && g->nstarted < g->nworkers) {
 		err = pthread_create(
-		    &g->workers[g->nworkers], NULL, pager_worker, g);
-		if (err != 0)
-			break;
+		    &g->workers[g->nstarted], NULL, pager_worker, g);
+		g->nstarted += err == 0;
 	}
-	/* One must be there for what somebody waits for. */
-	return g->nworkers >= 2 ? 0 : -err;
+	return -err;
 }
 
 int
@@ -328,7 +332,7 @@ join(struct snap_pager *g)
 	pthread_mutex_unlock(&g->lock);
 	if (g->wake >= 0)
 		pager_nudge(g);
-	for (unsigned i = 0; i < g->nworkers; i++)
+	for (unsigned i = 0; i < g->nstarted; i++)
 		pthread_join(g->workers[i], NULL);
 	if (g->has_events)
 		pthread_join(g->events, NULL);

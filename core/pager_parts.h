@@ -82,8 +82,8 @@ struct snap_pager {
 	size_t next;   /* where the background goes on */
 	size_t *queue; /* pieces that somebody waits for, a ring */
 	size_t qhead, qlen;
-	unsigned nback; /* workers that are about what nobody waits for */
-	unsigned nworkers;
+	unsigned nback;	      /* workers that are about what nobody waits for */
+	unsigned nworkers;    /* of them all */
 	uint64_t total, left; /* bytes */
 	bool stop;	      /* workers shall end */
 	bool ended;	      /* the event thread has */
@@ -93,6 +93,7 @@ struct snap_pager {
 	int wake; /* an eventfd: the event thread shall look at the above */
 	pthread_t events, workers[PAGER_WORKERS];
 	bool has_events;
+	unsigned nstarted; /* workers */
 };
 
 /* Keep the first failure, and have the process ended. */

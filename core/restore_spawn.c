@@ -199,6 +199,20 @@ restore_release_parent(struct restore *r)
 }
 
 /*
+ * Its end may have been heard of already, by whoever waited for something else
+ * of it: then waiting for any child would be waiting for its parent, which
+ * waits for us.
+ */
+static bool
+is_unreaped(pid_t pid)
+{
+	siginfo_t si;
+
+	return waitid(P_PID, (id_t)pid, &si,
+		   WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0;
+}
+
+/*
  * A traced thread is reaped by its tracer first, then by the parent; until
  * then its pid is in use.
  */
@@ -211,7 +225,7 @@ restore_kill(struct restore *r)
 	close_fd(&r->go[1]);
 	if (r->pid > 0) {
 		kill(r->pid, SIGKILL);
-		while (r->traced) {
+		while (r->traced && is_unreaped(r->pid)) {
 			w = waitpid(-1, &st, __WALL);
 			if ((w < 0 && errno != EINTR) ||
 			    (w == r->pid && !WIFSTOPPED(st)))

@@ -5,6 +5,7 @@
 #	alone		nothing happens (so that a failure is ours)
 #	survive		a hundred checkpoints in a row, which it must not notice
 #	once		copied, killed, restored
+#	eager		the same, with all its memory at once
 #	twice		copied, killed, restored, and all that again
 #
 # Arguments, or $ONLY: names of subjects; all, if there are none.
@@ -39,8 +40,8 @@ is_state()
 
 revive()
 {
-	local opts=()
-	[ "$needs" != tty ] || opts=("tty=${ttys[1]}")
+	local opts=("${@:2}")
+	[ "$needs" != tty ] || opts+=("tty=${ttys[1]}")
 	restore "$PID" "$1" "${opts[@]}" || return
 	[ -z "$state" ] || wait_for 2 is_state "$state" || {
 		echo "restored in state $(state_of "$PID"), not $state"
@@ -67,6 +68,15 @@ survive()
 	done
 	expect_untouched "$PID" || return
 	check_subject survived
+}
+
+eager()
+{
+	begin || return
+	copy "$PID" "$DIR/image" || return
+	kill9 "$PID" || return
+	revive "$DIR/image" lazy=no || return
+	check_subject restored
 }
 
 once()
@@ -112,7 +122,7 @@ for name; do
 	state=$(trait "$name" state)
 	phases=$(trait "$name" phases)
 	[ -n "$DAEMON" ] || mount_snapfs
-	for phase in ${phases:-alone survive once twice}; do
+	for phase in ${phases:-alone survive once eager twice}; do
 		PID=
 		t "$name $phase" $phase
 		[ -z "$PID" ] || gone "$PID" || kill9 "$PID"
