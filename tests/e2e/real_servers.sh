@@ -1,0 +1,144 @@
+#!/bin/bash
+# real_servers.sh - servers in python (asyncio) and node with clients connected
+# and timers set, moved by `replace` in the middle of a conversation, twice.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+mount_snapfs
+
+cat >"$WORK/server.py" <<'END'
+import asyncio, sys
+
+beats = 0
+
+async def beat():
+    global beats
+    while True:
+        await asyncio.sleep(0.02)
+        beats += 1
+
+async def serve(r, w):
+    n = 0
+    while True:
+        line = await r.readline()
+        if not line:
+            break
+        n += 1
+        if line.startswith(b"beats"):
+            w.write(b"%d\n" % beats)
+        elif line.startswith(b"late"):
+            await asyncio.sleep(1)
+            w.write(b"%d late\n" % n)
+        else:
+            w.write(b"%d %s" % (n, line))
+        await w.drain()
+    w.close()
+
+async def main():
+    s = await asyncio.start_server(serve, "127.0.0.1", 0)
+    asyncio.ensure_future(beat())
+    print(s.sockets[0].getsockname()[1], flush=True)
+    await s.serve_forever()
+
+asyncio.run(main())
+END
+
+# The same words, over HTTP: a line is the path of a request.
+cat >"$WORK/server.js" <<'END'
+const http = require('http');
+let beats = 0;
+setInterval(() => beats++, 20);
+const counts = new WeakMap();
+const s = http.createServer((q, a) => {
+	const n = (counts.get(q.socket) || 0) + 1;
+	counts.set(q.socket, n);
+	const word = q.url.slice(1);
+	const say = (text) => a.end(text + '\n');
+	if (word === 'beats')
+		say(beats);
+	else if (word === 'late')
+		setTimeout(() => say(n + ' late'), 1000);
+	else
+		say(n + ' ' + word);
+});
+s.keepAliveTimeout = 600000;
+s.listen(0, '127.0.0.1', () => console.log(s.address().port));
+END
+
+# usage: ask FD WORD; hear FD: LINE
+ask()
+{
+	if [ "$http" = yes ]; then
+		printf 'GET /%s HTTP/1.1\r\nHost: x\r\n\r\n' "$2" >&"$1"
+	else
+		echo "$2" >&"$1"
+	fi
+}
+
+hear()
+{
+	local status=
+	if [ "$http" = yes ]; then
+		read -r -t 20 status <&"$1"
+		[[ $status == *' 200 '* ]] || {
+			echo "client $1: ${status:-no answer}"
+			return 1
+		}
+		while read -r -t 20 LINE <&"$1" && [ "$LINE" != $'\r' ]; do
+			:
+		done
+	fi
+	read -r -t 20 LINE <&"$1" || { echo "client $1: no answer"; return 1; }
+}
+
+# usage: said FD WORD ANSWER
+said()
+{
+	ask "$1" "$2" && hear "$1" || return
+	[ "$LINE" = "$3" ] || { echo "answer to $2: $LINE"; return 1; }
+}
+
+talks()
+{
+	local beats before fd
+	http=$1
+	shift
+	rm -f "$WORK/port"
+	"$@" </dev/null >"$WORK/port" 2>"$WORK/err" 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -s "$WORK/port" || { cat "$WORK/err"; return 1; }
+	for fd in 5 6 7; do
+		eval "exec $fd<>/dev/tcp/127.0.0.1/$(<"$WORK/port")"
+		said $fd hello '1 hello' || return
+	done
+	for i in 2 3; do
+		# One has asked, and waits for an answer that a timer gives.
+		ask 7 late
+		sleep 0.3
+		ask 5 beats && hear 5 || return
+		before=$LINE
+		rm -rf "$WORK/image"
+		copy "$PID" "$WORK/image" || return
+		restore "$PID" "$WORK/image" replace || return
+		said 6 again "$i again" || return
+		hear 7 && [ "$LINE" = "$i late" ] || { echo "late: $LINE"; return 1; }
+		sleep 0.2
+		ask 5 beats && hear 5 || return
+		beats=$LINE
+		[ "$beats" -gt "$before" ] || { echo "beats: $before, $beats"; return 1; }
+	done
+	eval "exec 8<>/dev/tcp/127.0.0.1/$(<"$WORK/port")"
+	said 8 new '1 new' || return
+	exec 5>&- 6>&- 7>&- 8>&-
+	kill9 "$PID"
+}
+
+t "asyncio, with clients and timers" talks no /usr/bin/python3 "$WORK/server.py"
+if command -v node >/dev/null; then
+	t "node over HTTP, with clients and timers" talks yes node "$WORK/server.js"
+else
+	skip "node over HTTP, with clients and timers" "node is not installed"
+fi
+t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]
