@@ -144,15 +144,16 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 }
 
 /*
- * Memory that is still being brought can be the reason of any failure: what is
- * missing cannot be read from outside.
+ * Memory that is still being brought can be the reason of any failure, but that
+ * somebody else traces it: what is missing cannot be read from outside.
  */
 static bool
 is_worth_another(struct snap_ctx *cx, pid_t pid, int *err, int *tries)
 {
 	int filled;
 
-	if (*err == -EAGAIN && cx->error == 0 && ++*tries >= TRIES)
+	if (*err == -EBUSY ||
+	    (*err == -EAGAIN && cx->error == 0 && ++*tries >= TRIES))
 		return false;
 	filled = filling_wait(cx, pid);
 	if (filled < 0) {

@@ -222,6 +222,25 @@ would_be_found(const struct frozen *z)
 	return false;
 }
 
+/*
+ * The out-of-memory killer is to take the twin, not the original, and from the
+ * beginning: what the original writes from now on costs memory twice.
+ */
+static void
+offer_to_oom(struct snap_ctx *cx, const struct twin *t)
+{
+	char path[48];
+	int fd;
+
+	snprintf(
+	    path, sizeof(path), "/proc/%d/oom_score_adj", (int)t->tracee.tid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1000", 4) != 4)
+		snap_logf(cx, SNAP_DEBUG, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 int
 twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
     struct twin **out)
@@ -255,6 +274,7 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 	    sizeof(slot.old_name));
 	err = make(cx, z, t, &slot);
 	if (err == 0 && t->tracee.state != TRACEE_GONE) {
+		offer_to_oom(cx, t);
 		frozen_step(cx, z, "twin made");
 		*out = t;
 		return 0;
@@ -321,22 +341,6 @@ put_text(const struct twin *t, const char *s)
 		   : -errno;
 }
 
-/* The out-of-memory killer is to take the twin, not the original. */
-static void
-offer_to_oom(struct snap_ctx *cx, const struct twin *t)
-{
-	char path[48];
-	int fd;
-
-	snprintf(
-	    path, sizeof(path), "/proc/%d/oom_score_adj", (int)t->tracee.tid);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "1000", 4) != 4)
-		snap_logf(cx, SNAP_DEBUG, "%s: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-}
-
 /*
  * It shares the table of descriptors with the original: CLOSE_RANGE_UNSHARE
  * gives it an empty one without closing a thing, so that no file system or
@@ -371,7 +375,6 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 		return snap_fail(cx, err == -ESRCH ? -EIO : err,
 		    "process %d: its twin %d: %s", (int)t->original,
 		    (int)t->tracee.tid, strerror(-err));
-	offer_to_oom(cx, t);
 	return 0;
 }
 
