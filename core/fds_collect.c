@@ -23,6 +23,7 @@
 #include "ctx.h"
 #include "fdlock.h"
 #include "proc.h"
+#include "res.h"
 #include "resource.h"
 #include "sock_option.h"
 #include "sock_queue.h"
@@ -766,6 +767,24 @@ collect_file(struct walk *w, struct entry *e)
 		   : snap_fail(w->cx, err, "%s", cx.text);
 }
 
+/* Of a terminal whose master is the process's, too, nothing waits outside. */
+static int
+list_input(struct walk *w, const struct entry *e, const struct openfile *f)
+{
+	const char *unread = openfile_get(f, "unread");
+	char what[32];
+	uint64_t n;
+
+	if (unread == NULL || !res_tty_number(f, &n) ||
+	    res_ptmx_find(w->p, n) == NULL)
+		return 0;
+	snprintf(what, sizeof(what), "input of fd %d", e->fd);
+	return process_unsupported(w->p, what,
+	    "%s bytes that were typed into a pseudo-terminal and not yet read "
+	    "cannot be seen",
+	    unread);
+}
+
 static int
 list_unsupported(struct walk *w, const struct entry *e)
 {
@@ -775,8 +794,12 @@ list_unsupported(struct walk *w, const struct entry *e)
 
 	if (strcmp(f->kind, "unix") == 0)
 		unix_sock_outside(w->p, f, outside);
+	else if (strcmp(f->kind, "ptmx") == 0)
+		why = res_ptmx_outside(w->p, f) ? PTMX_OUTSIDE : "";
 	else if (strcmp(f->kind, "unsupported") == 0)
 		why = openfile_get(f, "why");
+	if (strcmp(f->kind, "tty") == 0)
+		return list_input(w, e, f);
 	if (why[0] == '\0')
 		return 0;
 	snprintf(what, sizeof(what), "fd %d", e->fd);

@@ -7,9 +7,9 @@
 #include "resource.h"
 
 extern const struct resource res_path, res_memfd, res_file, res_dir, res_pipe,
-    res_fifo, res_tty, res_device, res_eventfd, res_epoll, res_timerfd,
-    res_signalfd, res_inotify, res_pidfd, res_unix, res_inet, res_netlink,
-    res_dead, res_tcp, res_unsupported;
+    res_fifo, res_tty, res_ptmx, res_device, res_eventfd, res_epoll,
+    res_timerfd, res_signalfd, res_inotify, res_pidfd, res_unix, res_inet,
+    res_netlink, res_dead, res_tcp, res_unsupported;
 
 /*
  * Files without a name: keep their contents (and mode) at a checkpoint, put
@@ -19,6 +19,26 @@ int res_keep_contents(struct snap_ctx *cx, const struct fd_probe *q,
     struct process *p, struct openfile *f);
 int res_fill(struct snap_ctx *cx, const struct fd_restore *r,
     const struct openfile *f, int fd);
+
+/*
+ * A pseudo-terminal with both its sides in the process.  Its master, by its
+ * number; whether a master's other side is elsewhere; the number of a
+ * terminal.  res_ptmx_open() gives a master's place, opened if need be.
+ */
+#define PTMX_OUTSIDE \
+	"the master side of a pseudo terminal, whose other side is in " \
+	"another process or was not opened"
+const struct openfile *res_ptmx_find(const struct process *p, uint64_t number);
+bool res_ptmx_outside(const struct process *p, const struct openfile *f);
+int res_ptmx_open(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
+bool res_tty_number(const struct openfile *f, uint64_t *number);
+
+/* The mode and size of a terminal: note, check, set them. */
+int res_tty_put_mode(struct openfile *f, int fd);
+int res_tty_check_mode(struct snap_ctx *cx, const struct openfile *f);
+void res_tty_set_mode(
+    const struct fd_restore *r, const struct openfile *f, int fd);
 
 /* Whatever it was: the image was made to say that it is this path. */
 int res_edited_restore(

@@ -31,7 +31,7 @@
 #define HVC_MAJOR 229
 #define USB_SERIAL 188
 
-/* ptmx, the master's side, is a device of its own: see res_unsupported.c. */
+/* ptmx, the master's side, is a device of its own: see res_ptmx.c. */
 static bool
 tty_match(const struct fd_probe *q)
 {
@@ -57,31 +57,53 @@ put_termios(struct openfile *f, const struct termios2 *t)
 	    t->c_ospeed);
 }
 
+int
+res_tty_put_mode(struct openfile *f, int fd)
+{
+	struct winsize ws = { 0 };
+	struct termios2 t;
+	int err;
+
+	if (ioctl(fd, TCGETS2, &t) != 0)
+		return openfile_put(f, "hung-up", "1");
+	(void)ioctl(fd, TIOCGWINSZ, &ws);
+	err = put_termios(f, &t);
+	return err != 0 ? err
+			: openfile_put(f, "winsize", "%u %u %u %u", ws.ws_row,
+			      ws.ws_col, ws.ws_xpixel, ws.ws_ypixel);
+}
+
 static int
 tty_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
     struct openfile *f)
 {
-	struct winsize ws = { 0 };
-	struct termios2 t;
-	int fd, err;
-	bool alive;
+	int fd = resource_getfd(cx, q), err, unread = 0;
 
 	(void)p;
-	fd = resource_getfd(cx, q);
 	if (fd < 0)
 		return fd;
-	alive = ioctl(fd, TCGETS2, &t) == 0;
-	(void)ioctl(fd, TIOCGWINSZ, &ws);
-	close(fd);
 	err = openfile_put(
 	    f, "rdev", "%x:%x", major(q->st.st_rdev), minor(q->st.st_rdev));
-	if (err == 0 && !alive)
-		return openfile_put(f, "hung-up", "1");
 	if (err == 0)
-		err = put_termios(f, &t);
-	return err != 0 ? err
-			: openfile_put(f, "winsize", "%u %u %u %u", ws.ws_row,
-			      ws.ws_col, ws.ws_xpixel, ws.ws_ypixel);
+		err = res_tty_put_mode(f, fd);
+	/* Where its master is ours too, they would be lost. */
+	if (err == 0 && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0)
+		err = openfile_put(f, "unread", "%d", unread);
+	close(fd);
+	return err;
+}
+
+bool
+res_tty_number(const struct openfile *f, uint64_t *number)
+{
+	dev_t dev;
+
+	if (resource_edited(f) || openfile_get(f, "hung-up") != NULL ||
+	    !kv_device(openfile_get(f, "rdev"), &dev) ||
+	    major(dev) < PTS_FIRST || major(dev) > PTS_LAST)
+		return false;
+	*number = (uint64_t)(major(dev) - PTS_FIRST) * 256 + minor(dev);
+	return true;
 }
 
 static bool
@@ -133,24 +155,33 @@ parse_winsize(const char *s, struct winsize *ws)
 	return *s == '\0';
 }
 
-static int
-tty_check(
-    struct snap_ctx *cx, const struct process *p, const struct openfile *f)
+int
+res_tty_check_mode(struct snap_ctx *cx, const struct openfile *f)
 {
 	const char *termios = openfile_get(f, "termios");
 	const char *winsize = openfile_get(f, "winsize");
 	struct termios2 t;
 	struct winsize ws;
-	dev_t dev;
 
-	(void)p;
-	if (!kv_device(openfile_get(f, "rdev"), &dev))
-		return kv_bad(cx, f, "rdev");
 	if (termios != NULL && !parse_termios(termios, &t))
 		return kv_bad(cx, f, "termios");
 	if (winsize != NULL && !parse_winsize(winsize, &ws))
 		return kv_bad(cx, f, "winsize");
 	return kv_opt_u64(cx, f, "hung-up", 10, 1);
+}
+
+static int
+tty_check(
+    struct snap_ctx *cx, const struct process *p, const struct openfile *f)
+{
+	dev_t dev;
+	int err;
+
+	(void)p;
+	if (!kv_device(openfile_get(f, "rdev"), &dev))
+		return kv_bad(cx, f, "rdev");
+	err = kv_opt_u64(cx, f, "unread", 10, INT32_MAX);
+	return err == 0 ? res_tty_check_mode(cx, f) : err;
 }
 
 /* ---- a restore ---- */
@@ -260,12 +291,46 @@ res_tty_adopt(const struct fd_restore *r, const struct openfile *f, int fd)
 	set_size(f, fd);
 }
 
+void
+res_tty_set_mode(const struct fd_restore *r, const struct openfile *f, int fd)
+{
+	struct winsize ws;
+
+	set_mode(r, f, fd);
+	if (parse_winsize(openfile_get(f, "winsize"), &ws))
+		(void)ioctl(fd, TIOCSWINSZ, &ws);
+}
+
+/* The other side of a master that the process has, too. */
+static int
+open_own(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *f, const struct openfile *master)
+{
+	int fd = res_ptmx_open(cx, r, master), peer;
+
+	if (fd < 0)
+		return fd;
+	peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK);
+	if (peer < 0)
+		return snap_fail(cx, -errno, "fd %u: the terminal of fd %u: %s",
+		    f->id, master->id, strerror(errno));
+	/* What is opened this way has other flags than by its name. */
+	fd = resource_open_again(cx, r, f, peer);
+	close(peer);
+	return fd;
+}
+
 static int
 tty_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
 {
+	const struct openfile *master;
+	uint64_t number;
 	int fd;
 
+	if (res_tty_number(f, &number) &&
+	    (master = res_ptmx_find(r->p, number)) != NULL)
+		return open_own(cx, r, f, master);
 	if (r->tty < 0 || kv_u64(f, "hung-up", 10) != 0)
 		return open_hung_up(cx, f);
 	fd = open_given(cx, r, f);

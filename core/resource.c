@@ -26,6 +26,7 @@ const struct resource *const resources[] = {
 	&res_dir,
 	&res_pipe,
 	&res_fifo,
+	&res_ptmx,
 	&res_tty,
 	&res_device,
 	&res_eventfd,
