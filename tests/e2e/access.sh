@@ -249,6 +249,11 @@ own_mount()
 	daemon=$!
 	PIDS+=("$daemon")
 	wait_for 5 as_user test -e $mnt/.status || { cat "$WORK/own.log"; return 1; }
+	# It says what it cannot do.
+	[ "$(as_user grep -c '^unprivileged: ' $mnt/.status)" -ge 3 ] || {
+		as_user cat $mnt/.status
+		return 1
+	}
 	start_of_user mem_private || return
 	rm -rf user/image
 	as_user cp -r $mnt/"$PID" user/image || return
