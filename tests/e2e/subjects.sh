@@ -7,6 +7,8 @@
 #	once		copied, killed, restored
 #	eager		the same, with all its memory at once
 #	twice		copied, killed, restored, and all that again
+#	cloned		restored from the mount beside the original, with
+#			another pid
 #
 # Arguments, or $ONLY: names of subjects; all, if there are none.
 
@@ -104,6 +106,58 @@ twice()
 	check_subject restored
 }
 
+# Both are checked: the original, which goes on, then its clone, which is
+# stopped meanwhile.
+cloned()
+{
+	SUBJECT_DEAF=yes begin || return
+	case $clones in
+	alone) clone_alone ;;
+	refused) clone_refused ;;
+	*) clone_beside ;;
+	esac
+}
+
+# usage: clone [OPTION...]: CLONE
+clone()
+{
+	[ "$needs" != tty ] || set -- "$@" "tty=${ttys[1]}"
+	ANSWER=$("$TOOLS/request" "$MNT/.restore" "$MNT/$PID" pid=new "$@") || {
+		echo "restore: $ANSWER"
+		return 1
+	}
+	CLONE=$(restored_pid)
+	PIDS+=("$CLONE")
+	expect_untouched "$PID"
+}
+
+clone_beside()
+{
+	clone stopped || return
+	check_subject survived || { echo "the original"; return 1; }
+	rm "$DIR/check" "$DIR/result"
+	PID=$CLONE
+	wait_for 5 is_state T || { echo "it is not stopped"; return 1; }
+	check_subject cloned
+}
+
+# What is checked is shared by the two, or is the time that passes.
+clone_alone()
+{
+	clone || return
+	kill9 "$PID" || return
+	PID=$CLONE
+	check_subject cloned
+}
+
+# There can be but one of what it has, so there is no second process.
+clone_refused()
+{
+	clone && return 1
+	[[ $ANSWER == E[A-Z]*' fd '* ]] || return
+	check_subject survived
+}
+
 if [ $# = 0 ]; then
 	# shellcheck disable=SC2086  # names, on purpose
 	set -- ${ONLY-}
@@ -121,8 +175,13 @@ for name; do
 	needs=$(trait "$name" needs)
 	state=$(trait "$name" state)
 	phases=$(trait "$name" phases)
+	clones=$(trait "$name" clones)
 	[ -n "$DAEMON" ] || mount_snapfs
-	for phase in ${phases:-alone survive once eager twice}; do
+	phases=${phases:-alone survive once eager twice cloned}
+	case $clones,$name in
+	none,* | glibc,*.*) phases=${phases/cloned/} ;;
+	esac
+	for phase in $phases; do
 		PID=
 		t "$name $phase" $phase
 		[ -z "$PID" ] || gone "$PID" || kill9 "$PID"

@@ -1,6 +1,8 @@
 /*
  * call_fds - asleep in read(2) on an eventfd, a timerfd, a signalfd and an
  * inotify descriptor, in open(2) of a FIFO, and waiting for a lock.
+ *
+ * clones: refused
  */
 #include <fcntl.h>
 #include <sys/eventfd.h>

@@ -2,6 +2,7 @@
  * call_futex - asleep in futex(2) without a time-out.
  *
  * variants: musl
+ * clones: alone
  */
 #include <linux/futex.h>
 #include <sys/syscall.h>

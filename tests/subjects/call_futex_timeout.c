@@ -3,6 +3,7 @@
  * runs out and one that does not, and with an absolute one.
  *
  * variants: musl
+ * clones: alone
  */
 #include <linux/futex.h>
 #include <sys/syscall.h>

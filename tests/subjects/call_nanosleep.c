@@ -3,6 +3,7 @@
  * it is what is left after a restore.
  *
  * variants: musl
+ * clones: alone
  */
 #include <sys/syscall.h>
 

@@ -1,6 +1,8 @@
 /*
  * call_poll - asleep in poll, ppoll, select and pselect, with and without a
  * time-out.
+ *
+ * clones: alone
  */
 #include <poll.h>
 #include <sys/select.h>

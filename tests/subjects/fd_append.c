@@ -1,5 +1,7 @@
 /*
  * fd_append - a log: O_APPEND, and a file that another has appended to since.
+ *
+ * clones: alone
  */
 #include <fcntl.h>
 

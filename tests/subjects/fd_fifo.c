@@ -1,5 +1,7 @@
 /*
  * fd_fifo - a FIFO with both ends here, and one opened for both.
+ *
+ * clones: refused
  */
 #include <fcntl.h>
 #include <sys/stat.h>

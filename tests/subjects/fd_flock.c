@@ -1,5 +1,7 @@
 /*
  * fd_flock - flock(2) locks, exclusive and shared.
+ *
+ * clones: refused
  */
 #include <sys/file.h>
 

@@ -1,5 +1,7 @@
 /*
  * fd_inotify - watches with their numbers, and that events come.
+ *
+ * clones: alone
  */
 #include <fcntl.h>
 #include <sys/inotify.h>

@@ -1,5 +1,7 @@
 /*
  * fd_posixlock - POSIX record locks and those of an open file description.
+ *
+ * clones: refused
  */
 #include "lock.h"
 

@@ -2,6 +2,8 @@
  * fd_tcp - sockets of TCP with both ends in the process: listening, connected,
  * over IPv4 and IPv6, with bytes that nobody has read, ends that are shut,
  * options, one that was reset.
+ *
+ * clones: refused
  */
 #include <fcntl.h>
 #include <netinet/in.h>

@@ -4,6 +4,7 @@
  * descriptors under way, options, ends that are shut down or closed.
  *
  * variants: musl
+ * clones: refused
  */
 #include <fcntl.h>
 #include <poll.h>

@@ -1,6 +1,8 @@
 /*
  * mem_shared_file - a file mapped shared: what is written to the mapping
  * appears in the file and the other way round, also in the next life.
+ *
+ * clones: alone
  */
 #include <fcntl.h>
 #include <sys/mman.h>

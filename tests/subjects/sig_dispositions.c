@@ -3,6 +3,7 @@
  * masks, ignored ones, default ones; and each thread's signal mask.
  *
  * variants: musl
+ * clones: glibc
  */
 #include "subject.h"
 

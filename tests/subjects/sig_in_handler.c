@@ -3,6 +3,7 @@
  * alternate stack; it returns to where the signal came.
  *
  * variants: musl
+ * clones: glibc
  */
 #include <sys/mman.h>
 

@@ -3,6 +3,7 @@
  * all of their siginfo and in their order.
  *
  * variants: musl
+ * clones: none
  */
 #include <sys/syscall.h>
 

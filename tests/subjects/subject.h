@@ -20,6 +20,10 @@
  *
  *	variants: musl		also build it static, with musl
  *	phases: alone survive	only these (alone survive once twice)
+ *	clones: alone		a clone is checked without its original
+ *	clones: refused		there can be no clone beside it
+ *	clones: none		it keeps pids: a clone, with others, is not
+ *				right; glibc: only if built with musl
  *	needs: tty		a pseudo terminal's path is its first ARG, and
  *				`tty=` another one's at restore
  *	state: T		it is stopped when it is ready; SIGCONT goes

@@ -3,6 +3,7 @@
  * or a condition variable; all wake and have their own.
  *
  * variants: musl
+ * clones: none
  */
 #include <sys/prctl.h>
 

@@ -1,6 +1,8 @@
 /*
  * thr_robust - a robust mutex whose owner ends is told to the next owner:
  * the kernel knows the thread's robust list.
+ *
+ * clones: none
  */
 #include "subject.h"
 

@@ -3,6 +3,8 @@
  * and that they fire.
  *
  * The calls themselves, not libc's: its timer_t is not always the kernel's.
+ *
+ * clones: none
  */
 #include <sys/syscall.h>
 
