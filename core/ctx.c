@@ -54,13 +54,19 @@ make_printable(char *s)
 int
 snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
 {
+	size_t n = 0;
 	va_list ap;
 
 	if (cx->error != 0)
 		return err;
 	cx->error = err;
+	if (cx->where != NULL)
+		n = (size_t)snprintf(
+		    cx->text, sizeof(cx->text) / 2, "%s", cx->where);
+	if (n >= sizeof(cx->text) / 2)
+		n = sizeof(cx->text) / 2 - 1;
 	va_start(ap, fmt);
-	vsnprintf(cx->text, sizeof(cx->text), fmt, ap);
+	vsnprintf(cx->text + n, sizeof(cx->text) - n, fmt, ap);
 	va_end(ap);
 	make_printable(cx->text);
 	snap_logf(cx, SNAP_ERROR, "%s", cx->text);

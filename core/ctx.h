@@ -10,6 +10,8 @@ struct snap_ctx {
 	struct snap_options opt;
 	int error;	 /* the first -errno, 0 if none */
 	char text[1024]; /* and its sentence */
+	/* What sentences begin with, "children/12/"; borrowed, may be NULL. */
+	const char *where;
 };
 
 /*

@@ -75,6 +75,7 @@ check_common(struct snap_ctx *cx, const struct openfile *f)
 {
 	const char *object = openfile_get(f, "object");
 	const char *ignored = openfile_get(f, "ignored");
+	const char *same = openfile_get(f, "same");
 	uint64_t a, b, ino;
 
 	if ((f->flags & ~KNOWN_FLAGS) != 0 ||
@@ -87,6 +88,10 @@ check_common(struct snap_ctx *cx, const struct openfile *f)
 	if (f->target == NULL || f->target[0] == '\0')
 		return snap_fail(
 		    cx, -EBADMSG, "fd/%u: a link to nothing", f->id);
+	if (same != NULL && (!kv_scan_u64(&same, 10, INT32_MAX, &a) ||
+				!kv_scan_text(&same, "/") ||
+				!kv_number(same, 10, INT32_MAX, &b)))
+		return kv_bad(cx, f, "same");
 	if (object != NULL && (!kv_scan_u64(&object, 16, UINT32_MAX, &a) ||
 				  !kv_scan_text(&object, ":") ||
 				  !kv_scan_u64(&object, 16, UINT32_MAX, &b) ||

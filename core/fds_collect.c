@@ -2,9 +2,10 @@
  * fds_collect.c - the descriptors of a frozen process.
  *
  * This runs while the process is held, so it counts: four calls a descriptor
- * on open directories, no stdio.  dup(2)ed descriptors are found by sorting:
- * by inode and flags, and where those are equal, by kcmp(2), which orders the
- * kernel's own objects.
+ * on open directories, no stdio.  Descriptors of one open file (dup(2), or
+ * inherited from one another) are found by sorting those of all processes of
+ * the tree: by inode and flags, and where those are equal, by kcmp(2), which
+ * orders the kernel's own objects.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -25,6 +26,7 @@
 #include "proc.h"
 #include "res.h"
 #include "resource.h"
+#include "shared.h"
 #include "sock_option.h"
 #include "sock_queue.h"
 #include "tcp_sock.h"
@@ -38,7 +40,10 @@ struct place {
 	int pidfd, fddir, infodir;
 };
 
+struct walk;
+
 struct entry {
+	struct walk *w;
 	int fd; /* its number in the image */
 	const struct place *place;
 	int there;  /* its number at its place */
@@ -51,9 +56,11 @@ struct entry {
 	uint32_t flags; /* without O_CLOEXEC */
 	struct stat st;
 	char *target, *fdinfo;
-	uint32_t same; /* index of the first descriptor of this open file */
+	/* The first descriptor of this open file, here and in the tree. */
+	struct entry *same, *top;
 	bool reader, writer; /* of its inode, see struct fd_probe */
 	uint32_t group_flags;
+	pid_t other;	 /* likewise */
 	uint64_t number; /* of an eventfd: tells it from others */
 	struct f_owner_ex owner;
 	int sig;
@@ -69,11 +76,19 @@ struct walk {
 	int root, diag;
 	struct entry *v;
 	size_t n;
-	uint32_t *order; /* indices into v, sorted by open file */
-	char *buf;	 /* for reading fdinfo */
+	char *buf; /* for reading fdinfo */
 	size_t bufsize;
 	char *mountinfo; /* read when it is first asked for */
-	int error;	 /* of a comparison */
+};
+
+/* All descriptors of all processes. */
+struct walks {
+	struct snap_ctx *cx;
+	struct walk *v;
+	size_t n;
+	struct entry **order; /* sorted by open file */
+	size_t norder;
+	int error; /* of a comparison */
 };
 
 static void
@@ -102,7 +117,6 @@ walk_fini(struct walk *w)
 		free(w->v[i].fdinfo);
 	}
 	free(w->v);
-	free(w->order);
 	free(w->buf);
 	free(w->mountinfo);
 	place_fini(&w->place);
@@ -285,6 +299,7 @@ add_entry(struct walk *w, const struct place *l, const char *name, int fd)
 	e = process_grow(&w->v, &w->n, sizeof(*e));
 	if (e == NULL)
 		return -ENOMEM;
+	e->w = w;
 	e->fd = fd;
 	e->place = l;
 	e->there = atoi(name);
@@ -470,7 +485,7 @@ peek_connections(struct walk *w)
 		struct entry *e = &w->v[i];
 		int fd;
 
-		if (!e->tcp || e->same != i)
+		if (!e->tcp || e->same != e)
 			continue;
 		fd =
 		    (int)syscall(SYS_pidfd_getfd, e->place->pidfd, e->there, 0);
@@ -508,7 +523,7 @@ name_rights(struct walk *w)
 			for (size_t j = 0; j < q->v[k].nfds; j++) {
 				uint32_t *f = &q->v[k].files[j];
 
-				*f = (uint32_t)w->v[w->v[*f].same].fd;
+				*f = (uint32_t)w->v[*f].same->fd;
 			}
 	}
 }
@@ -526,7 +541,15 @@ by_inode(const struct entry *x, const struct entry *y)
 }
 
 static int
-by_file(struct walk *w, const struct entry *x, const struct entry *y)
+by_place(const struct entry *x, const struct entry *y)
+{
+	if (x->w != y->w)
+		return x->w < y->w ? -1 : 1;
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
+}
+
+static int
+by_file(struct walks *ws, const struct entry *x, const struct entry *y)
 {
 	long c;
 
@@ -537,83 +560,117 @@ by_file(struct walk *w, const struct entry *x, const struct entry *y)
 	c = syscall(SYS_kcmp, x->place->pid, y->place->pid, KCMP_FILE, x->there,
 	    y->there);
 	if (c < 0 || c > 2) {
-		w->error = c < 0 ? -errno : -EPROTO;
-		return x->fd < y->fd ? -1 : x->fd > y->fd;
+		ws->error = c < 0 ? -errno : -EPROTO;
+		return by_place(x, y);
 	}
 	return c == 0 ? 0 : c == 1 ? -1 : 1;
 }
 
 /*
  * However it sorts, what ends up side by side was compared.  So where two are
- * one, that is noted here, in the one with the larger index.
+ * one, that is noted here, in the one that comes later.
  */
 static int
 compare(const void *a, const void *b, void *arg)
 {
-	struct walk *w = arg;
-	uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-	struct entry *x = &w->v[i], *y = &w->v[j];
+	struct walks *ws = arg;
+	struct entry *x = *(struct entry *const *)a;
+	struct entry *y = *(struct entry *const *)b;
 	int c = by_inode(x, y);
 
 	if (c == 0)
-		c = by_file(w, x, y);
-	if (c != 0 || i == j)
+		c = by_file(ws, x, y);
+	if (c != 0 || x == y)
 		return c;
-	if (i < j)
-		y->same = i;
+	c = by_place(x, y);
+	if (c < 0)
+		y->top = x;
 	else
-		x->same = j;
-	return i < j ? -1 : 1;
+		x->top = y;
+	return c;
+}
+
+/* The process at the other end of a pipe, if x's own has not both. */
+static pid_t
+other_end(struct walks *ws, size_t from, size_t to, const struct entry *x)
+{
+	bool reader = false, writer = false;
+	pid_t other = 0;
+
+	if (!S_ISFIFO(x->st.st_mode))
+		return 0;
+	for (size_t k = from; k < to; k++) {
+		const struct entry *e = ws->order[k];
+		uint32_t acc = e->flags & O_ACCMODE;
+
+		if (e->w == x->w) {
+			reader |= acc != O_WRONLY;
+			writer |= acc != O_RDONLY;
+		} else if (other == 0 && acc != (x->flags & O_ACCMODE)) {
+			other = e->w->pid;
+		}
+	}
+	return reader && writer ? 0 : other;
 }
 
 /* Of the entries order[from..to), which share an inode. */
 static void
-join_group(struct walk *w, size_t from, size_t to)
+join_group(struct walks *ws, size_t from, size_t to)
 {
 	bool reader = false, writer = false;
 	uint32_t flags = 0;
 
 	for (size_t k = from; k < to; k++) {
-		struct entry *e = &w->v[w->order[k]];
+		struct entry *e = ws->order[k];
 		uint32_t acc = e->flags & O_ACCMODE;
 
 		reader |= acc != O_WRONLY;
 		writer |= acc != O_RDONLY;
 		flags |= e->flags;
-		/* The smaller index comes first, and is settled. */
-		e->same = w->v[e->same].same;
+		/* The earlier one comes first, and is settled. */
+		e->top = e->top->top;
+		e->same = e;
+		if (k > from && ws->order[k - 1]->w == e->w &&
+		    ws->order[k - 1]->top == e->top)
+			e->same = ws->order[k - 1]->same;
 	}
 	for (size_t k = from; k < to; k++) {
-		struct entry *e = &w->v[w->order[k]];
+		struct entry *e = ws->order[k];
 
 		e->reader = reader;
 		e->writer = writer;
 		e->group_flags = flags;
+		e->other = other_end(ws, from, to, e);
 	}
 }
 
 static int
-group(struct walk *w)
+group(struct walks *ws)
 {
-	size_t from = 0;
+	size_t from = 0, n = 0;
 
-	w->order = calloc(w->n + 1, sizeof(*w->order));
-	if (w->order == NULL)
+	for (size_t i = 0; i < ws->n; i++)
+		n += ws->v[i].n;
+	ws->order = calloc(n + 1, sizeof(struct entry *));
+	if (ws->order == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; i < w->n; i++)
-		w->order[i] = w->v[i].same = (uint32_t)i;
-	qsort_r(w->order, w->n, sizeof(*w->order), compare, w);
-	for (size_t k = 1; k <= w->n; k++) {
-		if (k < w->n &&
-		    by_inode(&w->v[w->order[k]], &w->v[w->order[from]]) == 0)
+	for (size_t i = 0; i < ws->n; i++)
+		for (size_t k = 0; k < ws->v[i].n; k++) {
+			struct entry *e = &ws->v[i].v[k];
+
+			e->same = e->top = e;
+			ws->order[ws->norder++] = e;
+		}
+	qsort_r(ws->order, n, sizeof(struct entry *), compare, ws);
+	for (size_t k = 1; k <= n; k++) {
+		if (k < n && by_inode(ws->order[k], ws->order[from]) == 0)
 			continue;
-		join_group(w, from, k);
+		join_group(ws, from, k);
 		from = k;
 	}
-	if (w->error != 0)
-		return snap_fail(w->cx, w->error,
-		    "comparing descriptors of %d (kcmp): %s", (int)w->pid,
-		    strerror(-w->error));
+	if (ws->error != 0)
+		return snap_fail(ws->cx, ws->error,
+		    "comparing descriptors (kcmp): %s", strerror(-ws->error));
 	return 0;
 }
 
@@ -698,42 +755,32 @@ run_kind(struct walk *w, struct snap_ctx *cx, const struct entry *e,
 static int
 demote(struct openfile *f, const char *why)
 {
-	for (size_t i = 0; i < f->nkv; i++) {
-		free(f->kv[i].key);
-		free(f->kv[i].value);
-	}
-	f->nkv = 0;
-	free(f->kv);
-	f->kv = NULL;
+	openfile_forget(f);
 	snprintf(f->kind, sizeof(f->kind), "unsupported");
 	if (openfile_put(f, "target", "%s", f->target) != 0)
 		return -ENOMEM;
 	return openfile_put(f, "why", "%s", why);
 }
 
+static bool
+demoted(const struct openfile *f)
+{
+	return strcmp(f->kind, "unsupported") == 0;
+}
+
+static struct openfile *
+file_of(const struct entry *e)
+{
+	return &e->w->p->files[e->file];
+}
+
+/* What the kind makes of it; e->file is known. */
 static int
-collect_file(struct walk *w, struct entry *e)
+collect_kind(struct walk *w, struct entry *e, int fuse)
 {
 	/* That it is not supported is no error of the checkpoint. */
 	struct snap_ctx cx = { .opt = w->cx->opt };
-	struct openfile *f;
-	int fuse, err;
-
-	cx.opt.log = NULL;
-	f = process_grow(&w->p->files, &w->p->nfiles, sizeof(*f));
-	if (f == NULL)
-		return -ENOMEM;
-	e->file = (uint32_t)w->p->nfiles - 1;
-	f->id = (uint32_t)e->fd;
-	f->flags = e->flags;
-	if (!proc_field_u64(e->fdinfo, "pos", 10, &f->pos))
-		f->pos = 0;
-	f->target = strdup(e->target);
-	fuse = on_fuse(w, e);
-	if (f->target == NULL || fuse < 0)
-		return f->target == NULL ? -ENOMEM : w->cx->error;
-
-	struct fd_probe q = {
+	const struct fd_probe q = {
 		.pid = e->place->pid,
 		.pidfd = e->place->pidfd,
 		.fd = e->there,
@@ -749,6 +796,7 @@ collect_file(struct walk *w, struct entry *e)
 		.reader = e->reader,
 		.writer = e->writer,
 		.group_flags = e->group_flags,
+		.other = e->other,
 		.owner = e->owner,
 		.sig = e->sig,
 		.pipe_size = e->pipe_size,
@@ -757,11 +805,14 @@ collect_file(struct walk *w, struct entry *e)
 		.root = w->root >= 0 ? w->root : AT_FDCWD,
 		.p = w->p,
 	};
-	err = run_kind(w, &cx, e, &q, f, fuse);
+	int err;
+
+	cx.opt.log = NULL;
+	err = run_kind(w, &cx, e, &q, file_of(e), fuse);
 	if (err == -ENOTSUP)
-		err = demote(f, cx.text);
+		err = demote(file_of(e), cx.text);
 	if (err == 0 && e->place == &w->own)
-		err = openfile_put(f, "in-flight", "1");
+		err = openfile_put(file_of(e), "in-flight", "1");
 	return err == 0 || err == -ENOMEM
 		   ? err
 		   : snap_fail(w->cx, err, "%s", cx.text);
@@ -783,6 +834,136 @@ list_input(struct walk *w, const struct entry *e, const struct openfile *f)
 	    "%s bytes that were typed into a pseudo-terminal and not yet read "
 	    "cannot be seen",
 	    unread);
+}
+
+static int
+collect_file(struct walk *w, struct entry *e)
+{
+	struct openfile *f;
+	int fuse;
+
+	f = process_grow(&w->p->files, &w->p->nfiles, sizeof(*f));
+	if (f == NULL)
+		return -ENOMEM;
+	e->file = (uint32_t)w->p->nfiles - 1;
+	f->id = (uint32_t)e->fd;
+	f->flags = e->flags;
+	if (!proc_field_u64(e->fdinfo, "pos", 10, &f->pos))
+		f->pos = 0;
+	f->target = strdup(e->target);
+	fuse = on_fuse(w, e);
+	if (f->target == NULL || fuse < 0)
+		return f->target == NULL ? -ENOMEM : w->cx->error;
+	return collect_kind(w, e, fuse);
+}
+
+/*
+ * The first process of the tree that can tell what it is tells for all: an
+ * epoll, for one, is known where the descriptors that it watches are open.
+ */
+static void
+choose_top(struct entry *e)
+{
+	struct entry *best = e->top->top;
+
+	if (best != e && demoted(file_of(best)) && !demoted(file_of(e)))
+		e->top->top = e;
+}
+
+static int
+collect_files(struct walk *w)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < w->n; i++) {
+		struct entry *e = &w->v[i];
+
+		if (e->same == e) {
+			err = collect_file(w, e);
+			if (err == 0)
+				choose_top(e);
+		} else {
+			e->file = e->same->file;
+		}
+	}
+	return err;
+}
+
+/* ---- what processes have in common ---- */
+
+static bool
+is_posix_lock(const struct kv *kv)
+{
+	return strcmp(kv->key, "lock") == 0 &&
+	       strncmp(kv->value, "posix ", strlen("posix ")) == 0;
+}
+
+/* Everything but the locks that belong to a process. */
+static int
+copy_lines(struct openfile *to, const struct openfile *from)
+{
+	struct openfile own = *to;
+	int err = 0;
+
+	to->kv = NULL;
+	to->nkv = 0;
+	strcpy(to->kind, from->kind);
+	for (size_t i = 0; err == 0 && i < from->nkv; i++)
+		if (!is_posix_lock(&from->kv[i]) &&
+		    strcmp(from->kv[i].key, "in-flight") != 0)
+			err = openfile_put(
+			    to, from->kv[i].key, "%s", from->kv[i].value);
+	for (size_t i = 0; err == 0 && i < own.nkv; i++)
+		if (is_posix_lock(&own.kv[i]))
+			err = openfile_put(to, "lock", "%s", own.kv[i].value);
+	openfile_forget(&own);
+	return err;
+}
+
+/* The bytes of a pipe, which only one has to keep, are the others' too. */
+static void
+refer_content(struct process *p, const struct entry *top)
+{
+	const char *id = openfile_get(file_of(top), "content");
+
+	if (id != NULL && process_content(p, (uint32_t)atoi(id)) == NULL)
+		(void)shared_find(p, &top->st);
+}
+
+static int
+name_top(const struct entry *e, const struct entry *top)
+{
+	return openfile_put(
+	    file_of(e), "same", "%d/%d", (int)top->w->pid, top->fd);
+}
+
+/* Only the other can tell what it is, or has kept what is in it. */
+static bool
+knows_more(const struct entry *top, const struct entry *e)
+{
+	return demoted(file_of(e)) ||
+	       (openfile_get(file_of(top), "content") != NULL &&
+		   openfile_get(file_of(e), "content") == NULL);
+}
+
+/* An open file that several have says so, and is the same everywhere. */
+static int
+share(struct entry *e)
+{
+	struct entry *top = e->top->top;
+	int err = 0;
+
+	if (e->same != e || top == e || demoted(file_of(top)))
+		return 0;
+	if (openfile_get(file_of(top), "same") == NULL)
+		err = name_top(top, top);
+	if (err == 0 && knows_more(top, e)) {
+		err = copy_lines(file_of(e), file_of(top));
+		refer_content(e->w->p, top);
+	} else if (err == 0) {
+		err = name_top(e, top);
+	}
+	return err;
 }
 
 static int
@@ -808,21 +989,14 @@ list_unsupported(struct walk *w, const struct entry *e)
 }
 
 static int
-collect_all(struct walk *w)
+list_fds(struct walk *w)
 {
 	for (size_t i = 0; i < w->n; i++) {
 		struct entry *e = &w->v[i];
 		struct fdent *d;
-		int err = 0;
 
-		if (e->same == i)
-			err = collect_file(w, e);
-		else
-			e->file = w->v[e->same].file;
-		if (err != 0)
-			return err;
 		/* One on its way that the process has, too. */
-		if (e->place == &w->own && e->same != i)
+		if (e->place == &w->own && e->same != e)
 			continue;
 		d = process_grow(&w->p->fds, &w->p->nfds, sizeof(*d));
 		if (d == NULL)
@@ -834,50 +1008,83 @@ collect_all(struct walk *w)
 	return 0;
 }
 
-/* Whose other end is in another process is known when all are. */
 static int
 list_all_unsupported(struct walk *w)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < w->n && err == 0; i++)
-		if (w->v[i].place != &w->own || w->v[i].same == i)
+		if (w->v[i].place != &w->own || w->v[i].same == &w->v[i])
 			err = list_unsupported(w, &w->v[i]);
 	return err;
 }
 
-int
-fds_collect(struct snap_ctx *cx, pid_t pid, struct process *p)
+static int
+collect_all(struct walks *ws)
 {
-	struct walk w = {
-		.cx = cx,
-		.pid = pid,
-		.p = p,
-		.place = { 0, -1, -1, -1 },
-		.own = { 0, -1, -1, -1 },
-		.root = -1,
-		.diag = -1,
-	};
-	int err;
+	int err = 0;
 
-	err = walk_init(&w);
+	for (size_t i = 0; err == 0 && i < ws->n; i++)
+		err = collect_files(&ws->v[i]);
+	for (size_t i = 0; err == 0 && i < ws->n; i++)
+		for (size_t k = 0; err == 0 && k < ws->v[i].n; k++)
+			err = share(&ws->v[i].v[k]);
+	for (size_t i = 0; err == 0 && i < ws->n; i++)
+		err = list_fds(&ws->v[i]);
+	/* Whose other end is in another process is known when all are. */
+	for (size_t i = 0; err == 0 && i < ws->n; i++)
+		err = list_all_unsupported(&ws->v[i]);
+	return err;
+}
+
+static int
+run(struct walks *ws, struct process *const *p)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < ws->n; i++) {
+		ws->v[i] = (struct walk){
+			.cx = ws->cx,
+			.pid = p[i]->pid,
+			.p = p[i],
+			.place = { 0, -1, -1, -1 },
+			.own = { 0, -1, -1, -1 },
+			.root = -1,
+			.diag = -1,
+		};
+	}
+	for (size_t i = 0; err == 0 && i < ws->n; i++) {
+		err = walk_init(&ws->v[i]);
+		if (err == 0)
+			err = list(&ws->v[i]);
+		if (err == 0)
+			err = peek_all(&ws->v[i]);
+	}
 	if (err == 0)
-		err = list(&w);
-	if (err == 0)
-		err = peek_all(&w);
-	if (err == 0)
-		err = group(&w);
-	if (err == 0)
-		name_rights(&w);
-	if (err == 0)
-		err = peek_connections(&w);
-	if (err == 0)
-		err = collect_all(&w);
-	if (err == 0)
-		err = list_all_unsupported(&w);
-	walk_fini(&w);
+		err = group(ws);
+	for (size_t i = 0; err == 0 && i < ws->n; i++)
+		name_rights(&ws->v[i]);
+	for (size_t i = 0; err == 0 && i < ws->n; i++)
+		err = peek_connections(&ws->v[i]);
+	return err == 0 ? collect_all(ws) : err;
+}
+
+int
+fds_collect(struct snap_ctx *cx, struct process *const *p, size_t n)
+{
+	struct walks ws = { .cx = cx, .n = n };
+	int err = -ENOMEM;
+
+	ws.v = calloc(n, sizeof(*ws.v));
+	if (ws.v != NULL) {
+		err = run(&ws, p);
+		for (size_t i = 0; i < n; i++)
+			walk_fini(&ws.v[i]);
+	}
+	free(ws.order);
+	free(ws.v);
 	if (err == -ENOMEM)
-		return snap_fail(
-		    cx, err, "descriptors of %d: out of memory", (int)pid);
+		return snap_fail(cx, err, "descriptors of %d: out of memory",
+		    (int)p[0]->pid);
 	return err;
 }

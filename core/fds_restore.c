@@ -1,11 +1,12 @@
 /*
- * fds_restore.c - open again what a process had open, in the process that is
- * to be it.
+ * fds_restore.c - open again what processes had open.
  *
  * Three passes, so that no number is in the way of another: every open file
  * to a place of its own above all numbers, from there to its descriptors,
- * then what refers to other descriptors.  Locks come last, since closing any
- * descriptor of a file drops the process's POSIX locks on it.
+ * then what refers to other descriptors.  The first is done once for all
+ * processes of a tree, which inherit the places, so that they share what they
+ * shared; the others by each.  Locks come last, since closing any descriptor
+ * of a file drops the process's POSIX locks on it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -165,9 +166,15 @@ close_places(const struct fd_restore *r)
 		    r->base + (int)r->p->nfiles - 1, 0);
 }
 
+static bool
+is_mine(const bool *mine, size_t i)
+{
+	return mine == NULL || mine[i];
+}
+
 /* The lowest descriptor of a file is its id. */
 static int
-finish(struct snap_ctx *cx, const struct fd_restore *r)
+finish(struct snap_ctx *cx, const struct fd_restore *r, const bool *mine)
 {
 	int err = 0;
 
@@ -175,7 +182,7 @@ finish(struct snap_ctx *cx, const struct fd_restore *r)
 		const struct openfile *f = &r->p->files[i];
 		const struct resource *kind = resource_find(f->kind);
 
-		if (resource_edited(f))
+		if (!is_mine(mine, i) || resource_edited(f))
 			continue;
 		if (kind->finish != NULL)
 			err = kind->finish(cx, r, f, (int)f->id);
@@ -186,38 +193,71 @@ finish(struct snap_ctx *cx, const struct fd_restore *r)
 }
 
 static int
-lock(struct snap_ctx *cx, const struct fd_restore *r)
+lock(struct snap_ctx *cx, const struct fd_restore *r, const bool *mine)
 {
 	int err = 0;
 
 	for (size_t i = 0; err == 0 && i < r->p->nfiles; i++) {
 		const struct openfile *f = &r->p->files[i];
 
-		if (!resource_edited(f))
+		if (is_mine(mine, i) && !resource_edited(f))
 			err = fdlock_restore(cx, f, (int)f->id);
 	}
 	return err;
 }
 
+/*
+ * What says of a process which it is must be opened by that process, and when
+ * it is there.
+ */
+static bool
+is_own(const struct openfile *f)
+{
+	return !f->given &&
+	       (strcmp(f->kind, res_pidfd.name) == 0 ||
+		   strncmp(f->target, "/proc/", strlen("/proc/")) == 0);
+}
+
+static bool
+has(const struct process *p, uint32_t file)
+{
+	for (size_t i = 0; i < p->nfds; i++)
+		if (p->fds[i].file == file)
+			return true;
+	return false;
+}
+
 static int
-restore_all(struct snap_ctx *cx, const struct fd_restore *r)
+open_all(struct snap_ctx *cx, const struct fd_restore *r)
 {
 	int err = 0;
 
 	close_places(r);
 	for (uint32_t i = 0; err == 0 && i < r->p->nfiles; i++)
-		err = open_one(cx, r, i);
-	if (err == 0)
-		err = place(cx, r);
-	close_places(r);
-	if (err == 0)
-		err = finish(cx, r);
+		if (!is_own(&r->p->files[i]))
+			err = open_one(cx, r, i);
 	for (size_t i = 0; err == 0 && resources[i] != NULL; i++)
 		if (resources[i]->settle != NULL)
 			err = resources[i]->settle(cx, r);
 	for (size_t i = 0; i < r->p->nfiles; i++)
 		resource_drop(r, &r->p->files[i]);
-	return err != 0 ? err : lock(cx, r);
+	return err;
+}
+
+static int
+place_all(struct snap_ctx *cx, const struct fd_restore *r, const bool *mine)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; err == 0 && i < r->p->nfiles; i++)
+		if (is_own(&r->p->files[i]) && has(r->p, i))
+			err = open_one(cx, r, i);
+	if (err == 0)
+		err = place(cx, r);
+	close_places(r);
+	if (err == 0)
+		err = finish(cx, r, mine);
+	return err == 0 ? lock(cx, r, mine) : err;
 }
 
 void
@@ -228,29 +268,60 @@ fds_close_in_flight(const struct process *p)
 			close((int)p->files[i].id);
 }
 
-int
-fds_restore(struct snap_ctx *cx, const struct fd_restore *arg)
-{
-	const struct process *p = arg->p;
-	struct fd_restore r = *arg;
+struct rings {
+	struct fd_restore r;
 	uint32_t *first, *next;
-	int *aux, err;
+	int *aux;
+};
 
-	first = calloc(p->nfiles + 1, sizeof(*first));
-	next = calloc(p->nfiles + 1, sizeof(*next));
-	aux = malloc((p->nfiles + 1) * sizeof(*aux));
-	if (aux != NULL)
-		memset(aux, -1, (p->nfiles + 1) * sizeof(*aux));
-	r.aux = aux;
-	r.first = first;
-	r.next = next;
-	if (first == NULL || next == NULL || aux == NULL ||
-	    make_rings(p, first, next) != 0)
-		err = snap_fail(cx, -ENOMEM, "descriptors: out of memory");
-	else
-		err = restore_all(cx, &r);
-	free(first);
-	free(next);
-	free(aux);
+static int
+rings_init(struct snap_ctx *cx, struct rings *x, const struct fd_restore *r)
+{
+	const struct process *p = r->p;
+
+	x->r = *r;
+	x->first = calloc(p->nfiles + 1, sizeof(*x->first));
+	x->next = calloc(p->nfiles + 1, sizeof(*x->next));
+	x->aux = malloc((p->nfiles + 1) * sizeof(*x->aux));
+	if (x->aux != NULL)
+		memset(x->aux, -1, (p->nfiles + 1) * sizeof(*x->aux));
+	x->r.aux = x->aux;
+	x->r.first = x->first;
+	x->r.next = x->next;
+	if (x->first == NULL || x->next == NULL || x->aux == NULL ||
+	    make_rings(p, x->first, x->next) != 0)
+		return snap_fail(cx, -ENOMEM, "descriptors: out of memory");
+	return 0;
+}
+
+static void
+rings_fini(struct rings *x)
+{
+	free(x->first);
+	free(x->next);
+	free(x->aux);
+}
+
+int
+fds_open(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	struct rings x;
+	int err = rings_init(cx, &x, r);
+
+	if (err == 0)
+		err = open_all(cx, &x.r);
+	rings_fini(&x);
+	return err;
+}
+
+int
+fds_place(struct snap_ctx *cx, const struct fd_restore *r, const bool *mine)
+{
+	struct rings x;
+	int err = rings_init(cx, &x, r);
+
+	if (err == 0)
+		err = place_all(cx, &x.r, mine);
+	rings_fini(&x);
 	return err;
 }

@@ -44,9 +44,10 @@ struct frozen {
 	 */
 	bool adopts;
 	int mem; /* /proc/PID/mem for reading and writing, -1: not open */
-	struct heal *heal;    /* calls can be run in it; see heal.h */
-	const pid_t *exclude; /* children that are none of ours, borrowed */
-	size_t nexclude;
+	struct heal *heal; /* calls can be run in it; see heal.h */
+	/* All processes that are frozen with it; borrowed, none: it is alone. */
+	const pid_t *members;
+	size_t nmembers;
 };
 
 /*

@@ -20,8 +20,7 @@ int gather_outside(struct snap_ctx *cx, struct frozen *z, struct process *p);
 /*
  * By calls that heal themselves, run in the process: altstacks, tid addresses,
  * credentials, scheduling, dispositions, timers, death signals, brk, and the
- * like.  And what follows from that: pending signals, children, calls in
- * progress.  Does heal_open(); p->vmas are known.
+ * like.  And what follows from that: pending signals, calls in progress.  Does heal_open(); p->vmas are known.
  */
 int gather_inside(struct snap_ctx *cx, struct frozen *z, struct process *p);
 

@@ -3,6 +3,7 @@
  * follows from the answers.
  */
 #include <errno.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +31,11 @@
 /* Where the answers to what the caller is asked for all will be. */
 struct process_calls {
 	uint64_t actions, itimers, timers, subreaper;
-	size_t asked_subreaper, overruns, dumpable, thp, brk, children, mdwe;
+	size_t asked_subreaper, overruns, dumpable, thp, brk, mdwe;
 };
 
 #define ITIMERS 3
-#define PROCESS_RECORDS (PROCESS_NSIG + ITIMERS + 6)
+#define PROCESS_RECORDS (PROCESS_NSIG + ITIMERS + 5)
 #define PROCESS_DATA \
 	(PROCESS_NSIG * sizeof(struct ksigaction) + \
 	    ITIMERS * sizeof(struct itimerval) + 64)
@@ -77,9 +78,6 @@ ask_process(struct frozen *z, size_t i, const struct process *p,
 	c->thp = heal_add(z, i, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
 	c->mdwe = heal_add(z, i, SYS_prctl, UAPI_PR_GET_MDWE, 0, 0, 0, 0);
 	c->brk = heal_add(z, i, SYS_brk, 0, 0, 0, 0, 0);
-	/* Is there a child at all?  That saves asking every thread's file. */
-	c->children = heal_add(z, i, SYS_waitid, P_ALL, 0, 0,
-	    WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL, 0);
 	ask_timers(z, i, p, c);
 }
 
@@ -274,78 +272,35 @@ settle_calls(struct frozen *z, struct process *p)
 	return 0;
 }
 
-/* ---- children ---- */
+/* ---- what is shared with others ---- */
 
-static bool
-excluded(const struct frozen *z, pid_t pid)
-{
-	for (size_t i = 0; i < z->nexclude; i++)
-		if (z->exclude[i] == pid)
-			return true;
-	return false;
-}
-
+/* What vfork(2), or clone(2) with such flags, lets a child share. */
 static int
-note_child(
-    struct snap_ctx *cx, struct frozen *z, struct process *p, pid_t child)
+note_shared(struct process *p)
 {
-	struct proc_stat st = { 0 };
-	char what[32], *text;
-	bool dead;
-
-	if (excluded(z, child))
-		return 0;
-	if (twin_is(child, z->pid, &dead)) {
-		if (dead)
-			twin_reap_dead(cx, z, child);
-		return 0;
-	}
-	if (proc_try(child, "stat", &text, NULL) == 0) {
-		proc_parse_stat(text, &st);
-		free(text);
-	}
-	snprintf(what, sizeof(what), "child %d", (int)child);
-	return process_unsupported(p, what,
-	    "child processes are not part of a checkpoint yet: \"%s\"%s will "
-	    "not be a child of the restored process",
-	    st.comm, st.state == 'Z' ? ", a zombie," : "");
-}
-
-static int
-note_children(struct snap_ctx *cx, struct frozen *z, struct process *p)
-{
-	char name[48], *text, *s, *end;
+	static const struct {
+		int type;
+		const char *what, *why;
+	} table[] = {
+		{ KCMP_VM, "memory",
+		    "it is shared with the parent process (vfork or CLONE_VM); "
+		    "the restored process has its own" },
+		{ KCMP_FILES, "descriptors",
+		    "their table is shared with the parent process "
+		    "(CLONE_FILES); the restored process has its own" },
+		{ KCMP_FS, "cwd",
+		    "it is shared with the parent process (CLONE_FS); the "
+		    "restored process has its own" },
+	};
 	int err = 0;
 
-	for (size_t i = 0; i < z->n && err == 0; i++) {
-		snprintf(
-		    name, sizeof(name), "task/%d/children", (int)z->v[i].tid);
-		err = proc_read(cx, z->pid, name, &text, NULL);
-		if (err != 0)
-			return err;
-		for (s = text; err == 0; s = end) {
-			long pid = strtol(s, &end, 10);
-
-			if (end == s)
-				break;
-			err = note_child(cx, z, p, (pid_t)pid);
-		}
-		free(text);
-	}
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (err == 0 && p->ppid > 0 &&
+		    syscall(SYS_kcmp, p->pid, p->ppid, table[i].type, 0, 0) ==
+			0)
+			err = process_unsupported(
+			    p, table[i].what, "%s", table[i].why);
 	return err;
-}
-
-/* A process that was made by vfork(2) or CLONE_VM shares its parent's memory.
- */
-static int
-note_shared_memory(struct process *p)
-{
-	if (p->ppid <= 0 ||
-	    syscall(SYS_kcmp, p->pid, p->ppid, 1 /* KCMP_VM */, 0, 0) != 0)
-		return 0;
-	return process_unsupported(p, "memory",
-	    "it is shared with the parent process (vfork or CLONE_VM); the "
-	    "restored process has its own");
 }
 
 /* ---- all of it ---- */
@@ -396,10 +351,8 @@ gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
 		err = read_pending(z, p, pending);
 	if (err == 0)
 		err = settle_calls(z, p);
-	if (err == 0 && heal_result(z, heal_caller(z), pc.children) != -ECHILD)
-		err = note_children(cx, z, p);
 	if (err == 0)
-		err = note_shared_memory(p);
+		err = note_shared(p);
 	return err;
 }
 

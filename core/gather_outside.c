@@ -171,6 +171,7 @@ read_stat(struct snap_ctx *cx, struct process *p)
 	p->pgid = st.pgid;
 	p->sid = st.sid;
 	p->tty = st.tty;
+	p->exit_signal = st.exit_signal > 0 ? (uint32_t)st.exit_signal : 0;
 	return 0;
 }
 

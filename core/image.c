@@ -20,6 +20,7 @@ static const struct snap_name top_names[] = {
 	{ "regs", SNAP_FILE },
 	{ "signals", SNAP_FILE },
 	{ "timers", SNAP_FILE },
+	{ "zombies", SNAP_FILE },
 	{ "cmdline", SNAP_FILE },
 	{ "environ", SNAP_FILE },
 	{ "auxv", SNAP_FILE },
@@ -32,6 +33,7 @@ static const struct snap_name top_names[] = {
 	{ "files", SNAP_DIR },
 	{ "pages", SNAP_FILE },
 	{ "pagesums", SNAP_FILE },
+	{ "children", SNAP_DIR },
 	{ SUMS, SNAP_FILE },
 	{ NULL, SNAP_FILE },
 };
@@ -47,6 +49,7 @@ snap_top_names(void)
 struct builder {
 	const struct process *p;
 	struct image_tree *t;
+	uint32_t top; /* the directory of this process */
 };
 
 /* NULL if there is no memory. */
@@ -59,6 +62,7 @@ add(struct builder *b, uint32_t parent, const char *name,
 	n = process_grow(&b->t->v, &b->t->n, sizeof(*n));
 	if (n == NULL)
 		return NULL;
+	n->p = b->p;
 	n->content_fd = -1;
 	n->node.type = type;
 	n->node.parent = parent;
@@ -98,7 +102,7 @@ add_bytes(struct builder *b, const char *name, const void *bytes, size_t len)
 			memcpy(copy, bytes, len);
 		copy[len] = '\0';
 	}
-	return add_text(b, 0, name, SNAP_FILE, copy, len);
+	return add_text(b, b->top, name, SNAP_FILE, copy, len);
 }
 
 static int
@@ -118,14 +122,14 @@ add_written(struct builder *b, const char *name,
 
 	write(&t, b->p);
 	s = text_take(&t, &len);
-	return add_text(b, 0, name, SNAP_FILE, s, len);
+	return add_text(b, b->top, name, SNAP_FILE, s, len);
 }
 
 static int
 add_dir(struct builder *b, const char *name, uint32_t *index)
 {
 	*index = (uint32_t)b->t->n;
-	return add(b, 0, name, SNAP_DIR) == NULL ? -ENOMEM : 0;
+	return add(b, b->top, name, SNAP_DIR) == NULL ? -ENOMEM : 0;
 }
 
 /* ---- the files ---- */
@@ -144,6 +148,7 @@ add_texts(struct builder *b)
 		{ "regs", img_regs_write },
 		{ "signals", img_signals_write },
 		{ "timers", img_timers_write },
+		{ "zombies", img_zombies_write },
 	};
 	int err = 0;
 
@@ -165,11 +170,11 @@ add_as_in_proc(struct builder *b)
 	if (err == 0)
 		err = add_bytes(b, "auxv", p->auxv, p->auxv_len);
 	if (err == 0)
-		err = add_link(b, 0, "cwd", p->cwd);
+		err = add_link(b, b->top, "cwd", p->cwd);
 	if (err == 0)
-		err = add_link(b, 0, "root", p->root);
+		err = add_link(b, b->top, "root", p->root);
 	if (err == 0)
-		err = add_link(b, 0, "exe", p->exe);
+		err = add_link(b, b->top, "exe", p->exe);
 	return err;
 }
 
@@ -213,6 +218,8 @@ add_contents(struct builder *b)
 	for (size_t i = 0; err == 0 && i < b->p->ncontents; i++) {
 		const struct content *c = &b->p->contents[i];
 
+		if (c->fd < 0)
+			continue;
 		snprintf(name, sizeof(name), "%u", c->id);
 		n = add(b, dir, name, SNAP_FILE);
 		if (n == NULL)
@@ -225,26 +232,78 @@ add_contents(struct builder *b)
 }
 
 static int
-add_last(struct builder *b)
+add_pages(struct builder *b)
 {
-	struct image_node *n;
+	struct image_node *n = add(b, b->top, "pages", SNAP_FILE);
 
-	n = add(b, 0, "pages", SNAP_FILE);
 	if (n == NULL)
 		return -ENOMEM;
 	n->source = IMAGE_PAGES;
 	n->node.size = b->p->pages_size;
-	n = add(b, 0, "pagesums", SNAP_FILE);
+	n = add(b, b->top, "pagesums", SNAP_FILE);
 	if (n == NULL)
 		return -ENOMEM;
 	n->source = IMAGE_PAGESUMS;
 	n->node.size = pagesums_length(b->p->pages_size);
-	n = add(b, 0, SUMS, SNAP_FILE);
+	return 0;
+}
+
+static int
+add_sums(struct builder *b)
+{
+	struct image_node *n = add(b, b->top, SUMS, SNAP_FILE);
+
 	if (n == NULL)
 		return -ENOMEM;
 	n->source = IMAGE_SUMS;
-	n->node.size = image_sums_length(b->t);
+	n->node.size = image_sums_length(b->t, b->top);
 	return 0;
+}
+
+static int add_process(struct builder *b);
+
+/* Each a directory of the same form. */
+static int
+add_children(struct builder *b)
+{
+	const struct family *t = b->p->tree;
+	uint32_t dir;
+	char name[16];
+	int err;
+
+	err = add_dir(b, "children", &dir);
+	for (size_t i = b->p->index + 1; err == 0 && t != NULL && i < t->n;
+	     i++) {
+		struct builder c = { t->v[i], b->t, (uint32_t)b->t->n };
+
+		if (t->v[i]->parent != b->p->index)
+			continue;
+		snprintf(name, sizeof(name), "%d", (int)c.p->pid);
+		err = add(&c, dir, name, SNAP_DIR) == NULL ? -ENOMEM
+							   : add_process(&c);
+	}
+	return err;
+}
+
+static int
+add_process(struct builder *b)
+{
+	int err;
+
+	err = add_texts(b);
+	if (err == 0)
+		err = add_as_in_proc(b);
+	if (err == 0)
+		err = add_fds(b);
+	if (err == 0)
+		err = add_written(b, "unsupported", img_unsupported_write);
+	if (err == 0)
+		err = add_contents(b);
+	if (err == 0)
+		err = add_pages(b);
+	if (err == 0)
+		err = add_children(b);
+	return err == 0 ? add_sums(b) : err;
 }
 
 /* From behind, so that children are linked in ascending order. */
@@ -268,19 +327,7 @@ image_write(
 	int err;
 
 	memset(out, 0, sizeof(*out));
-	err = add(&b, 0, "", SNAP_DIR) == NULL ? -ENOMEM : 0;
-	if (err == 0)
-		err = add_texts(&b);
-	if (err == 0)
-		err = add_as_in_proc(&b);
-	if (err == 0)
-		err = add_fds(&b);
-	if (err == 0)
-		err = add_written(&b, "unsupported", img_unsupported_write);
-	if (err == 0)
-		err = add_contents(&b);
-	if (err == 0)
-		err = add_last(&b);
+	err = add(&b, 0, "", SNAP_DIR) == NULL ? -ENOMEM : add_process(&b);
 	if (err < 0) {
 		image_tree_free(out);
 		return snap_fail(cx, err, "writing the image: out of memory");

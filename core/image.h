@@ -20,9 +20,10 @@
  */
 struct image_node {
 	struct snap_node node;
-	char *name;	/* owned; node.name points to it */
-	char *text;	/* owned */
-	int content_fd; /* borrowed from the process, -1: none */
+	const struct process *p; /* whose directory it is in; borrowed */
+	char *name;		 /* owned; node.name points to it */
+	char *text;		 /* owned */
+	int content_fd;		 /* borrowed from the process, -1: none */
 	enum {
 		IMAGE_TEXT,
 		IMAGE_CONTENT,
@@ -37,6 +38,7 @@ struct image_tree {
 	size_t n;
 };
 
+/* p, and all that are below it in its tree. */
 int image_write(
     struct snap_ctx *cx, const struct process *p, struct image_tree *out);
 void image_tree_free(struct image_tree *t);
@@ -62,13 +64,14 @@ void image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
     size_t len, uint64_t off);
 
 /*
- * The text of xxh128sums, to be freed; what was not fed is read.  Its length
- * does not depend on the contents, and is node.size of the sums' node
- * beforehand.
+ * The text of the xxh128sums in directory `dir`, to be freed; what was not fed
+ * is read.  Its length does not depend on the contents, and is node.size of the
+ * sums' node beforehand.
  */
-int image_hasher_sums(struct image_hasher *h, char **text);
-/* Likewise of pagesums. */
-int image_hasher_pagesums(struct image_hasher *h, char **text, size_t *len);
+int image_hasher_sums(struct image_hasher *h, uint32_t dir, char **text);
+/* Likewise of the pagesums that are node `n`, behind their pages. */
+int image_hasher_pagesums(
+    struct image_hasher *h, uint32_t n, char **text, size_t *len);
 
 /* ---- reading ---- */
 
@@ -84,6 +87,12 @@ int image_hasher_pagesums(struct image_hasher *h, char **text, size_t *len);
 struct image_sums; /* the checksums that are still to be verified */
 int image_read(struct snap_ctx *cx, int dir, struct process **out,
     struct image_sums **sums);
+
+/*
+ * The same with all that is below children/, as *out, empty so far, to be
+ * released by family_fini() in any case; and what they say of each other.
+ */
+int image_read_tree(struct snap_ctx *cx, int dir, struct family *out);
 
 /*
  * The sums by which pieces of `pages` are to be verified; borrowed.  NULL if

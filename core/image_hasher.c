@@ -17,17 +17,29 @@
 #define CHECKPOINT "checkpoint"
 #define AHEAD_MAX 16 /* pieces that came before those in front of them */
 
-/* Children of the root have no slash before them. */
+/* From `dir` on, in which it is. */
 static void
-put_path(struct text *t, const struct image_tree *tree, uint32_t n)
+put_path(
+    struct text *t, const struct image_tree *tree, uint32_t dir, uint32_t n)
 {
 	uint32_t parent = tree->v[n].node.parent;
 
-	if (parent != 0) {
-		put_path(t, tree, parent);
+	if (parent != dir) {
+		put_path(t, tree, dir, parent);
 		text_puts(t, "/");
 	}
 	text_puts(t, tree->v[n].name);
+}
+
+/* A directory's nodes follow it, up to the first that is not in it. */
+static uint32_t
+end_of(const struct image_tree *t, uint32_t dir)
+{
+	uint32_t n = dir + 1;
+
+	while (n < t->n && t->v[n].node.parent >= dir)
+		n++;
+	return n;
 }
 
 static bool
@@ -37,17 +49,18 @@ is_summed(const struct image_tree *t, size_t i)
 }
 
 uint64_t
-image_sums_length(const struct image_tree *t)
+image_sums_length(const struct image_tree *t, uint32_t dir)
 {
 	uint64_t len = 0;
 
-	for (size_t i = 1; i < t->n; i++) {
+	for (size_t i = dir + 1; i < end_of(t, dir); i++) {
 		if (!is_summed(t, i))
 			continue;
 		len += DIGITS + 3;
-		for (uint32_t k = (uint32_t)i; k != 0; k = t->v[k].node.parent)
+		for (uint32_t k = (uint32_t)i; k != dir;
+		     k = t->v[k].node.parent)
 			len +=
-			    strlen(t->v[k].name) + (t->v[k].node.parent != 0);
+			    strlen(t->v[k].name) + (t->v[k].node.parent != dir);
 	}
 	return len;
 }
@@ -261,17 +274,14 @@ image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
 }
 
 int
-image_hasher_pagesums(struct image_hasher *h, char **text, size_t *len)
+image_hasher_pagesums(
+    struct image_hasher *h, uint32_t n, char **text, size_t *len)
 {
+	struct stream *s = n > 0 && n < h->t->n ? h->streams[n - 1] : NULL;
 	struct text t = { 0 };
-	struct stream *s = NULL;
-	uint32_t n;
 	int err;
 
-	for (n = 1; n < h->t->n && s == NULL; n++)
-		if (h->t->v[n].source == IMAGE_PAGES)
-			s = h->streams[n];
-	if (s == NULL)
+	if (s == NULL || s->pieces == NULL)
 		return -ENOENT;
 	pthread_mutex_lock(&s->lock);
 	err = catch_up(h, n - 1, s, s->pieces->size);
@@ -285,11 +295,11 @@ image_hasher_pagesums(struct image_hasher *h, char **text, size_t *len)
 }
 
 static int
-pagesums_hash(struct image_hasher *h, XXH128_hash_t *hash)
+pagesums_hash(struct image_hasher *h, uint32_t n, XXH128_hash_t *hash)
 {
 	char *text = NULL;
 	size_t len = 0;
-	int err = image_hasher_pagesums(h, &text, &len);
+	int err = image_hasher_pagesums(h, n, &text, &len);
 
 	if (err == 0)
 		*hash = XXH3_128bits(text, len);
@@ -305,7 +315,7 @@ node_hash(struct image_hasher *h, uint32_t n, XXH128_hash_t *hash)
 	int err = 0;
 
 	if (node->source == IMAGE_PAGESUMS)
-		return pagesums_hash(h, hash);
+		return pagesums_hash(h, n, hash);
 	if (s == NULL) {
 		*hash = XXH3_128bits(node->text, node->node.size);
 		return 0;
@@ -319,7 +329,7 @@ node_hash(struct image_hasher *h, uint32_t n, XXH128_hash_t *hash)
 }
 
 static int
-put_sum(struct text *t, struct image_hasher *h, uint32_t n)
+put_sum(struct text *t, struct image_hasher *h, uint32_t dir, uint32_t n)
 {
 	XXH128_canonical_t c;
 	XXH128_hash_t hash;
@@ -331,30 +341,30 @@ put_sum(struct text *t, struct image_hasher *h, uint32_t n)
 	XXH128_canonicalFromHash(&c, hash);
 	text_hex(t, c.digest, sizeof(c.digest));
 	text_puts(t, "  ");
-	put_path(t, h->t, n);
+	put_path(t, h->t, dir, n);
 	text_puts(t, "\n");
 	return 0;
 }
 
 int
-image_hasher_sums(struct image_hasher *h, char **text)
+image_hasher_sums(struct image_hasher *h, uint32_t dir, char **text)
 {
 	const struct image_tree *t = h->t;
-	uint32_t checkpoint = 0;
+	uint32_t checkpoint = 0, end = end_of(t, dir);
 	struct text out = { 0 };
 	int err = 0;
 
-	for (uint32_t i = 1; err == 0 && i < t->n; i++) {
+	for (uint32_t i = dir + 1; err == 0 && i < end; i++) {
 		if (!is_summed(t, i))
 			continue;
-		if (t->v[i].node.parent == 0 &&
+		if (t->v[i].node.parent == dir &&
 		    strcmp(t->v[i].name, CHECKPOINT) == 0)
 			checkpoint = i;
 		else
-			err = put_sum(&out, h, i);
+			err = put_sum(&out, h, dir, i);
 	}
 	if (err == 0)
-		err = put_sum(&out, h, checkpoint);
+		err = put_sum(&out, h, dir, checkpoint);
 	if (err < 0) {
 		text_fini(&out);
 		return err;

@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cow.h"
 #include "ctx.h"
+#include "family.h"
 #include "image.h"
 #include "image_sums.h"
 #include "img.h"
@@ -25,7 +27,7 @@
 #define MAX_TEXT (256u << 20)
 #define MAX_STRINGS (64u << 20) /* cmdline, environ */
 #define MAX_AUXV 4096
-#define MAX_FDS (1u << 20)
+#define MAX_NUMBER (1u << 22) /* of a descriptor, of a process */
 #define FIRST_WORDS "snapfs checkpoint "
 
 struct input {
@@ -76,21 +78,27 @@ open_below(int dir, const char *path, int flags)
 	return fd;
 }
 
+/* Takes over fd, and returns it or -errno. */
 static int
-open_file(struct snap_ctx *cx, int dir, const char *path, uint64_t *size)
+is_plain(struct snap_ctx *cx, const char *path, int fd, uint64_t *size)
 {
 	struct stat st;
-	int fd;
 
-	fd = open_below(dir, path, O_RDONLY);
-	if (fd < 0)
-		return open_fail(cx, path, errno);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 		close(fd);
 		return snap_fail(cx, -EBADMSG, "%s: not a plain file", path);
 	}
 	*size = (uint64_t)st.st_size;
 	return fd;
+}
+
+static int
+open_file(struct snap_ctx *cx, int dir, const char *path, uint64_t *size)
+{
+	int fd = open_below(dir, path, O_RDONLY);
+
+	return fd < 0 ? open_fail(cx, path, errno)
+		      : is_plain(cx, path, fd, size);
 }
 
 /* Whole, with a NUL behind it.  Bytes that come meanwhile are not taken. */
@@ -203,6 +211,7 @@ read_texts(struct input *in)
 		{ "regs", img_regs_read },
 		{ "signals", img_signals_read },
 		{ "timers", img_timers_read },
+		{ "zombies", img_zombies_read },
 		{ "unsupported", img_unsupported_read },
 	};
 	int err = 0;
@@ -270,9 +279,10 @@ list_entry(
 
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return 0;
-	if (!text_dec(name, MAX_FDS - 1, &number))
+	if (!text_dec(name, MAX_NUMBER, &number))
 		return snap_fail(in->cx, -EBADMSG,
-		    "%s/%.64s: not the number of a descriptor", path, name);
+		    "%s/%.64s: not the number of a %s", path, name,
+		    strcmp(path, "children") == 0 ? "process" : "descriptor");
 	slot = process_grow(v, n, sizeof(*slot));
 	if (slot == NULL)
 		return -ENOMEM;
@@ -355,6 +365,32 @@ read_fds(struct input *in)
 
 /* ---- what is large, and not read here ---- */
 
+/* files/ID of the directory so many levels of a tree above. */
+static int
+open_above(struct input *in, const struct content *c, uint64_t *size)
+{
+	int dir = in->dir, next, fd;
+	char path[32];
+
+	for (uint32_t i = 0; i < 2 * c->up && dir >= 0; i++) {
+		next = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (dir != in->dir)
+			close(dir);
+		dir = next;
+	}
+	snprintf(path, sizeof(path), "files/%u", c->id);
+	fd = dir < 0 ? -1 : open_below(dir, path, O_RDONLY);
+	if (dir >= 0)
+		close(dir);
+	if (fd < 0)
+		return snap_fail(in->cx, -EBADMSG,
+		    "files/%u: it is shared with a process %u levels above, in "
+		    "whose directory it is not: this directory was copied "
+		    "without those above it",
+		    c->id, c->up);
+	return is_plain(in->cx, path, fd, size);
+}
+
 static int
 open_content(struct input *in, struct content *c)
 {
@@ -362,11 +398,13 @@ open_content(struct input *in, struct content *c)
 	uint64_t size;
 
 	snprintf(path, sizeof(path), "files/%u", c->id);
-	c->fd = open_file(in->cx, in->dir, path, &size);
+	c->fd = c->up > 0 ? open_above(in, c, &size)
+			  : open_file(in->cx, in->dir, path, &size);
 	if (c->fd < 0)
 		return c->fd;
 	/* without a sum it was edited, and its size is what is meant */
-	if (image_sums_has(in->sums, path, true) && size != c->size)
+	if ((c->up > 0 || image_sums_has(in->sums, path, true)) &&
+	    size != c->size)
 		return snap_fail(in->cx, -EBADMSG,
 		    "%s: has %lu bytes instead of %lu", path,
 		    (unsigned long)size, (unsigned long)c->size);
@@ -407,8 +445,10 @@ open_large(struct input *in)
 	uint64_t size;
 	int err = 0;
 
+	/* Those of the tree that is being read are at hand. */
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++)
-		err = open_content(in, &p->contents[i]);
+		if (p->contents[i].up == 0 || p->contents[i].up > p->depth)
+			err = open_content(in, &p->contents[i]);
 	if (err < 0)
 		return err;
 	err = read_pagesums(in);
@@ -508,22 +548,216 @@ read_all(struct input *in)
 	return err == 0 ? fds_check(in->cx, in->p) : err;
 }
 
+/* Into p, which is new. */
+static int
+read_into(
+    struct snap_ctx *cx, int dir, struct process *p, struct image_sums **sums)
+{
+	struct input in = { .cx = cx, .dir = dir, .p = p };
+	int err;
+
+	err = read_all(&in);
+	if (err == -ENOMEM)
+		snap_fail(cx, err, "reading the image: out of memory");
+	*sums = in.sums;
+	return err;
+}
+
 int
 image_read(struct snap_ctx *cx, int dir, struct process **out,
     struct image_sums **sums)
 {
-	struct input in = { .cx = cx, .dir = dir, .p = process_new() };
+	struct process *p = process_new();
 	int err;
 
-	err = in.p == NULL ? -ENOMEM : read_all(&in);
-	if (err == -ENOMEM)
-		snap_fail(cx, err, "reading the image: out of memory");
+	*sums = NULL;
+	err = p == NULL ? snap_fail(cx, -ENOMEM, "no memory")
+			: read_into(cx, dir, p, sums);
 	if (err < 0) {
-		process_free(in.p);
-		image_sums_free(in.sums);
+		process_free(p);
+		image_sums_free(*sums);
 		return err;
 	}
-	*out = in.p;
-	*sums = in.sums;
+	*out = p;
 	return 0;
+}
+
+/* ---- a tree ---- */
+
+#define CHILDREN "children"
+
+/* The path of one process's directory, with a slash behind it. */
+struct where {
+	struct snap_ctx *cx;
+	struct family *t;
+	size_t index;
+	const char *path;
+};
+
+static int read_children(struct where *w, int dir);
+
+static int
+read_process(struct where *w, int dir)
+{
+	struct process *p = w->t->v[w->index];
+	int err;
+
+	w->cx->where = w->index > 0 ? w->path : NULL;
+	err = read_into(w->cx, dir, p, &w->t->sums[w->index]);
+	if (err == 0)
+		err = read_children(w, dir);
+	w->cx->where = NULL;
+	return err;
+}
+
+static int
+read_child(struct where *w, int children, int pid)
+{
+	struct where c = { w->cx, w->t, w->t->n, NULL };
+	struct process *p;
+	char *path;
+	int dir, err;
+
+	p = family_add(w->t, w->index);
+	if (p == NULL)
+		return snap_fail(w->cx, -E2BIG,
+		    "more processes in a tree than there may be (%d)",
+		    FAMILY_MAX);
+	if (asprintf(&path, "%s" CHILDREN "/%d/", w->path, pid) < 0)
+		return -ENOMEM;
+	c.path = path;
+	if (p->depth > FAMILY_DEPTH_MAX)
+		err = snap_fail(w->cx, -EBADMSG,
+		    "%.64s...: deeper than a tree may be (%d)", path,
+		    FAMILY_DEPTH_MAX);
+	else {
+		char name[16];
+
+		snprintf(name, sizeof(name), "%d", pid);
+		dir = openat(children, name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		err = dir < 0 ? open_fail(w->cx, name, errno)
+			      : read_process(&c, dir);
+		if (dir >= 0)
+			close(dir);
+	}
+	if (err == 0 && p->pid != pid)
+		err = snap_fail(w->cx, -EBADMSG,
+		    "%scheckpoint: it is of process %d", path, (int)p->pid);
+	if (err == 0 && p->ppid != w->t->v[w->index]->pid)
+		err = snap_fail(w->cx, -EBADMSG,
+		    "%sstatus: its parent is %d, not %d", path, (int)p->ppid,
+		    (int)w->t->v[w->index]->pid);
+	free(path);
+	return err;
+}
+
+/* There may be no such directory: some tools do not copy empty ones. */
+static int
+read_children(struct where *w, int dir)
+{
+	struct input in = { .cx = w->cx, .dir = dir };
+	size_t n = 0;
+	int *v = NULL, children, err;
+
+	err = list_numbers(&in, CHILDREN, &v, &n);
+	children = openat(
+	    dir, CHILDREN, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	for (size_t i = 0; err == 0 && i < n; i++) {
+		w->cx->where = NULL;
+		err = children < 0 ? open_fail(w->cx, CHILDREN, errno)
+				   : read_child(w, children, v[i]);
+	}
+	if (children >= 0)
+		close(children);
+	free(v);
+	return err;
+}
+
+/* ---- memory that is shared with those above ---- */
+
+/* The image of the process whose child this is, by the place where it is. */
+static int
+read_above(struct snap_ctx *cx, int dir, struct family *t)
+{
+	struct process *p = process_new(), **slot = NULL;
+	struct image_sums **sums;
+	size_t n = t->nabove;
+	int err;
+
+	sums = process_grow(&t->above_sums, &n, sizeof(struct image_sums *));
+	if (sums != NULL && p != NULL && n <= FAMILY_DEPTH_MAX)
+		slot = process_grow(
+		    &t->above, &t->nabove, sizeof(struct process *));
+	if (slot == NULL) {
+		process_free(p);
+		return snap_fail(cx, -E2BIG, "pagemap: too many levels");
+	}
+	*slot = p;
+	err = read_into(cx, dir, p, sums);
+	if (err != -ENOENT)
+		return err;
+	snap_clear(cx);
+	return snap_fail(cx, -EBADMSG,
+	    "no checkpoint there: the memory of process %d is shared with its "
+	    "parent's, and this directory was copied without that",
+	    (int)t->v[0]->pid);
+}
+
+/* Up the directories until all pages are known. */
+static int
+read_all_above(struct snap_ctx *cx, int dir, struct family *t)
+{
+	const struct process *last = t->v[0];
+	int at = dir, next, err = 0;
+
+	cx->where = "../../";
+	while (err == 0 && cow_is_partial(last)) {
+		next = openat(at, "../..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (at != dir)
+			close(at);
+		at = next;
+		err = at < 0 ? -errno : read_above(cx, at, t);
+		if (err < 0)
+			break;
+		if (t->above[t->nabove - 1]->pid != last->ppid)
+			err = snap_fail(cx, -EBADMSG,
+			    "checkpoint: it is of process %d, not of %d",
+			    (int)t->above[t->nabove - 1]->pid, (int)last->ppid);
+		last = t->above[t->nabove - 1];
+	}
+	cx->where = NULL;
+	if (at >= 0 && at != dir)
+		close(at);
+	return err;
+}
+
+static int
+resolve_all(struct snap_ctx *cx, int dir, struct family *t)
+{
+	int err = read_all_above(cx, dir, t);
+
+	for (size_t i = t->nabove; err == 0 && i-- > 1;)
+		err = cow_resolve(cx, t->above[i - 1], t->above[i]);
+	if (err == 0 && t->nabove > 0)
+		err = cow_resolve(cx, t->v[0], t->above[0]);
+	for (size_t i = 1; err == 0 && i < t->n; i++)
+		err = cow_resolve(cx, t->v[i], t->v[t->v[i]->parent]);
+	return err;
+}
+
+int
+image_read_tree(struct snap_ctx *cx, int dir, struct family *out)
+{
+	struct where w = { cx, out, 0, "" };
+	int err;
+
+	if (family_add(out, 0) == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	err = read_process(&w, dir);
+	if (err == -ENOMEM)
+		snap_fail(cx, err, "reading the image: out of memory");
+	if (err == 0)
+		err = resolve_all(cx, dir, out);
+	return err == 0 && out->n > 1 ? family_check(cx, out) : err;
 }

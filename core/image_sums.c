@@ -302,7 +302,7 @@ verify_unpaged(struct verifier *v, const struct process *p)
 
 		while (k < p->nvmas && p->vmas[k].end <= r->start)
 			k++;
-		if (r->kind == RUN_HELD && k < p->nvmas &&
+		if (r->kind == RUN_HELD && r->up == 0 && k < p->nvmas &&
 		    !pager_wants(&p->vmas[k]))
 			err = verify_pieces(v, p, r->offset,
 			    r->offset + (r->end - r->start), &next);
@@ -331,6 +331,8 @@ image_verify(struct snap_ctx *cx, const struct process *p,
 	if (err == 0)
 		err = verify_pages(&v, p, paged);
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++) {
+		if (p->contents[i].up > 0)
+			continue;
 		snprintf(path, sizeof(path), "files/%u", p->contents[i].id);
 		err = verify(&v, path, p->contents[i].fd, p->contents[i].size);
 	}

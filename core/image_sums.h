@@ -1,7 +1,8 @@
 /*
  * image_sums.h - `xxh128sums`: a line "HASH  path" for every other regular
- * file of an image, in the order of the tree but for `checkpoint`, which comes
- * last: an image without that line was cut short.
+ * file of an image, those of its children's too (but for their xxh128sums), in
+ * the order of the tree but for `checkpoint`, which comes last: an image
+ * without that line was cut short.
  *
  * What `xxhsum -c xxh128sums` reads: XXH128 in hex, two blanks, the path.
  */
@@ -11,7 +12,7 @@
 #include "image.h"
 
 /* Of the text, which does not depend on what the files hold. */
-uint64_t image_sums_length(const struct image_tree *t);
+uint64_t image_sums_length(const struct image_tree *t, uint32_t dir);
 
 /*
  * The text of a sums file that was read; borrowed for the call.  -EBADMSG if

@@ -14,6 +14,8 @@
  *	vdso: HEX		its build-id, or none
  *	pages: BYTES		the size of `pages`
  *	content: ID BYTES	the size of files/ID, for each of them
+ *	content: ID BYTES UP	it is in the directory UP levels of the tree of
+ *				processes above (../.. for each)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -70,9 +72,13 @@ img_checkpoint_write(struct text *t, const struct process *p)
 	write_xstate(t, p->xfeatures);
 	text_putf(t, "vdso: %s\n", p->vdso[0] != '\0' ? p->vdso : "none");
 	text_putf(t, "pages: %lu\n", (unsigned long)p->pages_size);
-	for (size_t i = 0; i < p->ncontents; i++)
-		text_putf(t, "content: %u %lu\n", p->contents[i].id,
+	for (size_t i = 0; i < p->ncontents; i++) {
+		text_putf(t, "content: %u %lu", p->contents[i].id,
 		    (unsigned long)p->contents[i].size);
+		if (p->contents[i].up > 0)
+			text_putf(t, " %u", p->contents[i].up);
+		text_puts(t, "\n");
+	}
 }
 
 /* ---- reading ---- */
@@ -239,13 +245,13 @@ static int
 read_content(struct lines *l, struct process *p, char *s)
 {
 	uint32_t last = p->ncontents > 0 ? p->contents[p->ncontents - 1].id : 0;
-	char *id = text_word(&s), *size = text_word(&s);
+	char *id = text_word(&s), *size = text_word(&s), *up = text_word(&s);
 	struct content *c;
 	uint64_t v;
 
 	if (size == NULL || s != NULL || !text_dec(id, INT32_MAX, &v) ||
 	    v <= last)
-		return lines_fail(l, "not ID BYTES with a growing id");
+		return lines_fail(l, "not ID BYTES [UP] with a growing id");
 	c = process_grow(&p->contents, &p->ncontents, sizeof(*c));
 	if (c == NULL)
 		return -ENOMEM;
@@ -253,6 +259,11 @@ read_content(struct lines *l, struct process *p, char *s)
 	c->id = (uint32_t)v;
 	if (!text_dec(size, INT64_MAX, &c->size))
 		return lines_fail(l, "not a size");
+	if (up == NULL)
+		return 0;
+	if (!text_dec(up, FAMILY_DEPTH_MAX, &v) || v == 0)
+		return lines_fail(l, "not a number of levels");
+	c->up = (uint32_t)v;
 	return 0;
 }
 

@@ -167,11 +167,7 @@ same_lines(const struct openfile *a, const struct openfile *b)
 static void
 fini(struct openfile *f)
 {
-	for (size_t i = 0; i < f->nkv; i++) {
-		free(f->kv[i].key);
-		free(f->kv[i].value);
-	}
-	free(f->kv);
+	openfile_forget(f);
 	free(f->target);
 }
 

@@ -34,6 +34,7 @@ static const struct field process_table[] = {
 	P("ppid", I32, ppid, 0, PID_MAX),
 	P("pgid", I32, pgid, 0, PID_MAX),
 	P("sid", I32, sid, 0, PID_MAX),
+	P("exit-signal", U32, exit_signal, 0, PROCESS_NSIG),
 	P("owner-uid", U32, owner_uid, 0, 0),
 	P("owner-gid", U32, owner_gid, 0, 0),
 	P("tty", X32, tty, 0, 0),

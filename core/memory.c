@@ -13,7 +13,6 @@
 #include "mapped.h"
 #include "pagemap.h"
 #include "proc.h"
-#include "sharers.h"
 #include "vma.h"
 
 #define COPY_CHUNK (256u << 10)
@@ -445,8 +444,8 @@ run_order(const void *a, const void *b)
 }
 
 /* In order; without those of VMAs whose contents are not to be kept. */
-static void
-settle_runs(struct process *p)
+void
+memory_settle_runs(struct process *p)
 {
 	size_t n = 0;
 
@@ -542,8 +541,7 @@ list_reservations(struct process *p)
 }
 
 int
-memory_collect_late(
-    struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p)
+memory_collect_late(struct snap_ctx *cx, pid_t twin, struct process *p)
 {
 	int err = 0;
 
@@ -554,10 +552,8 @@ memory_collect_late(
 		if (err == 0)
 			err = scan_twin(cx, twin, p);
 	}
-	settle_runs(p);
-	if (err == 0)
-		err = list_reservations(p);
-	return err < 0 ? err : sharers_list(cx, pid, twin, p);
+	memory_settle_runs(p);
+	return err == 0 ? list_reservations(p) : err;
 }
 
 /* ---- reading `pages` ---- */

@@ -28,8 +28,10 @@ int memory_collect_frozen(
  * there is none, already done by memory_collect_frozen()).  Opens the twin's
  * mem as p->pages_fd.
  */
-int memory_collect_late(
-    struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p);
+int memory_collect_late(struct snap_ctx *cx, pid_t twin, struct process *p);
+
+/* Sort p->runs and give them their offsets; p->pages_size. */
+void memory_settle_runs(struct process *p);
 
 /* Bytes of `pages`; thread-safe. */
 ssize_t memory_read(

@@ -30,8 +30,10 @@ struct host {
 	bool new_pid;
 	int fd_first; /* descriptors from here up are ours */
 	int pages_fd, exe_fd;
-	bool paged;	       /* a pager brings what pager_wants() */
-	int uffd_fd;	       /* then: /dev/userfaultfd; -1: there is none */
+	const int
+	    *above_fds; /* the pages of those so many levels above, less 1 */
+	bool paged;	/* a pager brings what pager_wants() */
+	int uffd_fd;	/* then: /dev/userfaultfd; -1: there is none */
 	struct patch *patches; /* owned, with their bytes */
 	size_t npatches;
 	/* For each of p->mapfiles, to read and to write; -1: not needed. */

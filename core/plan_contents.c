@@ -20,6 +20,12 @@ is_read(const struct host *h, const struct vma *v)
 	return !plan_is_system(v) && !(h->paged && pager_wants(v));
 }
 
+static int
+pages_of(const struct host *h, uint32_t up)
+{
+	return up == 0 ? h->pages_fd : h->above_fds[up - 1];
+}
+
 /* Reads that follow one another in `pages` are one operation. */
 void
 plan_fill(struct plan *pl, const struct process *p, const struct host *h)
@@ -27,6 +33,7 @@ plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 	struct iovec iov[IOV_MAX];
 	uint64_t off = 0, total = 0;
 	size_t n = 0, v = 0;
+	uint32_t up = 0;
 
 	plan_what(pl, "pages");
 	for (size_t i = 0; i <= p->nruns; i++) {
@@ -40,9 +47,9 @@ plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 		if (r != NULL && v < p->nvmas && !is_read(h, &p->vmas[v]))
 			continue;
 		if (n > 0 && (r == NULL || n == IOV_MAX || total >= IOV_BYTES ||
-				 r->offset != off + total)) {
+				 r->up != up || r->offset != off + total)) {
 			op = plan_op(pl, OP_READ, CHECK_IS, SYS_preadv,
-			    (const uint64_t[6]){ (uint64_t)h->pages_fd,
+			    (const uint64_t[6]){ (uint64_t)pages_of(h, up),
 				plan_data(pl, iov, n * sizeof(iov[0])), n,
 				off });
 			op->rel = 1 << 1;
@@ -51,8 +58,10 @@ plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 		}
 		if (r == NULL)
 			break;
-		if (n == 0)
+		if (n == 0) {
 			off = r->offset;
+			up = r->up;
+		}
 		iov[n].iov_base = (void *)r->start;
 		iov[n++].iov_len = r->end - r->start;
 		total += r->end - r->start;

@@ -353,6 +353,9 @@ stat_field(struct proc_stat *st, unsigned field, uint64_t v)
 	case 47:
 		st->mm.start_brk = v;
 		break;
+	case 52:
+		st->exit_code = (int)v;
+		break;
 	case 48:
 		st->mm.arg_start = v;
 		break;

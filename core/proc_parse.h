@@ -16,12 +16,12 @@ struct proc_status {
 	char state; /* 'R', 'S', 'D', 'T', 't', 'Z', 'X', ... */
 	uint32_t umask;
 	pid_t tgid, pid, ppid, tracer;
-	unsigned nspids;    /* how many PID namespaces deep */
-	pid_t nspid;	    /* its number in the innermost */
-	unsigned threads;   /* 0 in a zombie */
-	unsigned seccomp;   /* 0 none, 1 strict, 2 filter */
+	unsigned nspids;	  /* how many PID namespaces deep */
+	pid_t nspid;		  /* its number in the innermost */
+	unsigned threads;	  /* 0 in a zombie */
+	unsigned seccomp;	  /* 0 none, 1 strict, 2 filter */
 	unsigned seccomp_filters; /* how many; 0 if the kernel does not say */
-	uint64_t vm_locked; /* bytes */
+	uint64_t vm_locked;	  /* bytes */
 	uint64_t sigpnd, shdpnd, sigblk, sigign, sigcgt;
 	struct creds creds; /* without securebits */
 };
@@ -39,6 +39,7 @@ struct proc_stat {
 	uint64_t flags;
 	uint64_t starttime; /* clock ticks since boot */
 	int exit_signal;
+	int exit_code;	     /* of a zombie, as wait(2) has it */
 	struct mm_layout mm; /* zeros where ptrace is not allowed; no brk */
 };
 

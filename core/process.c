@@ -29,14 +29,22 @@ thread_fini(struct thread *t)
 	free(t->creds.groups);
 }
 
-static void
-openfile_fini(struct openfile *f)
+void
+openfile_forget(struct openfile *f)
 {
 	for (size_t i = 0; i < f->nkv; i++) {
 		free(f->kv[i].key);
 		free(f->kv[i].value);
 	}
 	free(f->kv);
+	f->kv = NULL;
+	f->nkv = 0;
+}
+
+static void
+openfile_fini(struct openfile *f)
+{
+	openfile_forget(f);
 	free(f->target);
 }
 
@@ -77,6 +85,7 @@ process_free(struct process *p)
 	free(p->files);
 	free(p->fds);
 	free(p->contents);
+	free(p->zombies);
 	free(p->unsupported);
 	free(p->pending.v);
 	free(p->timers);
@@ -132,6 +141,26 @@ process_unsupported(struct process *p, const char *what, const char *fmt, ...)
 	return u->what == NULL ? -ENOMEM : 0;
 }
 
+/* Of the whole tree: so no id means two things in it. */
+static uint32_t
+last_id(const struct process *p)
+{
+	const struct process *const one[] = { p };
+	const struct process *const *v = one;
+	uint32_t last = 0;
+	size_t n = 1;
+
+	if (p->tree != NULL) {
+		v = (const struct process *const *)p->tree->v;
+		n = p->tree->n;
+	}
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < v[i]->ncontents; k++)
+			if (v[i]->contents[k].id > last)
+				last = v[i]->contents[k].id;
+	return last;
+}
+
 int
 process_add_content(struct process *p, int fd, uint64_t size)
 {
@@ -142,7 +171,7 @@ process_add_content(struct process *p, int fd, uint64_t size)
 		close(fd);
 		return -ENOMEM;
 	}
-	c->id = p->ncontents;
+	c->id = last_id(p) + 1;
 	c->fd = fd;
 	c->size = size;
 	return (int)c->id;

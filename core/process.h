@@ -187,6 +187,8 @@ struct mapfile {
 enum run_kind {
 	RUN_HELD,  /* its bytes are in `pages` at `offset` */
 	RUN_GUARD, /* MADV_GUARD_INSTALL */
+	/* The parent process holds the same at these addresses, see cow.h. */
+	RUN_PARENT,
 };
 
 /* Sorted by start, disjoint, each inside one VMA; HELD ones by offset too. */
@@ -201,6 +203,7 @@ struct run {
 	 */
 	int src_fd;
 	uint64_t src_off;
+	uint32_t up; /* whose `pages`: of the process so many levels above */
 };
 
 struct mm_layout { /* struct prctl_mm_map, without auxv and exe */
@@ -235,13 +238,28 @@ struct fdent {
 	uint32_t file; /* index into openfiles */
 };
 
-/* Contents that exist nowhere else: files/ID. */
+/*
+ * Contents that exist nowhere else: files/ID.  In a tree of processes an id is
+ * used once, and what several of them share is kept by the first of the tree:
+ * with `up` the bytes are in files/ID of the directory so many levels above.
+ */
 struct content {
 	uint32_t id; /* from 1 up */
-	int fd;	     /* owned; read with pread */
+	uint32_t up; /* 0: its own */
+	int fd; /* owned; read with pread; -1: another of the tree has it */
 	uint64_t size;
 	dev_t dev; /* of the object it was copied from, see shared.h */
 	ino_t ino; /* 0: of none */
+};
+
+/* ---- children that have ended ---- */
+
+/* One that its parent has not waited for yet. */
+struct zombie {
+	pid_t pid, pgid, sid;
+	int32_t status;	      /* as wait(2) gives it */
+	uint32_t exit_signal; /* what its parent got, or 0 */
+	char comm[16];
 };
 
 /* ---- what a restore would not bring back ---- */
@@ -264,8 +282,14 @@ struct process {
 				   thread: needed at restore */
 	char vdso[65];	    /* build-id of the vDSO, hex; "" if none */
 
+	struct family *tree; /* of which it is v[index], NULL: none; borrowed */
+	size_t index;
+	size_t parent;	/* the index of its parent, its own for the first */
+	uint32_t depth; /* how many levels below the first */
+
 	pid_t pid, ppid, pgid, sid;
-	uid_t owner_uid; /* owner of /proc/PID */
+	uint32_t exit_signal; /* what its parent gets when it ends, or 0 */
+	uid_t owner_uid;      /* owner of /proc/PID */
 	gid_t owner_gid;
 	uint32_t tty; /* controlling terminal's device, 0: none */
 
@@ -315,11 +339,35 @@ struct process {
 	struct content *contents; /* by id */
 	size_t ncontents;
 
+	struct zombie *zombies; /* by pid */
+	size_t nzombies;
+
 	struct unsupported *unsupported;
 	size_t nunsupported;
 };
 
+struct image_sums;
 struct snap_ctx;
+
+/*
+ * A process and all below it, or one alone: parents before their children,
+ * children by pid.
+ */
+struct family {
+	struct process **v;
+	struct image_sums **sums; /* of an image that was read: what is left to
+				     verify of each; else NULL */
+	size_t n;
+	/* Those above an image that is not restored from its top, if it needs
+	   their pages: its parent first. */
+	struct process **above;
+	struct image_sums **above_sums;
+	size_t nabove;
+};
+
+/* How many processes one tree may have, and how deep it may be. */
+#define FAMILY_MAX 4096
+#define FAMILY_DEPTH_MAX 256
 
 /* NULL if there is no memory. */
 struct process *process_new(void);
@@ -346,5 +394,7 @@ const struct content *process_content(const struct process *p, uint32_t id);
 const char *openfile_get(const struct openfile *f, const char *key);
 int openfile_put(struct openfile *f, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* All its keys. */
+void openfile_forget(struct openfile *f);
 
 #endif

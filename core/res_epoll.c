@@ -149,7 +149,9 @@ epoll_check(
 
 		if (strcmp(f->kv[i].key, "tfd") != 0)
 			continue;
-		if (!parse(value, &fd, &ev) || find_fd(p, fd) == NULL)
+		/* What several have is known to the one that `same` names. */
+		if (!parse(value, &fd, &ev) ||
+		    (find_fd(p, fd) == NULL && openfile_get(f, "same") == NULL))
 			return snap_fail(cx, -EBADMSG,
 			    "fdinfo/%u: bad `tfd: %.80s'", f->id, value);
 	}

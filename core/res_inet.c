@@ -413,7 +413,7 @@ socket_named(const struct fd_restore *r, const struct sock_message *m)
 		if (strcmp(f->kind, "inet") == 0 && !resource_edited(f) &&
 		    inet_parse(f, &s) && s.protocol == IPPROTO_UDP &&
 		    sends_from(&s, &m->from))
-			return fcntl((int)f->id, F_DUPFD_CLOEXEC, 0);
+			return fcntl(resource_place(r, f), F_DUPFD_CLOEXEC, 0);
 	}
 	return -1;
 }
@@ -472,10 +472,10 @@ fill(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f,
 	if (openfile_get(f, "message") == NULL)
 		return 0;
 	err = sock_queue_get(cx, r->p, f, &q);
-	destination((int)f->id, &to, &len);
+	destination(resource_place(r, f), &to, &len);
 	if (err == 0)
-		was = sock_enlarge(
-		    (int)f->id, SO_RCVBUF, 4 * q.len + 2048 * q.n + 65536);
+		was = sock_enlarge(resource_place(r, f), SO_RCVBUF,
+		    4 * q.len + 2048 * q.n + 65536);
 	for (size_t i = 0; i < q.n && err == 0; i++) {
 		int fd = sender(r, s, &q.v[i]);
 
@@ -488,7 +488,7 @@ fill(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f,
 		at += q.v[i].len;
 	}
 	if (err == 0)
-		sock_shrink((int)f->id, SO_RCVBUF, was);
+		sock_shrink(resource_place(r, f), SO_RCVBUF, was);
 	if (lost > 0)
 		resource_note(r, "fd %u: %zu datagrams were lost", f->id, lost);
 	sock_queue_fini(&q);
@@ -506,10 +506,11 @@ settle_one(
 		return kv_bad(cx, f, "domain");
 	err = fill(cx, r, f, &s);
 	if (err == 0 && s.peer_len != 0 &&
-	    connect((int)f->id, (const void *)&s.peer, s.peer_len) != 0)
+	    connect(resource_place(r, f), (const void *)&s.peer, s.peer_len) !=
+		0)
 		err = snap_fail(cx, -errno, "fd %u: connecting it: %s", f->id,
 		    strerror(errno));
-	return err == 0 ? sock_option_end(cx, r, f, (int)f->id) : err;
+	return err == 0 ? sock_option_end(cx, r, f, resource_place(r, f)) : err;
 }
 
 static int

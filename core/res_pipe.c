@@ -2,11 +2,11 @@
  * res_pipe.c - pipes and FIFOs that begin and end in the process, with the
  * bytes that nobody has read yet.
  *
- * Whether another process holds an end as well cannot be known without a
- * search of all processes; what can is whether our own descriptors reach both
- * ends, or else that there is nobody at the other (a reader that would read
- * the end of file, a writer that would get SIGPIPE).  Anything else begins or
- * ends outside.
+ * Whether a process outside the tree holds an end as well cannot be known
+ * without a search of all processes; what can is whether the tree's descriptors
+ * reach both ends, or else that there is nobody at the other (a reader that
+ * would read the end of file, a writer that would get SIGPIPE).  Anything else
+ * begins or ends outside.
  *
  * The unread bytes are seen without being read: tee(2) into a pipe of our own
  * leaves the original as it is.  In packet mode (O_DIRECT) the lengths of the
@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +136,7 @@ keep_unread(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 	int fd, err;
 
 	if (q->unread == 0 || (q->flags & O_ACCMODE) == O_WRONLY ||
-	    shared_find(p, &q->st) != 0)
+	    shared_known(p, &q->st) != 0)
 		return 0;
 	fd = resource_getfd(cx, q);
 	if (fd < 0)
@@ -161,6 +162,8 @@ pipe_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 	if (resource_put_object(f, q) != 0 ||
 	    openfile_put(f, "pipe-size", "%d", q->pipe_size) != 0)
 		return -ENOMEM;
+	if (q->other != 0 && openfile_put(f, "with", "%d", (int)q->other) != 0)
+		return -ENOMEM;
 	err = check_ends(cx, q);
 	return err != 0 ? err : keep_unread(cx, q, p, f);
 }
@@ -177,6 +180,8 @@ pipe_check(
 	err = kv_need(cx, f, "object");
 	if (err == 0)
 		err = kv_need_u64(cx, f, "pipe-size", 10, PIPE_MAX);
+	if (err == 0)
+		err = kv_opt_u64(cx, f, "with", 10, INT_MAX);
 	if (err == 0)
 		err = kv_opt_content(cx, p, f);
 	if (err != 0)

@@ -338,37 +338,47 @@ unix_sock_parse(const struct openfile *f, struct unix_sock *u)
 	return peer != NULL && parse_peer(peer, u);
 }
 
-static int
-unix_check(
+int
+unix_sock_fits(
     struct snap_ctx *cx, const struct process *p, const struct openfile *f)
 {
 	const struct openfile *g;
 	struct unix_sock u, v;
+
+	if (!unix_sock_parse(f, &u))
+		return snap_fail(cx, -EBADMSG,
+		    "fdinfo/%u: not a well-formed socket of the UNIX domain",
+		    f->id);
+	if (unix_sock_find(p, unix_sock_ino(f)) != f)
+		return snap_fail(cx, -EBADMSG,
+		    "fdinfo/%u: another socket has its `object'", f->id);
+	if (u.peer == UNIX_SOCKET && !u.listening &&
+	    (g = unix_sock_find(p, u.ino)) != NULL &&
+	    (g == f || !unix_sock_parse(g, &v) || v.type != u.type ||
+		(u.type != SOCK_DGRAM &&
+		    (v.peer != UNIX_SOCKET || v.ino != unix_sock_ino(f)))))
+		return snap_fail(cx, -EBADMSG,
+		    "fdinfo/%u: its peer, fdinfo/%u, says otherwise", f->id,
+		    g->id);
+	return 0;
+}
+
+static int
+unix_check(
+    struct snap_ctx *cx, const struct process *p, const struct openfile *f)
+{
 	uint64_t ino;
 	int err;
 
 	err = kv_need(cx, f, "object");
-	if (err == 0 && !unix_sock_parse(f, &u))
-		err = snap_fail(cx, -EBADMSG,
-		    "fdinfo/%u: not a well-formed socket of the UNIX domain",
-		    f->id);
-	if (err == 0 && unix_sock_find(p, unix_sock_ino(f)) != f)
-		err = snap_fail(cx, -EBADMSG,
-		    "fdinfo/%u: another socket has its `object'", f->id);
 	for (size_t i = 0; i < f->nkv && err == 0; i++)
 		if (strcmp(f->kv[i].key, "pending") == 0 &&
 		    !kv_number(f->kv[i].value, 10, UINT32_MAX, &ino))
 			err = snap_fail(cx, -EBADMSG,
 			    "fdinfo/%u: bad `pending: %.20s'", f->id,
 			    f->kv[i].value);
-	if (err == 0 && u.peer == UNIX_SOCKET && !u.listening &&
-	    (g = unix_sock_find(p, u.ino)) != NULL &&
-	    (g == f || !unix_sock_parse(g, &v) || v.type != u.type ||
-		(u.type != SOCK_DGRAM &&
-		    (v.peer != UNIX_SOCKET || v.ino != unix_sock_ino(f)))))
-		err = snap_fail(cx, -EBADMSG,
-		    "fdinfo/%u: its peer, fdinfo/%u, says otherwise", f->id,
-		    g->id);
+	if (err == 0)
+		err = unix_sock_fits(cx, p, f);
 	if (err == 0)
 		err = sock_option_check(cx, f);
 	return err == 0 ? sock_queue_check(cx, p, f) : err;
@@ -376,7 +386,7 @@ unix_check(
 
 /* Does a listening socket of the image have `ino` among those that wait? */
 static bool
-is_awaited(const struct process *p, uint64_t ino)
+is_awaited_in(const struct process *p, uint64_t ino)
 {
 	uint64_t v;
 
@@ -394,6 +404,29 @@ is_awaited(const struct process *p, uint64_t ino)
 	return false;
 }
 
+/* The same in the tree of which p is. */
+static bool
+is_awaited(const struct process *p, uint64_t ino)
+{
+	if (p->tree == NULL)
+		return is_awaited_in(p, ino);
+	for (size_t i = 0; i < p->tree->n; i++)
+		if (is_awaited_in(p->tree->v[i], ino))
+			return true;
+	return false;
+}
+
+static bool
+is_there(const struct process *p, uint64_t ino)
+{
+	if (p->tree == NULL)
+		return unix_sock_find(p, ino) != NULL;
+	for (size_t i = 0; i < p->tree->n; i++)
+		if (unix_sock_find(p->tree->v[i], ino) != NULL)
+			return true;
+	return false;
+}
+
 void
 unix_sock_outside(
     const struct process *p, const struct openfile *f, char why[UNIX_WHY_MAX])
@@ -403,7 +436,7 @@ unix_sock_outside(
 	why[0] = '\0';
 	if (!unix_sock_parse(f, &u))
 		return;
-	if (u.peer == UNIX_SOCKET && unix_sock_find(p, u.ino) == NULL &&
+	if (u.peer == UNIX_SOCKET && !is_there(p, u.ino) &&
 	    u.peer_name_len == 0)
 		snprintf(why, UNIX_WHY_MAX,
 		    "one end of a connection, whose other end (socket:[%llu]) "

@@ -258,3 +258,17 @@ resource_note(const struct fd_restore *r, const char *fmt, ...)
 	vsnprintf(r->note + n, FD_NOTE_SIZE - n, fmt, ap);
 	va_end(ap);
 }
+
+int
+resource_at(const struct fd_restore *r, const struct openfile *f, int fd)
+{
+	const struct process *p = r->p;
+	uint32_t file = UINT32_MAX;
+
+	if (r->find != NULL)
+		file = r->find(r, f, fd);
+	for (size_t i = 0; r->find == NULL && i < p->nfds; i++)
+		if (p->fds[i].fd == fd)
+			file = p->fds[i].file;
+	return file >= p->nfiles ? -1 : r->base + (int)file;
+}

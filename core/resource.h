@@ -25,14 +25,16 @@ struct fd_probe {
 	struct stat st;	    /* stat of /proc/PID/fd/N: the object itself */
 	const char *fdinfo; /* the text of /proc/PID/fdinfo/N */
 	uint32_t flags;	    /* O_*, as fdinfo has them, without O_CLOEXEC */
-	/* Of this very inode, among all descriptors of the process: */
+	/* Of this very inode, among all descriptors of the tree: */
 	bool reader, writer; /* is there one that reads, one that writes */
 	int domain;	     /* of a socket, AF_*; or 0 */
-	bool tcp;   /* a stream of the Internet */
+	bool tcp;	     /* a stream of the Internet */
 	const struct tcp_state *tcp_state; /* if it is connected, or NULL */
 	const struct sock_queue *queue; /* what waits in it; NULL: not known */
-	int *diag;		 /* of sock_diag_open(), -1: not yet opened */
-	uint32_t group_flags;	 /* the flags of all of them */
+	int *diag;	      /* of sock_diag_open(), -1: not yet opened */
+	uint32_t group_flags; /* the flags of all of them */
+	/* Of a pipe or FIFO: who in the tree has the end that this has not. */
+	pid_t other;
 	struct f_owner_ex owner; /* F_GETOWN_EX, pid 0: none */
 	int sig;		 /* F_GETSIG, 0: SIGIO */
 	int pipe_size, unread;	 /* of pipes and FIFOs */
@@ -41,7 +43,10 @@ struct fd_probe {
 	const struct process *p;
 };
 
-/* What a restore offers to the kinds.  Runs in the new process. */
+/*
+ * What a restore offers to the kinds.  Of a tree, `p` has the open files of all
+ * its processes, each once.
+ */
 struct fd_restore {
 	const struct process *p;
 	int tty;    /* the terminal to use, or -1 */
@@ -49,12 +54,19 @@ struct fd_restore {
 	int base;   /* files[i] is to be open at base + i meanwhile */
 	char *note; /* room for what came back differently, 512 bytes */
 	/*
-	 * Set by fds_restore() for the kinds.  The files of one object (a
+	 * Set by fds_open() and fds_place() for the kinds.  The files of one object (a
 	 * pipe, a memfd) form a ring: next[i] is the one behind files[i],
 	 * first[i] the lowest of the ring.
 	 */
 	const uint32_t *first, *next;
 	int *aux; /* resource_keep(): one for each file, -1: none */
+	/*
+	 * Which file, an index, is descriptor `fd` of the process that has f?
+	 * UINT32_MAX: none.  NULL: p is one process, and p->fds tells.
+	 */
+	uint32_t (*find)(
+	    const struct fd_restore *r, const struct openfile *f, int fd);
+	const void *find_arg;
 };
 
 #define FD_NOTE_SIZE 512
@@ -87,8 +99,8 @@ struct resource {
 	    const struct openfile *f, int fd);
 	/*
 	 * For those that depend on one another (sockets): called once, when
-	 * all that is above is done.  Goes through the files itself.  May be
-	 * NULL.
+	 * all are open at their places.  Goes through the files itself.  May
+	 * be NULL.
 	 */
 	int (*settle)(struct snap_ctx *cx, const struct fd_restore *r);
 };
@@ -98,26 +110,33 @@ extern const struct resource *const resources[];
 const struct resource *resource_find(const char *name);
 
 /*
- * Fill p->files, p->fds and contents from the frozen process `pid`.  What has
- * no kind is listed in p->unsupported as "fd N".
+ * Fill files, fds and contents of these frozen processes, which are a tree
+ * (their pid is known).  What has no kind is listed as unsupported, "fd N";
+ * what several have says `same: PID/FD`, naming the first.
  */
-int fds_collect(struct snap_ctx *cx, pid_t pid, struct process *p);
+int fds_collect(struct snap_ctx *cx, struct process *const *p, size_t n);
 
 /* Check everything that an image says of descriptors; pure. */
 int fds_check(struct snap_ctx *cx, const struct process *p);
 
 /*
- * In the new process: open every file at base + its index, close all other
- * descriptors below `base` (the caller's own are above base + nfiles), put
- * each at its number, close base .. base + nfiles - 1, finish them, and take
- * the locks last.  `r->base` is above every p->fds[].fd, and contents are open
- * above it.
+ * Open every file at base + its index; all that is below `base` is the
+ * caller's own.  `r->base` is above every number that is to be restored.
+ */
+int fds_open(struct snap_ctx *cx, const struct fd_restore *r);
+
+/*
+ * In a process that has inherited those: close all other descriptors below
+ * `base` (the caller's own are above base + nfiles), put each at its number,
+ * close base .. base + nfiles - 1, finish those that are `mine` (NULL: all),
+ * and take the locks last.
  *
  * POSIX record locks are lost when the process closes *any* descriptor of the
  * same file.  Whoever closes more files afterwards (those it mapped) takes
  * them again with fdlock_posix().
  */
-int fds_restore(struct snap_ctx *cx, const struct fd_restore *r);
+int fds_place(
+    struct snap_ctx *cx, const struct fd_restore *r, const bool *mine);
 
 /*
  * Files that are on their way in a socket (`in-flight`) are no descriptors of
@@ -166,7 +185,7 @@ int resource_set_flags(struct snap_ctx *cx, const struct openfile *f, int fd);
 int resource_seek(struct snap_ctx *cx, const struct openfile *f, int fd);
 
 /*
- * Keep a duplicate of `fd`, beside f, until fds_restore() ends or f's kind drops
+ * Keep a duplicate of `fd`, beside f, until fds_open() ends or f's kind drops
  * it: r->aux[].
  */
 int resource_keep(struct snap_ctx *cx, const struct fd_restore *r,
@@ -177,11 +196,21 @@ void resource_drop(const struct fd_restore *r, const struct openfile *f);
 void resource_note(const struct fd_restore *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Where descriptor `fd` of f's process is open while its kind settles; -1. */
+int resource_at(const struct fd_restore *r, const struct openfile *f, int fd);
+
 /* The index of f. */
 static inline uint32_t
 resource_index(const struct fd_restore *r, const struct openfile *f)
 {
 	return (uint32_t)(f - r->p->files);
+}
+
+/* Where it is open until it is at its numbers. */
+static inline int
+resource_place(const struct fd_restore *r, const struct openfile *f)
+{
+	return r->base + (int)resource_index(r, f);
 }
 
 #endif

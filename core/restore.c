@@ -1,7 +1,7 @@
 /*
  * restore.c - the order of a restore and nothing else.
  */
-#include "restore.h"
+#include "restore_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -56,126 +57,273 @@ note_operations(struct restore *r)
 }
 
 /*
- * From the clone on every signal is blocked: the new process inherits that,
- * and nobody must be able to run a handler of ours in it.
+ * Everything that can be known to fail is known before a process is made.  Each
+ * area takes its place, so the layout is looked at anew.
  */
-static void
-block_signals(struct restore *r)
-{
-	uint64_t all = ~0ull;
-
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &r->saved_mask, KSIGSET);
-}
-
-static void
-unblock_signals(struct restore *r)
-{
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &r->saved_mask, NULL, KSIGSET);
-}
-
 static int
-open_pipes(struct restore *r)
-{
-	if (pipe2(r->go, O_CLOEXEC) < 0 || pipe2(r->end, O_CLOEXEC) < 0)
-		return snap_fail(r->cx, -errno, "pipe: %s", strerror(errno));
-	return 0;
-}
-
-/* Everything that can be known to fail is known before a process is made. */
-static int
-prepare(struct restore *r)
+prepare_process(struct restore *r)
 {
 	int err;
 
-	err = fds_check(r->cx, r->p);
-	if (err == 0)
-		err = restore_stdio(r);
-	if (err == 0)
-		err = restore_ignore(r);
-	if (err == 0)
-		err = restore_check(r);
-	if (err == 0)
-		err = open_pipes(r);
-	if (err == 0)
-		restore_pager_probe(r);
-	if (err == 0)
-		err = restore_open(r);
+	layout_fini(&r->self);
+	err = layout_self(r->cx, &r->self);
 	if (err == 0)
 		err = plan_make(r->cx, r->p, &r->host, &r->plan);
+	return err == 0 ? restore_area(r) : err;
+}
+
+static int
+check(struct restore *r)
+{
+	return fds_check(r->cx, r->p);
+}
+
+static int
+open_process(struct restore *r)
+{
+	int err = restore_check(r);
+
 	if (err == 0)
-		err = restore_area(r);
-	if (err == 0)
-		snap_logf(r->cx, SNAP_STEP,
-		    "files opened, %zu operations planned", r->plan->nops);
+		restore_pager_probe(r);
+	return err == 0 ? restore_open(r) : err;
+}
+
+/* All that it reads: the pages of those above it, too. */
+static int
+verify(struct restore *r)
+{
+	const struct family *t = r->tree->family;
+	const struct image_sums *sums = t->sums[r->index];
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && r->index == 0 && i < t->nabove; i++)
+		err = image_verify(r->cx, t->above[i], t->above_sums[i], false);
+	if (err < 0)
+		return err;
+
+	return sums == NULL ? 0
+			    : image_verify(r->cx, r->p, sums, r->host.paged);
+}
+
+/* Sentences say whose it is. */
+static int
+for_each(struct restore_tree *t, int (*step)(struct restore *r))
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < t->n; i++) {
+		t->cx->where = t->v[i].where;
+		err = step(&t->v[i]);
+	}
+	t->cx->where = NULL;
 	return err;
 }
 
-/* The pages are verified while the new process reads them. */
 static int
-bring_up(struct restore *r)
+open_pipes(struct restore_tree *t)
 {
-	int err = restore_rights(r, true);
+	if (pipe2(t->go, O_CLOEXEC) < 0 || pipe2(t->end, O_CLOEXEC) < 0)
+		return snap_fail(t->cx, -errno, "pipe: %s", strerror(errno));
+	return 0;
+}
 
-	if (err == 0 && r->opt->replace && !r->opt->new_pid)
-		err = restore_free_pids(r);
-	if (err == 0 && !r->opt->new_pid)
-		err = restore_check_tids(r);
+static int
+make_nursery(struct restore_tree *t)
+{
+	size_t len = sizeof(*t->nursery) + t->ninfants * sizeof(pid_t);
+	void *at = mmap(NULL, len, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		return snap_fail(t->cx, -errno, "mmap: %s", strerror(errno));
+	t->nursery = at;
+	t->nursery_len = len;
+	return 0;
+}
+
+static int
+prepare(struct restore_tree *t)
+{
+	int err;
+
+	err = restore_infants(t);
 	if (err == 0)
-		err = restore_spawn(r);
+		err = make_nursery(t);
 	if (err == 0)
-		snap_logf(r->cx, SNAP_STEP, "process %d made", (int)r->pid);
-	if (err == 0 && r->host.paged)
-		err = restore_pager_start(r);
-	if (err == 0 && r->sums != NULL)
-		err = image_verify(r->cx, r->p, r->sums, r->host.paged);
+		err = open_pipes(t);
 	if (err == 0)
-		snap_logf(r->cx, SNAP_STEP, "pages verified");
+		err = for_each(t, check);
 	if (err == 0)
-		err = restore_wait(r);
-	if (err == 0 && r->pager != NULL)
-		err = restore_pager_settle(r);
+		err = restore_stdio(&t->v[0]);
 	if (err == 0)
-		snap_logf(r->cx, SNAP_STEP, "memory and threads made");
+		err = for_each(t, restore_ignore);
 	if (err == 0)
-		err = restore_finish(r);
+		err = restore_merge(t);
+	if (err == 0)
+		err = for_each(t, open_process);
+	if (err < 0)
+		return err;
+	restore_number(t);
+	err = for_each(t, prepare_process);
+	if (err == 0)
+		snap_logf(t->cx, SNAP_STEP,
+		    "files opened, %zu operations planned", t->v[0].plan->nops);
 	return err;
+}
+
+/* Of all: nobody's ids are looked at while another's may still be in use. */
+static int
+free_pids(struct restore_tree *t)
+{
+	int err = 0;
+
+	for (size_t i = 0; t->opt->replace && err == 0 && i < t->n; i++)
+		err = restore_free_pids(&t->v[i]);
+	for (size_t i = 0; err == 0 && i < t->n; i++)
+		err = restore_check_tids(&t->v[i]);
+	return err;
+}
+
+/* The pages are verified while the new processes read them. */
+static int
+bring_up(struct restore_tree *t)
+{
+	int err = restore_rights(&t->v[0], true);
+
+	if (err == 0 && !t->opt->new_pid)
+		err = free_pids(t);
+	if (err == 0)
+		err = restore_spawn(t);
+	if (err == 0)
+		snap_logf(
+		    t->cx, SNAP_STEP, "process %d made", (int)t->v[0].pid);
+	if (err == 0 && t->v[0].host.paged)
+		err = restore_pager_start(&t->v[0]);
+	if (err == 0)
+		err = for_each(t, verify);
+	if (err == 0)
+		snap_logf(t->cx, SNAP_STEP, "pages verified");
+	if (err == 0)
+		err = restore_wait(t);
+	if (err == 0 && t->v[0].pager != NULL)
+		err = restore_pager_settle(&t->v[0]);
+	if (err == 0)
+		snap_logf(t->cx, SNAP_STEP, "memory and threads made");
+	return err == 0 ? restore_finish(t) : err;
 }
 
 /* What a pager could not bring is why the process died, not that it did. */
 static int
-undo(struct restore *r, int err)
+undo(struct restore_tree *t, int err)
 {
+	struct snap_pager *pager = t->v[0].pager;
 	int why = 0;
 
-	restore_kill(r);
-	if (r->pager != NULL)
-		why = pager_error(r->cx, r->pager);
-	pager_free(r->pager);
+	restore_kill(t);
+	if (pager != NULL)
+		why = pager_error(t->cx, pager);
+	pager_free(pager);
 	return why < 0 ? why : err;
 }
 
+/*
+ * From the clone on every signal is blocked: the new process inherits that,
+ * and nobody must be able to run a handler of ours in it.
+ */
+static int
+restore_blocked(struct restore_tree *t)
+{
+	uint64_t all = ~0ull, saved;
+	int err;
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &saved, KSIGSET);
+	err = restore_rights(&t->v[0], false);
+	if (err == 0)
+		err = prepare(t);
+	if (err == 0)
+		err = bring_up(t);
+	if (err == 0) {
+		t->res->pid = t->v[0].pid;
+		t->res->pager = t->v[0].pager;
+		snap_logf(
+		    t->cx, SNAP_STEP, "process %d goes on", (int)t->v[0].pid);
+		for (size_t i = 0; i < t->n; i++)
+			note_operations(&t->v[i]);
+	} else {
+		err = undo(t, err);
+	}
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &saved, NULL, KSIGSET);
+	return err;
+}
+
 static void
-close_pipes(struct restore *r)
+process_fini(struct restore *r)
+{
+	restore_area_free(r);
+	restore_close(r);
+	plan_free(r->plan);
+	layout_fini(&r->self);
+	free(r->host.creds.groups);
+	for (size_t i = 0; i < r->host.npatches; i++)
+		free(r->host.patches[i].bytes);
+	free(r->host.patches);
+	free(r->where);
+}
+
+static void
+tree_fini(struct restore_tree *t)
 {
 	for (int i = 0; i < 2; i++) {
-		if (r->go[i] >= 0)
-			close(r->go[i]);
-		if (r->end[i] >= 0)
-			close(r->end[i]);
+		if (t->go[i] >= 0)
+			close(t->go[i]);
+		if (t->end[i] >= 0)
+			close(t->end[i]);
 	}
+	for (size_t i = 0; i < t->n; i++)
+		process_fini(&t->v[i]);
+	for (size_t i = 0; i < t->nsaved; i++)
+		close(t->saved[i].fd);
+	if (t->nursery != NULL)
+		munmap(t->nursery, t->nursery_len);
+	restore_merge_free(t);
+	restore_infants_free(t);
+	free(t->made);
+	free(t->saved);
+	free(t->v);
+}
+
+static int
+tree_init(struct restore_tree *t)
+{
+	t->v = calloc(t->n, sizeof(*t->v));
+	if (t->v == NULL)
+		return snap_fail(t->cx, -ENOMEM, "no memory");
+	for (size_t i = 0; i < t->n; i++) {
+		struct restore *r = &t->v[i];
+
+		r->cx = t->cx;
+		r->opt = t->opt;
+		r->res = t->res;
+		r->tree = t;
+		r->index = i;
+		r->p = t->family->v[i];
+		if (i > 0 &&
+		    asprintf(&r->where, "process %d: ", (int)r->p->pid) < 0)
+			return snap_fail(t->cx, -ENOMEM, "no memory");
+	}
+	return 0;
 }
 
 int
-restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
-    struct process *p, const struct image_sums *sums,
-    struct snap_restore_result *res)
+restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
+    struct family *family, struct snap_restore_result *res)
 {
-	struct restore r = {
+	struct restore_tree t = {
 		.cx = cx,
 		.opt = opt,
 		.res = res,
-		.p = p,
-		.sums = sums,
+		.family = family,
+		.n = family->n,
 		.go = { -1, -1 },
 		.end = { -1, -1 },
 	};
@@ -188,30 +336,10 @@ restore_process(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	 * the tracee).
 	 */
 	prctl(PR_SET_DUMPABLE, 1);
-	block_signals(&r);
-	err = restore_rights(&r, false);
+	err = tree_init(&t);
 	if (err == 0)
-		err = prepare(&r);
-	if (err == 0)
-		err = bring_up(&r);
-	if (err == 0) {
-		res->pid = r.pid;
-		res->pager = r.pager;
-		note_operations(&r);
-		snap_logf(cx, SNAP_STEP, "process %d goes on", (int)r.pid);
-	} else {
-		err = undo(&r, err);
-	}
-	unblock_signals(&r);
-	close_pipes(&r);
-	restore_area_free(&r);
-	restore_close(&r);
-	plan_free(r.plan);
-	layout_fini(&r.self);
-	free(r.host.creds.groups);
-	for (size_t i = 0; i < r.host.npatches; i++)
-		free(r.host.patches[i].bytes);
-	free(r.host.patches);
+		err = restore_blocked(&t);
+	tree_fini(&t);
 	return err;
 }
 
@@ -219,19 +347,19 @@ int
 snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
     struct snap_restore_result *res)
 {
-	struct process *p = NULL;
-	struct image_sums *sums = NULL;
+	struct family family = { 0 };
 	int err;
 
 	memset(res, 0, sizeof(*res));
-	err = image_read(cx, opt->dir, &p, &sums);
+	err = image_read_tree(cx, opt->dir, &family);
 	if (err == 0)
 		snap_logf(cx, SNAP_STEP,
-		    "image of %d read: %zu VMAs, %llu bytes of pages",
-		    (int)p->pid, p->nvmas, (unsigned long long)p->pages_size);
+		    "image of %d read: %zu processes, %zu VMAs, %llu bytes "
+		    "of pages",
+		    (int)family.v[0]->pid, family.n, family.v[0]->nvmas,
+		    (unsigned long long)family.v[0]->pages_size);
 	if (err == 0)
-		err = restore_process(cx, opt, p, sums, res);
-	image_sums_free(sums);
-	process_free(p);
+		err = restore_family(cx, opt, &family, res);
+	family_fini(&family);
 	return err;
 }

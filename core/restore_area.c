@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
-#include "restore.h"
+#include "restore_tree.h"
 
 #define PAGE 4096ull
 
@@ -21,15 +21,42 @@ align_up(uint64_t n, uint64_t to)
 	return (n + to - 1) & ~(to - 1);
 }
 
+/* Another process of the tree has it in its area already: 1, 0 or -errno. */
+static int
+share_object(struct restore *r, uint32_t content, const struct moved *m)
+{
+	struct restore_tree *t = r->tree;
+	uint8_t *to = r->map + m->off;
+	struct made *made;
+
+	for (size_t i = 0; i < t->nmade; i++) {
+		if (t->made[i].content != content)
+			continue;
+		/* From length 0: another mapping of the same memory. */
+		if (mremap(t->made[i].at, 0, m->len,
+			MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
+			return snap_fail(r->cx, -errno, "shared memory: %s",
+			    strerror(errno));
+		return 1;
+	}
+	made = process_grow(&t->made, &t->nmade, sizeof(*made));
+	if (made == NULL)
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	made->content = content;
+	made->at = to;
+	return 0;
+}
+
 /* One object of shared memory, with its bytes but without its holes. */
 static int
 fill_object(struct restore *r, const struct moved *m)
 {
 	const struct mapfile *f = &r->p->mapfiles[m->file];
-	const struct content *c = process_content(r->p, f->content);
+	const struct content *c = family_content(r->p, f->content);
 	uint8_t *to = r->map + m->off;
 	off_t data, hole;
 	ssize_t n;
+	int err;
 
 	if (mmap(to, m->len, PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | m->flags, -1,
@@ -39,6 +66,9 @@ fill_object(struct restore *r, const struct moved *m)
 		    strerror(errno));
 	if (c == NULL)
 		return 0;
+	err = share_object(r, c->id, m);
+	if (err != 0)
+		return err < 0 ? err : 0;
 	if (c->size > m->len)
 		return snap_fail(r->cx, -EBADMSG,
 		    "files/%u is longer than the memory it is for", c->id);

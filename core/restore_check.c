@@ -155,7 +155,8 @@ note_rights(struct restore *r)
 static void
 note_session(struct restore *r)
 {
-	if (r->p->sid != r->p->pid && !r->opt->new_pid && !r->opt->child)
+	if (r->index == 0 && r->p->sid != r->p->pid && !r->opt->new_pid &&
+	    !r->opt->child)
 		restore_note(r,
 		    "it leads a session of its own (it was in session %d)",
 		    (int)r->p->sid);

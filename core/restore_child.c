@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/rseq.h>
 #include <sys/stat.h>
@@ -21,9 +20,10 @@
 
 #include "ctx.h"
 #include "resource.h"
-#include "restore.h"
+#include "restore_tree.h"
 
-static void __attribute__((noreturn)) give_up(struct restore *r, int err)
+void
+restore_give_up(struct restore *r, int err)
 {
 	struct area *a = r->area;
 
@@ -32,8 +32,8 @@ static void __attribute__((noreturn)) give_up(struct restore *r, int err)
 	_exit(1);
 }
 
-static void
-note(struct restore *r, const char *fmt, ...)
+void
+restore_child_note(struct restore *r, const char *fmt, ...)
 {
 	struct area *a = r->area;
 	size_t n = strlen(a->note);
@@ -79,8 +79,6 @@ move_kept(struct restore *r)
 			    to, strerror(errno));
 	}
 	p->pages_fd = r->host.pages_fd;
-	for (size_t i = 0; i < p->ncontents; i++)
-		p->contents[i].fd = r->content_fds[i];
 	return 0;
 }
 
@@ -95,47 +93,97 @@ open_same(struct restore *r)
 
 		if (k->fd >= 0)
 			continue;
-		snprintf(name, sizeof(name), "/proc/self/fd/%u",
-		    r->p->files[k->file].id);
+		snprintf(name, sizeof(name), "/proc/self/fd/%d",
+		    r->fd_base + k->file);
 		fd = open(name, k->writable ? O_RDWR : O_RDONLY);
 		if (fd < 0 || dup3(fd, to, O_CLOEXEC) < 0)
 			return snap_fail(r->cx, -errno,
 			    "fd %u, which is also mapped: %s",
-			    r->p->files[k->file].id, strerror(errno));
+			    r->tree->all.files[k->file].id, strerror(errno));
 		close(fd);
 	}
 	return 0;
 }
 
+static uint32_t
+find_file(const struct fd_restore *f, const struct openfile *file, int fd)
+{
+	const struct restore_tree *t = f->find_arg;
+	const struct restore *r = &t->v[t->owner[resource_index(f, file)]];
+
+	for (size_t i = 0; i < r->p->nfds; i++)
+		if (r->p->fds[i].fd == fd)
+			return r->merged[r->p->fds[i].file];
+	return UINT32_MAX;
+}
+
+/*
+ * All that the processes have open, at the places that they inherit: by the
+ * first of them.
+ */
 static int
-open_descriptors(struct restore *r)
+open_files(struct restore *r)
 {
 	struct fd_restore f = {
-		.p = r->p,
-		.tty = r->tty_fd,
-		.std = { r->std_fd[0], r->std_fd[1], r->std_fd[2] },
+		.p = &r->tree->all,
+		.tty = r->opt->tty,
+		.base = r->fd_base,
+		.note = r->area->note,
+		.find = find_file,
+		.find_arg = r->tree,
+	};
+
+	raise_limit();
+	for (int i = 0; i < 3; i++)
+		f.std[i] = r->opt->stdio == NULL ? -1 : r->opt->stdio[i];
+	return fds_open(r->cx, &f);
+}
+
+/* Its descriptors, of the open files of all. */
+static int
+place(struct restore *r, struct process *view, bool *mine)
+{
+	const struct restore_tree *t = r->tree;
+	struct fd_restore f = {
+		.p = view,
+		.tty = r->opt->tty,
+		.std = { -1, -1, -1 },
 		.base = r->fd_base,
 		.note = r->area->note,
 	};
 	int err;
 
-	err = move_kept(r);
-	if (err == 0)
-		err = fds_restore(r->cx, &f);
-	if (err == 0)
-		err = open_same(r);
+	for (size_t i = 0; i < view->nfds; i++) {
+		view->fds[i] = r->p->fds[i];
+		view->fds[i].file = r->merged[r->p->fds[i].file];
+	}
+	for (size_t i = 0; i < view->nfiles; i++)
+		mine[i] = t->owner[i] == r->index;
+	err = fds_place(r->cx, &f, mine);
 	fds_close_in_flight(r->p);
 	return err;
 }
 
-/* The terminal becomes ours only if it is nobody's. */
-static void
-take_terminal(struct restore *r)
+static int
+open_descriptors(struct restore *r)
 {
-	if (r->p->tty == 0 || restore_keeps_session(r))
-		return;
-	if (r->tty_fd < 0 || ioctl(r->tty_fd, TIOCSCTTY, 0) < 0)
-		note(r, "it has no controlling terminal");
+	struct process view = r->tree->all;
+	bool *mine = calloc(view.nfiles + 1, sizeof(*mine));
+	int err;
+
+	view.pid = r->p->pid;
+	view.nfds = r->p->nfds;
+	view.fds = calloc(view.nfds + 1, sizeof(*view.fds));
+	err = mine == NULL || view.fds == NULL
+		  ? snap_fail(r->cx, -ENOMEM, "no memory")
+		  : move_kept(r);
+	if (err == 0)
+		err = open_same(r);
+	if (err == 0)
+		err = place(r, &view, mine);
+	free(view.fds);
+	free(mine);
+	return err;
 }
 
 static void
@@ -149,8 +197,8 @@ write_proc(struct restore *r, const char *name, const char *fmt, long value)
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	ok = fd >= 0 && write(fd, text, (size_t)n) == n;
 	if (!ok)
-		note(r, "%s could not be set to %s: %s", name, text,
-		    strerror(errno));
+		restore_child_note(r, "%s could not be set to %s: %s", name,
+		    text, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 }
@@ -242,15 +290,22 @@ restore_child(struct restore *r)
 	int err;
 
 	/* Not one instruction beyond this unless the agent is our tracer. */
-	if (read(r->go[0], &go, 1) != 1)
+	if (r->index == 0 && read(r->tree->go[0], &go, 1) != 1)
 		_exit(1);
+	r->area->lanes[0].tid = getpid();
 	err = restore_rights(r, false);
-	if (err == 0 && !restore_keeps_session(r) && setsid() < 0)
-		err = snap_fail(r->cx, -errno, "setsid: %s", strerror(errno));
+	if (err == 0 && r->index == 0)
+		err = open_files(r);
+	/* For the numbers of children. */
+	if (err == 0)
+		err = restore_rights(r, true);
+	if (err == 0)
+		err = restore_born(r);
+	if (err == 0)
+		err = restore_rights(r, false);
 	set_proc_files(r);
 	if (err == 0)
 		err = open_descriptors(r);
-	take_terminal(r);
 	if (err == 0)
 		err = stand(r);
 	if (err == 0)
@@ -259,6 +314,6 @@ restore_child(struct restore *r)
 	if (err == 0)
 		err = restore_rights(r, true);
 	if (err < 0)
-		give_up(r, err);
+		restore_give_up(r, err);
 	enter(r);
 }

@@ -15,7 +15,7 @@
 #include "ctx.h"
 #include "fileid.h"
 #include "resource.h"
-#include "restore.h"
+#include "restore_tree.h"
 
 /* Takes over fd.  The index, or -ENOMEM. */
 static int
@@ -86,7 +86,7 @@ reopen_readonly(int fd)
 static int
 open_saved(struct restore *r, const struct mapfile *f)
 {
-	const struct content *c = process_content(r->p, f->content);
+	const struct content *c = family_content(r->p, f->content);
 	const char *base = strrchr(f->path, '/');
 	int fd, err;
 
@@ -149,17 +149,17 @@ open_named(struct restore *r, const struct mapfile *f, int mode, bool written)
 	return fd;
 }
 
-/* The open file of the image that is the same object, or -1. */
+/* The open file, of all of the tree, that is the same object, or -1. */
 static int
-file_of_content(const struct process *p, uint32_t content)
+file_of_content(const struct restore_tree *t, uint32_t content)
 {
 	char want[16];
 
 	if (content == 0)
 		return -1;
 	snprintf(want, sizeof(want), "%u", content);
-	for (size_t i = 0; i < p->nfiles; i++) {
-		const struct openfile *f = &p->files[i];
+	for (size_t i = 0; i < t->all.nfiles; i++) {
+		const struct openfile *f = &t->all.files[i];
 		const char *have = openfile_get(f, "content");
 
 		if (have != NULL && strcmp(have, want) == 0 &&
@@ -169,6 +169,30 @@ file_of_content(const struct process *p, uint32_t content)
 			return (int)i;
 	}
 	return -1;
+}
+
+/* The file that has the saved bytes: one for all processes, borrowed. */
+static int
+saved_file(struct restore *r, const struct mapfile *f)
+{
+	struct restore_tree *t = r->tree;
+	struct saved *s;
+	int fd;
+
+	for (size_t i = 0; i < t->nsaved; i++)
+		if (t->saved[i].content == f->content)
+			return t->saved[i].fd;
+	fd = open_saved(r, f);
+	if (fd < 0)
+		return fd;
+	s = process_grow(&t->saved, &t->nsaved, sizeof(*s));
+	if (s == NULL) {
+		close(fd);
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	}
+	s->content = f->content;
+	s->fd = fd;
+	return fd;
 }
 
 static int
@@ -191,7 +215,7 @@ static int
 open_content(struct restore *r, size_t i, struct use u)
 {
 	const struct mapfile *f = &r->p->mapfiles[i];
-	int same = file_of_content(r->p, f->content), fd, ro;
+	int same = file_of_content(r->tree, f->content), fd, ro;
 
 	if (same >= 0 && (int)i != r->p->exe_file) {
 		if (u.read)
@@ -200,24 +224,22 @@ open_content(struct restore *r, size_t i, struct use u)
 			r->rw_file_fds[i] = keep_same(r, same, true);
 		return 0;
 	}
-	fd = open_saved(r, f);
+	fd = saved_file(r, f);
 	if (fd < 0)
 		return fd;
 	if (u.read) {
 		ro = reopen_readonly(fd);
-		if (ro < 0) {
-			close(fd);
+		if (ro < 0)
 			return snap_fail(r->cx, ro,
 			    "opening the contents of %s again: %s", f->path,
 			    strerror(-ro));
-		}
-		r->file_fds[i] = keep(r, ro);
+		r->file_fds[i] = ro = keep(r, ro);
+		if (ro < 0)
+			return ro;
 	}
 	if (u.written)
-		r->rw_file_fds[i] = keep(r, fd);
-	else
-		close(fd);
-	return 0;
+		r->rw_file_fds[i] = fd = keep_dup(r, fd, f->path);
+	return fd < 0 ? fd : 0;
 }
 
 static int
@@ -280,44 +302,31 @@ open_dirs(struct restore *r)
 	return r->root_fd < 0 ? r->root_fd : 0;
 }
 
-static int
-open_std(struct restore *r)
-{
-	int err = 0;
-
-	for (int i = 0; i < 3; i++) {
-		r->std_fd[i] = -1;
-		if (r->opt->stdio == NULL || r->opt->stdio[i] < 0)
-			continue;
-		err = r->std_fd[i] =
-		    keep_dup(r, r->opt->stdio[i], "standard descriptors");
-		if (err < 0)
-			return err;
-	}
-	return 0;
-}
-
 /* ---- numbers ---- */
 
-/*
- * Above every number of the image, and above our own, so that moving one
- * there never closes another.
- */
+static int
+highest(const struct restore_tree *t)
+{
+	int base = t->end[1] > 2 ? t->end[1] : 2;
+
+	for (size_t i = 0; i < t->n; i++) {
+		const struct restore *r = &t->v[i];
+
+		for (size_t k = 0; k < r->p->nfds; k++)
+			if (r->p->fds[k].fd > base)
+				base = r->p->fds[k].fd;
+		for (size_t k = 0; k < r->nkept; k++)
+			if (r->kept[k].fd > base)
+				base = r->kept[k].fd;
+	}
+	return base;
+}
+
 static void
-number(struct restore *r)
+number(struct restore *r, int base, int first)
 {
 	struct process *p = r->p;
-	int base = 3, first;
 
-	for (size_t i = 0; i < p->nfds; i++)
-		if (p->fds[i].fd >= base)
-			base = p->fds[i].fd + 1;
-	for (size_t i = 0; i < r->nkept; i++)
-		if (r->kept[i].fd >= base)
-			base = r->kept[i].fd + 1;
-	if (r->end[1] >= base)
-		base = r->end[1] + 1;
-	first = base + (int)p->nfiles;
 	r->fd_base = base;
 	r->host.fd_first = first;
 	r->host.pages_fd = first; /* kept first of all */
@@ -327,21 +336,56 @@ number(struct restore *r)
 		if (r->rw_file_fds[i] >= 0)
 			r->rw_file_fds[i] += first;
 	}
-	for (size_t i = 0; i < p->ncontents; i++)
-		r->content_fds[i] += first;
+	for (size_t i = 0; i < r->nabove; i++)
+		r->above_fds[i] += first;
+	r->host.above_fds = r->above_fds;
 	r->cwd_fd += first;
 	if (r->root_fd >= 0)
 		r->root_fd += first;
-	if (r->tty_fd >= 0)
-		r->tty_fd += first;
-	for (int i = 0; i < 3; i++)
-		if (r->std_fd[i] >= 0)
-			r->std_fd[i] += first;
 	if (r->host.uffd_fd >= 0)
 		r->host.uffd_fd += first;
 	r->host.exe_fd = p->exe_file >= 0 ? r->file_fds[p->exe_file] : -1;
 	r->host.file_fds = r->file_fds;
 	r->host.rw_file_fds = r->rw_file_fds;
+}
+
+/*
+ * Above every number of the image, and above our own, so that moving one
+ * there never closes another: first the places of all open files, then what
+ * each process keeps.
+ */
+void
+restore_number(struct restore_tree *t)
+{
+	int base = highest(t) + 1;
+
+	for (size_t i = 0; i < t->n; i++)
+		number(&t->v[i], base, base + (int)t->all.nfiles);
+}
+
+/* `pages` of the processes above, as far up as it needs them. */
+static int
+open_above(struct restore *r)
+{
+	const struct family *t = r->tree->family;
+	const struct process *q = r->p;
+	uint32_t levels = 0;
+	size_t above = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < r->p->nruns; i++)
+		if (r->p->runs[i].up > levels)
+			levels = r->p->runs[i].up;
+	r->above_fds = calloc(levels + 1, sizeof(int));
+	if (r->above_fds == NULL)
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	for (uint32_t i = 0; err >= 0 && i < levels; i++) {
+		q = q->depth > 0 && above == 0 ? t->v[q->parent]
+					       : t->above[above++];
+		err = r->above_fds[i] = keep_dup(r, q->pages_fd, "pages");
+	}
+	r->nabove = levels;
+	return err;
 }
 
 int
@@ -350,32 +394,22 @@ restore_open(struct restore *r)
 	struct process *p = r->p;
 	int err;
 
-	r->cwd_fd = r->root_fd = r->tty_fd = r->host.uffd_fd = -1;
+	r->cwd_fd = r->root_fd = r->host.uffd_fd = -1;
 	r->file_fds = calloc(p->nmapfiles + 1, sizeof(int));
 	r->rw_file_fds = calloc(p->nmapfiles + 1, sizeof(int));
-	r->content_fds = calloc(p->ncontents + 1, sizeof(int));
-	if (r->file_fds == NULL || r->rw_file_fds == NULL ||
-	    r->content_fds == NULL)
+	if (r->file_fds == NULL || r->rw_file_fds == NULL)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
 	err = keep_dup(r, p->pages_fd, "pages");
-	for (size_t i = 0; i < p->ncontents && err >= 0; i++)
-		err = r->content_fds[i] =
-		    keep_dup(r, p->contents[i].fd, "files");
+	if (err >= 0)
+		err = open_above(r);
 	if (err >= 0)
 		err = open_mapfiles(r);
 	if (err >= 0)
 		err = open_dirs(r);
-	if (err >= 0)
-		err = open_std(r);
-	if (err >= 0 && r->opt->tty >= 0)
-		err = r->tty_fd = keep_dup(r, r->opt->tty, "tty");
 	if (err >= 0 && r->host.paged && r->opt->uffd_dev > 0)
 		err = r->host.uffd_fd =
 		    keep_dup(r, r->opt->uffd_dev, "/dev/userfaultfd");
-	if (err < 0)
-		return err;
-	number(r);
-	return 0;
+	return err < 0 ? err : 0;
 }
 
 void
@@ -385,7 +419,7 @@ restore_close(struct restore *r)
 		if (r->kept[i].fd >= 0)
 			close(r->kept[i].fd);
 	free(r->kept);
+	free(r->above_fds);
 	free(r->file_fds);
 	free(r->rw_file_fds);
-	free(r->content_fds);
 }

@@ -28,7 +28,7 @@
 #include "ctx.h"
 #include "proc.h"
 #include "proc_parse.h"
-#include "restore.h"
+#include "restore_tree.h"
 #include "tcp_sock.h"
 
 #define XSAVE_MAX (64u << 10)
@@ -103,8 +103,10 @@ wait_stop(struct restore *r, pid_t tid, int want, int resume)
 }
 
 static int
-stop_all(struct restore *r)
+stop_all(struct finish *f)
 {
+	struct restore *r = f->r;
+
 	for (size_t i = 0; i < r->plan->nlanes; i++)
 		if (ptrace(PTRACE_INTERRUPT, tid_of(r, i), 0, 0) < 0)
 			return fail(r, tid_of(r, i), "interrupting");
@@ -471,10 +473,17 @@ set_death_signals(struct finish *f)
 	return 0;
 }
 
+/* The first process becomes an orphan, as it will be. */
+static int
+release_parent(struct finish *f)
+{
+	return f->r->index > 0 ? 0 : restore_release_parent(f->r->tree);
+}
+
 /* ---- off it goes ---- */
 
 static int
-detach_all(struct finish *f)
+set_registers(struct finish *f)
 {
 	struct restore *r = f->r;
 
@@ -490,15 +499,27 @@ detach_all(struct finish *f)
 	if ((r->opt->stopped || r->p->group_stopped) &&
 	    kill(r->pid, SIGSTOP) < 0)
 		return fail(r, r->pid, "SIGSTOP");
+	return 0;
+}
+
+/*
+ * Once the first process runs, another that is killed from outside is no
+ * failure of ours.
+ */
+static int
+detach(struct finish *f)
+{
+	struct restore *r = f->r;
+
 	for (size_t i = r->p->nthreads; i-- > 0;)
-		if (ptrace(PTRACE_DETACH, tid_of(r, i), 0, 0) < 0)
+		if (ptrace(PTRACE_DETACH, tid_of(r, i), 0, 0) < 0 &&
+		    r->index == 0)
 			return fail(r, tid_of(r, i), "detaching");
-	r->traced = false;
 	return 0;
 }
 
 static int
-finish_stopped(struct finish *f)
+prepare(struct finish *f)
 {
 	struct restore *r = f->r;
 	int err = 0;
@@ -511,31 +532,49 @@ finish_stopped(struct finish *f)
 		err = find_gate(f);
 	for (size_t i = 0; i < r->p->nthreads && err == 0; i++)
 		err = restart_call(f, i);
-	if (err == 0)
-		err = unmap_area(f);
-	if (err == 0)
-		err = restore_release_parent(r);
-	if (err == 0)
-		err = set_death_signals(f);
-	if (err == 0)
-		err = close_gate(f);
-	if (err == 0)
-		err = tcp_wake(r->cx, r->pid, r->p);
-	return err == 0 ? detach_all(f) : err;
+	return err == 0 ? unmap_area(f) : err;
+}
+
+/* Connections that were mute so far. */
+static int
+wake(struct finish *f)
+{
+	return tcp_wake(f->r->cx, f->r->pid, f->r->p);
+}
+
+/* Each step for all processes, so that the last is as far as the first. */
+static int
+finish_all(struct restore_tree *t, struct finish *f)
+{
+	static int (*const steps[])(struct finish * f) = { stop_all, prepare,
+		release_parent, set_death_signals, close_gate, wake,
+		set_registers, detach };
+	int err = 0;
+
+	for (size_t s = 0; s < sizeof(steps) / sizeof(steps[0]); s++)
+		for (size_t i = 0; i < t->n && err == 0; i++)
+			err = steps[s](&f[i]);
+	return err;
 }
 
 int
-restore_finish(struct restore *r)
+restore_finish(struct restore_tree *t)
 {
-	struct finish f = { .r = r };
-	int err;
+	struct finish *f = calloc(t->n, sizeof(*f));
+	int err = 0;
 
-	f.regs = calloc(r->p->nthreads, sizeof(*f.regs));
-	if (f.regs == NULL)
-		return snap_fail(r->cx, -ENOMEM, "no memory");
-	err = stop_all(r);
+	for (size_t i = 0; f != NULL && i < t->n; i++) {
+		f[i].r = &t->v[i];
+		f[i].regs = calloc(t->v[i].p->nthreads, sizeof(*f[i].regs));
+		if (f[i].regs == NULL)
+			err = -ENOMEM;
+	}
+	if (f == NULL || err < 0)
+		err = snap_fail(t->cx, -ENOMEM, "no memory");
 	if (err == 0)
-		err = finish_stopped(&f);
-	free(f.regs);
+		err = finish_all(t, f);
+	for (size_t i = 0; f != NULL && i < t->n; i++)
+		free(f[i].regs);
+	free(f);
 	return err;
 }

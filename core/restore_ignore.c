@@ -103,7 +103,8 @@ restore_ignore(struct restore *r)
 			    "%s: %s; to restore all the same: ignore=%s",
 			    u->what, u->why, u->what);
 		(void)drop_mapping(r->p, u->what);
-		restore_note(r, "without %s", u->what);
+		restore_note(r, "%swithout %s",
+		    r->where == NULL ? "" : r->where, u->what);
 	}
 	return err;
 }

@@ -18,20 +18,25 @@
 #include "ctx.h"
 #include "image.h"
 #include "pager.h"
-#include "restore.h"
+#include "restore_tree.h"
 #include "uffd.h"
 
 static bool
 has_work(const struct process *p)
 {
+	bool any = false;
+
 	for (size_t i = 0, v = 0; i < p->nruns; i++) {
 		while (v < p->nvmas && p->vmas[v].end <= p->runs[i].start)
 			v++;
+		/* It reads one file. */
+		if (p->runs[i].up > 0)
+			return false;
 		if (v < p->nvmas && p->runs[i].kind == RUN_HELD &&
 		    pager_wants(&p->vmas[v]))
-			return true;
+			any = true;
 	}
-	return false;
+	return any;
 }
 
 static int
@@ -56,6 +61,13 @@ restore_pager_probe(struct restore *r)
 	r->host.paged = false;
 	if (!has_work(r->p))
 		return;
+	/* A fork shares what its parent has only if that is there. */
+	if (r->tree->n > 1) {
+		if (r->opt->lazy && r->index == 0)
+			snap_logf(r->cx, SNAP_NOTICE,
+			    "not lazy: there are %zu processes", r->tree->n);
+		return;
+	}
 	fd = uffd_new(r->opt->uffd_dev);
 	err = fd < 0 ? fd : handshake(r, fd);
 	if (fd >= 0)
@@ -124,7 +136,7 @@ restore_pager_start(struct restore *r)
 	struct pager_setup s = { .p = r->p,
 		.pid = r->pid,
 		.pages_fd = r->p->pages_fd,
-		.sums = image_pagesums(r->sums) };
+		.sums = image_pagesums(r->tree->family->sums[r->index]) };
 	uint64_t *hot =
 	    calloc(OF_PROCESS + r->p->nthreads * OF_THREAD, sizeof(*hot));
 	int err;

@@ -148,7 +148,7 @@ restore_check_tids(struct restore *r)
 {
 	struct holder h;
 
-	for (size_t i = 1; i < r->p->nthreads; i++) {
+	for (size_t i = r->index > 0 ? 0 : 1; i < r->p->nthreads; i++) {
 		pid_t tid = r->p->threads[i].tid;
 
 		if (find_holder(tid, &h) && !h.dying)
@@ -222,5 +222,7 @@ restore_free_pids(struct restore *r)
 
 	for (size_t i = 0; i < r->p->nthreads && err == 0; i++)
 		err = kill_holder(r, r->p->threads[i].tid);
+	for (size_t i = 0; i < r->p->nzombies && err == 0; i++)
+		err = kill_holder(r, r->p->zombies[i].pid);
 	return err;
 }

@@ -1,5 +1,5 @@
 /*
- * restore_spawn.c - make the new process, trace it, and, if it comes to that,
+ * restore_spawn.c - make the first new process, trace it, and, if it comes to that,
  * leave nothing of it.
  */
 #include <errno.h>
@@ -9,13 +9,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ctx.h"
-#include "restore.h"
+#include "restore_tree.h"
 
 #define END_DONE 'd' /* to the parent: it is complete, it needs you no more */
 
@@ -27,17 +28,17 @@ say_born(struct area *a, int32_t value)
 }
 
 static pid_t
-clone_new(const struct restore *r)
+clone_new(const struct restore_tree *t)
 {
-	pid_t pid = r->p->pid;
+	pid_t pid = t->family->v[0]->pid;
 	struct clone_args ca = { .exit_signal = SIGCHLD };
 
 	/* The signal is then that of the parent, which is the same. */
-	if (r->opt->child) {
+	if (t->opt->child) {
 		ca.flags = CLONE_PARENT;
 		ca.exit_signal = 0;
 	}
-	if (!r->opt->new_pid) {
+	if (!t->opt->new_pid) {
 		ca.set_tid = (uint64_t)&pid;
 		ca.set_tid_size = 1;
 	}
@@ -49,49 +50,52 @@ clone_new(const struct restore *r)
  * ends, and so that someone reaps it if it comes to nothing.  One that is to be
  * the agent's child is so from birth, and reaped by its tracer.
  */
-static void __attribute__((noreturn)) be_parent(struct restore *r)
+static void __attribute__((noreturn)) be_parent(struct restore_tree *t)
 {
+	struct area *a = t->v[0].area;
 	char how = 0;
 	pid_t pid;
 
-	close(r->go[1]);
-	close(r->end[1]);
-	pid = clone_new(r);
+	close(t->go[1]);
+	close(t->end[1]);
+	/* What is left of a tree that came to nothing is ours to reap. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	pid = clone_new(t);
 	if (pid == 0) {
-		close(r->end[0]);
-		restore_child(r);
+		close(t->end[0]);
+		prctl(PR_SET_CHILD_SUBREAPER, 0);
+		restore_child(&t->v[0]);
 	}
 	if (pid < 0) {
-		say_born(r->area, -errno);
+		say_born(a, -errno);
 		_exit(1);
 	}
-	close(r->go[0]);
-	say_born(r->area, pid);
-	while (read(r->end[0], &how, 1) < 0 && errno == EINTR)
+	close(t->go[0]);
+	say_born(a, pid);
+	while (read(t->end[0], &how, 1) < 0 && errno == EINTR)
 		;
-	if (how != END_DONE && !r->opt->child)
-		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+	if (how != END_DONE)
+		while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
 			;
 	_exit(0);
 }
 
 /* The parent dies only after it has said something, unless it is killed. */
 static int
-await_birth(struct restore *r)
+await_birth(struct restore_tree *t)
 {
+	struct area *a = t->v[0].area;
 	struct timespec tick = { 0, 50000000 };
 	int32_t born;
 
 	for (;;) {
-		born = __atomic_load_n(&r->area->born, __ATOMIC_ACQUIRE);
+		born = __atomic_load_n(&a->born, __ATOMIC_ACQUIRE);
 		if (born != 0)
 			return born;
-		syscall(
-		    SYS_futex, &r->area->born, FUTEX_WAIT, 0, &tick, NULL, 0);
-		if (waitpid(r->parent, NULL, WNOHANG) == r->parent) {
-			r->parent = 0;
-			born =
-			    __atomic_load_n(&r->area->born, __ATOMIC_ACQUIRE);
+		syscall(SYS_futex, &a->born, FUTEX_WAIT, 0, &tick, NULL, 0);
+		if (waitpid(t->parent, NULL, WNOHANG) == t->parent) {
+			t->parent = 0;
+			born = __atomic_load_n(&a->born, __ATOMIC_ACQUIRE);
 			return born != 0 ? born : -ECHILD;
 		}
 	}
@@ -106,95 +110,94 @@ close_fd(int *fd)
 }
 
 static void
-reap_parent(struct restore *r)
+reap_parent(struct restore_tree *t)
 {
-	if (r->parent > 0)
-		while (waitpid(r->parent, NULL, 0) < 0 && errno == EINTR)
+	if (t->parent > 0)
+		while (waitpid(t->parent, NULL, 0) < 0 && errno == EINTR)
 			;
-	r->parent = 0;
+	t->parent = 0;
 }
 
 static int
-try_once(struct restore *r)
+try_once(struct restore_tree *t)
 {
 	int born;
 
-	r->area->born = 0;
-	r->parent = fork();
-	if (r->parent < 0)
-		return snap_fail(r->cx, -errno, "fork: %s", strerror(errno));
-	if (r->parent == 0)
-		be_parent(r);
-	born = await_birth(r);
+	t->v[0].area->born = 0;
+	t->parent = fork();
+	if (t->parent < 0)
+		return snap_fail(t->cx, -errno, "fork: %s", strerror(errno));
+	if (t->parent == 0)
+		be_parent(t);
+	born = await_birth(t);
 	if (born > 0) {
-		r->pid = born;
-		r->area->lanes[0].tid = born;
+		t->v[0].pid = born;
 		return 0;
 	}
-	reap_parent(r);
+	reap_parent(t);
 	return born;
 }
 
 static int
-create(struct restore *r)
+create(struct restore_tree *t)
 {
+	pid_t pid = t->family->v[0]->pid;
 	int err;
 
 	for (int tries = 0;; tries++) {
-		err = try_once(r);
+		err = try_once(t);
 		if (err != -EEXIST)
 			break;
-		err = restore_pid_taken(r, r->p->pid, tries);
+		err = restore_pid_taken(&t->v[0], pid, tries);
 		if (err < 0)
 			return err;
 	}
 	if (err == -EPERM)
-		return snap_fail(r->cx, err,
+		return snap_fail(t->cx, err,
 		    "choosing the pid needs CAP_CHECKPOINT_RESTORE; restore "
 		    "with pid=new");
 	if (err == -EINVAL)
-		return snap_fail(r->cx, err,
+		return snap_fail(t->cx, err,
 		    "pid %d is not possible here (kernel.pid_max); restore "
 		    "with pid=new",
-		    (int)r->p->pid);
+		    (int)pid);
 	if (err < 0)
 		return snap_fail(
-		    r->cx, err, "creating the process: %s", strerror(-err));
+		    t->cx, err, "creating the process: %s", strerror(-err));
 	return 0;
 }
 
 int
-restore_spawn(struct restore *r)
+restore_spawn(struct restore_tree *t)
 {
 	int err;
 
-	err = create(r);
+	err = create(t);
 	if (err < 0)
 		return err;
-	close_fd(&r->go[0]);
-	close_fd(&r->end[0]);
-	if (ptrace(PTRACE_SEIZE, r->pid, 0,
+	close_fd(&t->go[0]);
+	close_fd(&t->end[0]);
+	if (ptrace(PTRACE_SEIZE, t->v[0].pid, 0,
 		PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) < 0)
-		return snap_fail(r->cx, -errno, "tracing the new process: %s",
+		return snap_fail(t->cx, -errno, "tracing the new process: %s",
 		    strerror(errno));
-	r->traced = true;
-	if (write(r->go[1], "g", 1) != 1)
-		return snap_fail(r->cx, -errno, "starting the new process: %s",
+	if (write(t->go[1], "g", 1) != 1)
+		return snap_fail(t->cx, -errno, "starting the new process: %s",
 		    strerror(errno));
 	return 0;
 }
 
 int
-restore_release_parent(struct restore *r)
+restore_release_parent(struct restore_tree *t)
 {
 	char done = END_DONE;
 
-	if (r->parent <= 0)
+	if (t->parent <= 0)
 		return 0;
-	if (write(r->end[1], &done, 1) != 1)
+	if (write(t->end[1], &done, 1) != 1)
 		return snap_fail(
-		    r->cx, -errno, "ending the parent: %s", strerror(errno));
-	reap_parent(r);
+		    t->cx, -errno, "ending the parent: %s", strerror(errno));
+	reap_parent(t);
 	return 0;
 }
 
@@ -212,28 +215,44 @@ is_unreaped(pid_t pid)
 		   WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
+/* The parent ends when all below it have, even those that nobody knows of. */
+static bool
+any_left(const struct restore_tree *t)
+{
+	if (t->parent > 0 || (t->v[0].pid > 0 && is_unreaped(t->v[0].pid)))
+		return true;
+	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
+		if (t->nursery->pids[i] > 0 && is_unreaped(t->nursery->pids[i]))
+			return true;
+	return false;
+}
+
 /*
- * A traced thread is reaped by its tracer first, then by the parent; until
- * then its pid is in use.
+ * A traced thread is reaped by its tracer first, then by its parent; until
+ * then its pid is in use.  What was born a moment ago may be known to nobody
+ * yet, but shows here.
  */
 void
-restore_kill(struct restore *r)
+restore_kill(struct restore_tree *t)
 {
-	int st;
 	pid_t w;
+	int st;
 
-	close_fd(&r->go[1]);
-	if (r->pid > 0) {
-		kill(r->pid, SIGKILL);
-		while (r->traced && is_unreaped(r->pid)) {
-			w = waitpid(-1, &st, __WALL);
-			if ((w < 0 && errno != EINTR) ||
-			    (w == r->pid && !WIFSTOPPED(st)))
-				break;
-		}
+	close_fd(&t->go[1]);
+	if (t->v[0].pid > 0)
+		kill(t->v[0].pid, SIGKILL);
+	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
+		if (t->nursery->pids[i] > 0)
+			kill(t->nursery->pids[i], SIGKILL);
+	close_fd(&t->end[1]);
+	while (any_left(t)) {
+		w = waitpid(-1, &st, __WALL);
+		if (w < 0 && errno != EINTR)
+			break;
+		if (w > 0 && w == t->parent && !WIFSTOPPED(st))
+			t->parent = 0;
+		else if (w > 0 && WIFSTOPPED(st))
+			kill(w, SIGKILL);
 	}
-	close_fd(&r->end[1]);
-	reap_parent(r);
-	r->pid = 0;
-	r->traced = false;
+	t->parent = 0;
 }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
-#include "restore.h"
+#include "restore_tree.h"
 
 /* How often a death is looked for while nothing else can be waited for. */
 #define TICK_NS 5000000
@@ -69,50 +69,92 @@ explain(struct restore *r, int st)
 	return snap_fail(r->cx, -EIO, "the new process ended unexpectedly");
 }
 
+/* Which process is it?  -1: a thread of one, or none that comes back. */
+static int
+index_of(const struct restore_tree *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->v[i].pid == pid || t->nursery->pids[i] == pid)
+			return (int)i;
+	return -1;
+}
+
+/* Zombies and helpers go their way; they may have to die of a signal. */
+static bool
+is_passing(const struct restore_tree *t, pid_t pid)
+{
+	for (size_t i = t->n; i < t->ninfants; i++)
+		if (t->nursery->pids[i] == pid)
+			return true;
+	return false;
+}
+
+/* One that passed away must not have failed. */
+static int
+passed(struct restore_tree *t, pid_t pid)
+{
+	for (size_t i = t->n; i < t->ninfants; i++) {
+		struct restore *r = &t->v[t->infants[i].parent];
+
+		if (t->nursery->pids[i] == pid &&
+		    __atomic_load_n(&r->area->error, __ATOMIC_ACQUIRE) != 0)
+			return explain(r, 0);
+	}
+	return 0;
+}
+
 /*
- * One report.  1 if a thread came up, 0 if it was nothing, or an error.  A
- * SIGSTOP from outside, which cannot be blocked, is kept for the end.
+ * A stop: 0 or an error.  A SIGSTOP from outside, which cannot be blocked, is
+ * kept for the end.
  */
 static int
-report(struct restore *r, pid_t pid, int st)
+stopped(struct restore_tree *t, pid_t pid, int st)
 {
-	if (WIFSTOPPED(st) && st >> 16 == PTRACE_EVENT_STOP) {
+	int i = index_of(t, pid);
+
+	if (st >> 16 == PTRACE_EVENT_STOP) {
 		ptrace(PTRACE_CONT, pid, 0, 0);
-		return 1;
+		t->nborn++;
+		return 0;
 	}
-	if (WIFSTOPPED(st) && WSTOPSIG(st) == SIGSTOP) {
-		r->p->group_stopped = true;
+	if (is_passing(t, pid)) {
+		ptrace(PTRACE_CONT, pid, 0, WSTOPSIG(st));
+		return 0;
+	}
+	if (WSTOPSIG(st) == SIGSTOP) {
+		if (i >= 0)
+			t->v[i].p->group_stopped = true;
 		ptrace(PTRACE_CONT, pid, 0, 0);
 		return 0;
 	}
-	if (WIFSTOPPED(st))
-		return snap_fail(r->cx, -EBADMSG,
-		    "the new process got signal %d while it was restored",
-		    WSTOPSIG(st));
-	if (pid != r->pid)
-		return 0;
-	r->traced = false;
-	return explain(r, st);
+	return snap_fail(t->cx, -EBADMSG,
+	    "the new process got signal %d while it was restored",
+	    WSTOPSIG(st));
 }
 
 static int
-next_report(struct restore *r, int flags)
+next_report(struct restore_tree *t, int flags)
 {
-	int st;
+	int st, i;
 	pid_t w;
 
 	do
 		w = waitpid(-1, &st, __WALL | flags);
 	while (w < 0 && errno == EINTR);
 	if (w < 0)
-		return snap_fail(r->cx, -errno,
+		return snap_fail(t->cx, -errno,
 		    "waiting for the new process: %s", strerror(errno));
-	if (w == r->parent && !WIFSTOPPED(st)) {
-		r->parent = 0;
+	if (w == t->parent && !WIFSTOPPED(st)) {
+		t->parent = 0;
 		return snap_fail(
-		    r->cx, -EIO, "the new process's parent was killed");
+		    t->cx, -EIO, "the new process's parent was killed");
 	}
-	return w == 0 ? 0 : report(r, w, st);
+	if (w == 0)
+		return 0;
+	if (WIFSTOPPED(st))
+		return stopped(t, w, st);
+	i = index_of(t, w);
+	return i >= 0 ? explain(&t->v[i], st) : passed(t, w);
 }
 
 int
@@ -128,34 +170,46 @@ restore_wait_uffd(struct restore *r)
 		if (fd > 0)
 			return fd;
 		syscall(SYS_futex, &a->uffd, FUTEX_WAIT, 0, &tick, NULL, 0);
-		err = next_report(r, WNOHANG);
+		err = next_report(r->tree, WNOHANG);
 		if (err < 0)
 			return err;
 	}
 }
 
-int
-restore_wait(struct restore *r)
+/* The lanes of one process; the others are looked after meanwhile. */
+static int
+await_lanes(struct restore_tree *t, struct area *a)
 {
 	struct timespec tick = { 0, TICK_NS };
-	struct area *a = r->area;
-	size_t born = 1;
 	uint32_t done;
-	int err;
+	int err = 0;
 
-	while (born < r->plan->nlanes) {
-		err = next_report(r, 0);
-		if (err < 0)
-			return err;
-		born += (size_t)err;
-	}
-	for (;;) {
+	while (err >= 0) {
 		done = __atomic_load_n(&a->done, __ATOMIC_ACQUIRE);
 		if (done >= a->nlanes)
 			return 0;
 		syscall(SYS_futex, &a->done, FUTEX_WAIT, done, &tick, NULL, 0);
-		err = next_report(r, WNOHANG);
+		err = next_report(t, WNOHANG);
+	}
+	return err;
+}
+
+int
+restore_wait(struct restore_tree *t)
+{
+	size_t births = t->ninfants - 1;
+	int err = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		births += t->v[i].plan->nlanes - 1;
+	while (t->nborn < births) {
+		err = next_report(t, 0);
 		if (err < 0)
 			return err;
 	}
+	for (size_t i = 0; err >= 0 && i < t->n; i++)
+		err = await_lanes(t, t->v[i].area);
+	for (size_t i = 0; i < t->n; i++)
+		t->v[i].pid = t->nursery->pids[i];
+	return err < 0 ? err : 0;
 }

@@ -7,16 +7,56 @@
 #include "contents.h"
 #include "ctx.h"
 
-uint32_t
-shared_find(const struct process *p, const struct stat *st)
+static const struct content *
+find(const struct process *p, const struct stat *st)
 {
 	for (size_t i = 0; i < p->ncontents; i++) {
 		const struct content *c = &p->contents[i];
 
 		if (c->ino == st->st_ino && c->dev == st->st_dev && c->ino != 0)
-			return c->id;
+			return c;
 	}
-	return 0;
+	return NULL;
+}
+
+static const struct content *
+find_in_tree(const struct process *p, const struct stat *st)
+{
+	const struct content *c = NULL;
+
+	for (size_t i = 0; p->tree != NULL && c == NULL && i < p->tree->n; i++)
+		c = find(p->tree->v[i], st);
+	return c;
+}
+
+uint32_t
+shared_known(const struct process *p, const struct stat *st)
+{
+	const struct content *c = find(p, st);
+
+	if (c == NULL)
+		c = find_in_tree(p, st);
+	return c == NULL ? 0 : c->id;
+}
+
+uint32_t
+shared_find(struct process *p, const struct stat *st)
+{
+	const struct content *c = find(p, st);
+	struct content *own;
+
+	if (c != NULL)
+		return c->id;
+	c = find_in_tree(p, st);
+	if (c == NULL)
+		return 0;
+	own = process_grow(&p->contents, &p->ncontents, sizeof(*own));
+	if (own == NULL)
+		return 0; /* it is copied once more, or that fails as well */
+	*own = *c;
+	own->fd = -1;
+	own->up = 0; /* see family_settle_contents() */
+	return own->id;
 }
 
 static int

@@ -12,8 +12,12 @@
 
 struct snap_ctx;
 
-/* The id of the contents that came from this object, 0: none so far. */
-uint32_t shared_find(const struct process *p, const struct stat *st);
+/*
+ * The id of the contents that came from this object, 0: none so far.  Where
+ * another process of the tree has them, shared_find() makes p refer to them.
+ */
+uint32_t shared_find(struct process *p, const struct stat *st);
+uint32_t shared_known(const struct process *p, const struct stat *st);
 
 /*
  * The contents of the regular file open at `fd` (not consumed), copied with

@@ -9,10 +9,15 @@
 
 #include "ctx.h"
 #include "proc.h"
+#include "twin.h"
 #include "vma.h"
 
-/* The first VMA of each object, and the first other process that has it. */
+/*
+ * The first VMA of each object in each process, and the first process outside
+ * the tree that has it.
+ */
 struct object {
+	struct process *p;
 	const struct vma *v;
 	pid_t other;
 };
@@ -29,23 +34,24 @@ same(const struct vma *a, const struct vma *b)
 }
 
 static int
-find_objects(const struct process *p, struct objects *o)
+find_objects(struct process *p, struct objects *o)
 {
+	size_t k, first = o->n;
 	struct object *new;
-	size_t k;
 
 	for (size_t i = 0; i < p->nvmas; i++) {
 		const struct vma *v = &p->vmas[i];
 
 		if (v->kind != VMA_SHARED_ANON)
 			continue;
-		for (k = 0; k < o->n && !same(o->v[k].v, v); k++)
+		for (k = first; k < o->n && !same(o->v[k].v, v); k++)
 			;
 		if (k < o->n)
 			continue;
 		new = process_grow(&o->v, &o->n, sizeof(*new));
 		if (new == NULL)
 			return -ENOMEM;
+		new->p = p;
 		new->v = v;
 	}
 	return 0;
@@ -119,8 +125,18 @@ look_into(pid_t pid, struct objects *o)
 	return err == -ENOMEM ? err : 0;
 }
 
+static bool
+is_ours(const struct family *t, struct twin *const *twins, pid_t pid)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->v[i]->pid == pid || twin_pid(twins[i]) == pid)
+			return true;
+	return pid == getpid();
+}
+
 static int
-look_around(pid_t pid, pid_t twin, struct objects *o)
+look_around(
+    const struct family *t, struct twin *const *twins, struct objects *o)
 {
 	struct dirent *d;
 	DIR *dir;
@@ -132,8 +148,7 @@ look_around(pid_t pid, pid_t twin, struct objects *o)
 	while (err == 0 && (d = readdir(dir)) != NULL) {
 		pid_t other = (pid_t)atoi(d->d_name);
 
-		if (other > 0 && other != pid && other != twin &&
-		    other != getpid())
+		if (other > 0 && !is_ours(t, twins, other))
 			err = look_into(other, o);
 	}
 	closedir(dir);
@@ -141,15 +156,17 @@ look_around(pid_t pid, pid_t twin, struct objects *o)
 }
 
 int
-sharers_list(struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p)
+sharers_list(
+    struct snap_ctx *cx, const struct family *t, struct twin *const *twins)
 {
 	struct objects o = { 0 };
 	char what[64];
-	int err;
+	int err = 0;
 
-	err = find_objects(p, &o);
+	for (size_t i = 0; err == 0 && i < t->n; i++)
+		err = find_objects(t->v[i], &o);
 	if (err == 0 && o.n > 0)
-		err = look_around(pid, twin, &o);
+		err = look_around(t, twins, &o);
 	if (err < 0)
 		snap_fail(cx, err, "looking for who shares memory: %s",
 		    strerror(-err));
@@ -159,7 +176,7 @@ sharers_list(struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p)
 		snprintf(what, sizeof(what), "vma %lx-%lx",
 		    (unsigned long)o.v[i].v->start,
 		    (unsigned long)o.v[i].v->end);
-		err = process_unsupported(p, what,
+		err = process_unsupported(o.v[i].p, what,
 		    "memory shared with process %d: it comes back as this "
 		    "process's own",
 		    (int)o.v[i].other);

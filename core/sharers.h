@@ -7,12 +7,14 @@
 #include "process.h"
 
 struct snap_ctx;
+struct twin;
 
 /*
- * Shared memory comes back as the process's own.  For each object that another
- * process maps too (not `pid`, nor `twin`, nor another twin of this program's)
- * a line in p->unsupported.
+ * Shared memory comes back as the tree's own.  For each object that another
+ * process maps too (none of the tree, nor one of `twins`, nor another twin of
+ * this program's) a line in the unsupported of whoever has it.
  */
-int sharers_list(struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p);
+int sharers_list(
+    struct snap_ctx *cx, const struct family *t, struct twin *const *twins);
 
 #endif

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "family.h"
 #include "fdkv.h"
 #include "sock_diag_tcp.h"
 #include "sock_name.h"
@@ -414,10 +415,10 @@ tcp_settle(struct snap_ctx *cx, const struct fd_restore *r)
 
 		if (strcmp(f->kind, "tcp") != 0 || resource_edited(f))
 			continue;
-		err = sock_option_end(cx, r, f, (int)f->id);
+		err = sock_option_end(cx, r, f, resource_place(r, f));
 		if (err == 0 && tcp_sock_parse(f, &t) &&
 		    t.kind != TCP_CONNECTED)
-			set_reuse(f, (int)f->id);
+			set_reuse(f, resource_place(r, f));
 	}
 	return err;
 }
@@ -445,8 +446,11 @@ tcp_wake(struct snap_ctx *cx, pid_t pid, const struct process *p)
 	for (size_t i = 0; i < p->nfiles && err == 0; i++) {
 		const struct openfile *f = &p->files[i];
 		struct tcp_sock t;
+		uint32_t index;
 
+		/* Once, by the one of several that has it. */
 		if (strcmp(f->kind, "tcp") != 0 || resource_edited(f) ||
+		    family_file(p, f, &index) != p ||
 		    openfile_get(f, "in-flight") != NULL ||
 		    !tcp_sock_parse(f, &t) || t.kind != TCP_CONNECTED)
 			continue;

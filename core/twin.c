@@ -92,12 +92,22 @@ end(struct tracee *t)
 		nap(&naps);
 }
 
+/* Children of the process itself may be traced by us as well: frozen ones. */
+static bool
+is_member(const struct frozen *z, pid_t pid)
+{
+	for (size_t i = 0; i < z->nmembers; i++)
+		if (z->members[i] == pid)
+			return true;
+	return false;
+}
+
 /*
  * Kill the children of a thread that are traced by this very thread of ours:
  * one that was born, but of which we were not told.
  */
 static void
-end_children(pid_t pid, pid_t tid)
+end_children(const struct frozen *z, pid_t pid, pid_t tid)
 {
 	char name[48], *text, *s, *next;
 
@@ -109,7 +119,7 @@ end_children(pid_t pid, pid_t tid)
 
 		if (next == s)
 			break;
-		if (tracer_of(t.tid) == gettid())
+		if (tracer_of(t.tid) == gettid() && !is_member(z, t.tid))
 			end(&t);
 	}
 	free(text);
@@ -142,7 +152,7 @@ run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
 	if (t.state == TRACEE_GONE)
 		return 0;
 	if (*pid == 0)
-		end_children(t.tid, t.tid);
+		end_children(z, t.tid, t.tid);
 	end(&t);
 	return err;
 }
@@ -190,7 +200,7 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
 		err = born(cx, z, t->direct, child, t);
 	if (err < 0) {
 		end(&t->tracee);
-		end_children(z->pid, caller->tid);
+		end_children(z, z->pid, caller->tid);
 		if (z->deadline < now_ns() + UNDO_NS)
 			z->deadline = now_ns() + UNDO_NS;
 	}
@@ -200,7 +210,7 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
 	}
 	err1 = heal_leave(cx, z, slot);
 	if (err < 0)
-		end_children(z->pid, caller->tid);
+		end_children(z, z->pid, caller->tid);
 	if (err < 0 && err1 == 0 && t->direct && t->tracee.tid != 0)
 		twin_reap_dead(cx, z, t->tracee.tid);
 	return err == 0 ? err1 : err;
@@ -498,6 +508,14 @@ twin_free(struct snap_ctx *cx, struct twin *t)
 
 /* ---- twins of others ---- */
 
+static bool
+traced_by_us(pid_t pid)
+{
+	pid_t tracer = tracer_of(pid);
+
+	return tracer != 0 && tracee_tracer_is_ours(tracer);
+}
+
 /*
  * A twin that is a direct child: it sends no signal when it ends, bears the
  * name of its original, and is traced by us or dead.
@@ -507,7 +525,6 @@ twin_is(pid_t pid, pid_t original, bool *dead)
 {
 	struct proc_stat stat = { 0 };
 	char name[16], *text;
-	pid_t tracer;
 	int err;
 
 	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)original);
@@ -519,10 +536,23 @@ twin_is(pid_t pid, pid_t original, bool *dead)
 	if (err != 0 || stat.exit_signal != 0 || stat.ppid != original ||
 	    strcmp(stat.comm, name) != 0)
 		return false;
-	if (*dead)
-		return true;
-	tracer = tracer_of(pid);
-	return tracer != 0 && tracee_tracer_is_ours(tracer);
+	return *dead || traced_by_us(pid);
+}
+
+bool
+twin_is_ours(pid_t pid)
+{
+	struct proc_stat stat = { 0 };
+	char *text;
+	int err;
+
+	if (proc_try(pid, "stat", &text, NULL) != 0)
+		return false;
+	err = proc_parse_stat(text, &stat);
+	free(text);
+	return err == 0 &&
+	       strncmp(stat.comm, TWIN_NAME, strlen(TWIN_NAME)) == 0 &&
+	       traced_by_us(pid);
 }
 
 void

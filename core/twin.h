@@ -55,6 +55,9 @@ void twin_free(struct snap_ctx *cx, struct twin *t);
  */
 bool twin_is(pid_t pid, pid_t original, bool *dead);
 
+/* Is `pid` a twin that a thread of this program has? */
+bool twin_is_ours(pid_t pid);
+
 /* Let the frozen original reap a dead one. */
 void twin_reap_dead(struct snap_ctx *cx, struct frozen *z, pid_t pid);
 

@@ -454,7 +454,7 @@ socket_named(const struct fd_restore *r, const struct sock_message *m)
 		if (strcmp(f->kind, "unix") == 0 && !resource_edited(f) &&
 		    unix_sock_parse(f, &u) && u.type == SOCK_DGRAM &&
 		    sock_name_equal(&u.name, u.name_len, &m->from, m->from_len))
-			return (int)f->id;
+			return resource_place(r, f);
 	}
 	return -1;
 }
@@ -476,7 +476,7 @@ sender(struct settle *s, const struct sock_message *m, bool *own)
 	if (s->u.type == SOCK_DGRAM && (fd = socket_named(s->r, m)) >= 0)
 		return fd;
 	if (g != NULL && (s->u.type != SOCK_DGRAM || s->u.name_len == 0))
-		return (int)g->id;
+		return resource_place(s->r, g);
 	*own = true;
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0 && m->from_len != 0 &&
@@ -505,7 +505,7 @@ send_message(struct settle *s, const struct sock_queue *q,
 		return -errno;
 	own = sock_enlarge(fd, SO_SNDBUF, 4 * (uint64_t)q->len + (1u << 20));
 	for (size_t i = 0; i < m->nfds; i++)
-		m->fds[i] = (int)m->files[i];
+		m->fds[i] = resource_at(s->r, s->f, (int)m->files[i]);
 	was = 0;
 	do {
 		err = sock_queue_send(fd, q, m, at, by_name ? &s->u.name : NULL,
@@ -572,13 +572,14 @@ static int
 connect_waiting(
     struct settle *s, const struct unix_sock *l, const struct openfile *client)
 {
-	int fl = fcntl((int)client->id, F_GETFL), err = 0;
+	int fd = resource_place(s->r, client), err = 0;
+	int fl = fcntl(fd, F_GETFL);
 
-	if (fl < 0 || fcntl((int)client->id, F_SETFL, fl | O_NONBLOCK) != 0 ||
-	    connect((int)client->id, (const void *)&l->name, l->name_len) != 0)
+	if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) != 0 ||
+	    connect(fd, (const void *)&l->name, l->name_len) != 0)
 		err = -errno;
 	if (fl >= 0)
-		(void)fcntl((int)client->id, F_SETFL, fl);
+		(void)fcntl(fd, F_SETFL, fl);
 	return err == 0 ? 0 : fail(s->cx, client, err, "connecting it again");
 }
 
@@ -641,8 +642,8 @@ unix_settle(struct snap_ctx *cx, const struct fd_restore *r)
 	for (size_t k = 0; k < sizeof(steps) / sizeof(steps[0]); k++) {
 		for (size_t i = 0; i < r->p->nfiles && err == 0; i++) {
 			const struct openfile *f = &r->p->files[i];
-			struct settle s = { cx, r, f, { 0 }, (int)f->id,
-				r->aux[i] };
+			struct settle s = { cx, r, f, { 0 },
+				resource_place(r, f), r->aux[i] };
 
 			if (strcmp(f->kind, "unix") != 0 || resource_edited(f))
 				continue;

@@ -145,6 +145,51 @@ verify(struct job *j, const struct snap_checkpoint *cp)
 	return access_check(&fs->access, creds, info.twin);
 }
 
+/* A process below the target, while it is frozen: the reader's rights again. */
+static bool
+may(void *arg, pid_t pid)
+{
+	struct job *j = arg;
+
+	return access_check(&j->fs->access, &j->reader.creds, pid) == 0;
+}
+
+/*
+ * Whoever reads checkpoints is not part of one: it may be blocked in a request
+ * to us.  NULL if there is no memory.
+ */
+static pid_t *
+list_readers(struct snapfs *fs, size_t *n)
+{
+	const struct job *j;
+	pid_t *v;
+
+	*n = 0;
+	pthread_mutex_lock(&fs->lock);
+	v = calloc(fs->njobs + 1, sizeof(*v));
+	LIST_FOREACH (j, &fs->jobs, link)
+		if (v != NULL && *n <= fs->njobs)
+			v[(*n)++] = j->reader.id.pid;
+	pthread_mutex_unlock(&fs->lock);
+	return v;
+}
+
+static int
+take_without_readers(
+    struct job *j, struct snap_ctx *cx, struct snap_checkpoint **cp)
+{
+	struct snap_take_options opt = { .may = may, .may_arg = j };
+	pid_t *readers = list_readers(j->fs, &opt.nexclude);
+	int err;
+
+	if (readers == NULL)
+		return -ENOMEM;
+	opt.exclude = readers;
+	err = snap_checkpoint_take(cx, j->target.pid, &opt, cp);
+	free(readers);
+	return err;
+}
+
 static int
 take(struct job *j, struct snap_checkpoint **cp)
 {
@@ -154,16 +199,12 @@ take(struct job *j, struct snap_checkpoint **cp)
 		.log_arg = &j->log,
 		.log_level = j->fs->opts.log_level,
 	};
-	struct snap_take_options take_opt = {
-		.exclude = &j->reader.id.pid,
-		.nexclude = 1,
-	};
 	struct snap_ctx *cx = snap_ctx_new(&opt);
 	int err;
 
 	if (cx == NULL)
 		return -ENOMEM;
-	err = snap_checkpoint_take(cx, j->target.pid, &take_opt, cp);
+	err = take_without_readers(j, cx, cp);
 	snap_ctx_free(cx);
 	if (err < 0)
 		return err;

@@ -75,10 +75,16 @@ struct snap_take_options {
 	 */
 	const pid_t *exclude;
 	size_t nexclude;
+	/*
+	 * May whoever asked see this process, which is below `pid` and frozen?
+	 * NULL: all of them.  What he may not is left out, and said to be.
+	 */
+	bool (*may)(void *arg, pid_t pid);
+	void *may_arg;
 };
 
 /*
- * Freeze `pid`, make its twin, let it go on.  On success *out is owned by the
+ * Freeze `pid` and all processes below it, make a twin of each, let them go on.  On success *out is owned by the
  * caller, to be dropped with snap_checkpoint_drop() on this very thread.
  * The original is thawed when this returns, whatever it returns; except that
  * after ETIMEDOUT a thread of it in uninterruptible sleep may be held when it
@@ -101,9 +107,10 @@ void snap_sweep(struct snap_ctx *cx);
 struct snap_checkpoint_info {
 	pid_t pid;
 	pid_t twin;	      /* 0 if it was copied while frozen */
-	uint64_t frozen_us;   /* how long the original was held */
+	unsigned processes;   /* itself and those below it */
+	uint64_t frozen_us;   /* how long one of them was held at most */
 	struct timespec time; /* CLOCK_REALTIME of the freeze */
-	uint64_t pages_bytes; /* the size of `pages` */
+	uint64_t pages_bytes; /* the sizes of `pages` */
 	char id[33];	      /* 32 hex digits */
 };
 

@@ -215,7 +215,7 @@ START_TEST(hashed_while_read)
 		if (tree.v[i].source == IMAGE_PAGES)
 			pages = i;
 	h = image_hasher_new(&tree, sample_read, &source);
-	ck_assert_int_eq(image_hasher_sums(h, &want), 0);
+	ck_assert_int_eq(image_hasher_sums(h, 0, &want), 0);
 	image_hasher_free(h);
 	srand(1);
 	for (int round = 0; round < 200; round++) {
@@ -229,7 +229,7 @@ START_TEST(hashed_while_read)
 			if (round % 3 == 0)
 				image_hasher_feed(h, pages, buf, 0, 0);
 		}
-		ck_assert_int_eq(image_hasher_sums(h, &got), 0);
+		ck_assert_int_eq(image_hasher_sums(h, 0, &got), 0);
 		ck_assert_str_eq(got, want);
 		ck_assert_uint_eq(strlen(got), tree.v[tree.n - 1].node.size);
 		free(got);
@@ -314,6 +314,9 @@ START_TEST(absent)
 		ck_assert_int_eq(renameat(dir, path, dir, away), 0);
 		if (strcmp(path, "checkpoint") == 0)
 			expect_error(-ENOENT, "no checkpoint");
+		else if (strcmp(path, "children") == 0)
+			/* Some tools do not copy what is empty. */
+			ck_assert_int_eq(try(NULL), 0);
 		else
 			expect_refused(path, "absent");
 		ck_assert_int_eq(renameat(dir, away, dir, path), 0);

@@ -248,7 +248,7 @@ collect(bool with_twin)
 	fork_of_it = with_twin ? twin : 0;
 	check(cx, memory_collect_vmas(cx, pid, p));
 	check(cx, memory_collect_frozen(cx, pid, fork_of_it, p));
-	check(cx, memory_collect_late(cx, pid, fork_of_it, p));
+	check(cx, memory_collect_late(cx, fork_of_it, p));
 	expect_order(p);
 	expect_all(p);
 	kill(pid, SIGKILL);

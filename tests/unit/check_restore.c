@@ -149,9 +149,9 @@ checkpoint(struct snap_ctx *cx, pid_t pid)
 	strcpy(p->arch, "x86_64");
 	ck_assert_int_eq(memory_collect_vmas(cx, pid, p), 0);
 	ck_assert_int_eq(memory_collect_frozen(cx, pid, 0, p), 0);
-	ck_assert_int_eq(memory_collect_late(cx, pid, 0, p), 0);
+	ck_assert_int_eq(memory_collect_late(cx, 0, p), 0);
 	save_pages(p);
-	ck_assert_int_eq(fds_collect(cx, pid, p), 0);
+	ck_assert_int_eq(fds_collect(cx, &p, 1), 0);
 	gather_thread(
 	    pid, process_grow(&p->threads, &p->nthreads, sizeof(*p->threads)));
 	ck_assert_int_eq(proc_read(cx, pid, "status", &text, NULL), 0);
@@ -204,7 +204,11 @@ try_restore(struct process *p, const struct snap_restore_options *o, pid_t *pid,
 	if (agent == 0) {
 		struct snap_ctx *cx = snap_ctx_new(NULL);
 
-		out->err = restore_process(cx, o, p, NULL, &out->res);
+		struct image_sums *none = NULL;
+		struct family one = { .v = &p, .sums = &none, .n = 1 };
+
+		p->tree = &one;
+		out->err = restore_family(cx, o, &one, &out->res);
 		snprintf(out->text, sizeof(out->text), "%s",
 		    out->err < 0 ? snap_error(cx) : out->res.note);
 		_exit(0);

@@ -381,7 +381,7 @@ START_TEST(connection_taken)
 	keep = accept(l, NULL, NULL);
 	p->pid = pid;
 	p->pgid = getpgid(pid);
-	ck_assert_int_eq(fds_collect(cx, pid, p), 0);
+	ck_assert_int_eq(fds_collect(cx, &p, 1), 0);
 	ck_assert_uint_eq(p->nunsupported, 0);
 	ck_assert_int_eq(fds_check(cx, p), 0);
 	ck_assert_int_eq(restore(p, nothing), -EADDRNOTAVAIL);

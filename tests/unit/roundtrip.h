@@ -152,7 +152,7 @@ collect(void (*prepare)(void))
 
 	p->pid = pid;
 	p->pgid = getpgid(pid);
-	err = fds_collect(cx, pid, p);
+	err = fds_collect(cx, &p, 1);
 	ck_assert_msg(err == 0, "collect: %d %s", err, snap_error(cx));
 	end(pid);
 	through_text(cx, p);
@@ -185,7 +185,9 @@ restore(const struct process *p, void (*verify)(void))
 		for (size_t i = 0; i < p->ncontents; i++)
 			p->contents[i].fd =
 			    fcntl(p->contents[i].fd, F_DUPFD, 2 * BASE);
-		err = fds_restore(cx, &r);
+		err = fds_open(cx, &r);
+		if (err == 0)
+			err = fds_place(cx, &r, NULL);
 
 		strcpy(board->text, snap_error(cx));
 		if (err != 0) {

@@ -91,15 +91,15 @@ sample_memory(struct process *p)
 	free(pages);
 	p->pages_size = 6 * SAMPLE_PAGE;
 	r = SAMPLE_GROW(p->runs, p->nruns);
-	*r = (struct run){ 0x601000, 0x602000, RUN_HELD, 0, p->pages_fd, 0 };
+	*r = (struct run){ 0x601000, 0x602000, RUN_HELD, 0, p->pages_fd, 0, 0 };
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x1000000, 0x1004000, RUN_HELD, 0x1000, p->pages_fd,
-		0x1000 };
+		0x1000, 0 };
 	r = SAMPLE_GROW(p->runs, p->nruns);
-	*r = (struct run){ 0x1004000, 0x1006000, RUN_GUARD, 0x5000, -1, 0 };
+	*r = (struct run){ 0x1004000, 0x1006000, RUN_GUARD, 0x5000, -1, 0, 0 };
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x7ffd00020000, 0x7ffd00021000, RUN_HELD, 0x5000,
-		p->pages_fd, 0x5000 };
+		p->pages_fd, 0x5000, 0 };
 }
 
 static inline void
@@ -331,12 +331,15 @@ sample_dump(const struct process *p, const struct image_tree *t, int dir)
 	struct sample_source s = { p, t };
 	char path[64], *sums, *pagesums;
 	struct image_hasher *h;
+	uint32_t at = 0;
 	size_t len;
 	int fd;
 
 	h = image_hasher_new(t, sample_read, &s);
-	if (h == NULL || image_hasher_sums(h, &sums) < 0 ||
-	    image_hasher_pagesums(h, &pagesums, &len) < 0)
+	while (at < t->n && t->v[at].source != IMAGE_PAGESUMS)
+		at++;
+	if (h == NULL || image_hasher_sums(h, 0, &sums) < 0 ||
+	    image_hasher_pagesums(h, at, &pagesums, &len) < 0)
 		abort();
 	image_hasher_free(h);
 	for (uint32_t i = 1; i < t->n; i++) {

@@ -1,0 +1,319 @@
+#include "cow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "memory.h"
+#include "proc.h"
+#include "twin.h"
+
+#define PAGE 4096ull
+#define PIECE 512u /* pages looked at in one go */
+
+/* Bits of an entry of /proc/PID/pagemap. */
+#define ENTRY_PRESENT (1ull << 63)
+#define ENTRY_FILE (1ull << 61)
+#define ENTRY_FRAME ((1ull << 55) - 1) /* 0 for those who may not know */
+
+/* ---- a checkpoint ---- */
+
+/* A twin, to be compared with another. */
+struct side {
+	int pagemap, mem;
+	uint64_t entries[PIECE];
+	uint8_t *bytes; /* PIECE pages */
+};
+
+struct search {
+	struct snap_ctx *cx;
+	struct side parent, child;
+	uint64_t again[PIECE];
+	struct run *v; /* the child's new runs */
+	size_t n;
+};
+
+static int
+side_open(struct snap_ctx *cx, struct side *s, pid_t twin)
+{
+	s->pagemap = proc_open(cx, twin, "pagemap", O_RDONLY);
+	s->mem = proc_open(cx, twin, "mem", O_RDONLY);
+	s->bytes = malloc(PIECE * PAGE);
+	if (s->bytes == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	return s->pagemap < 0 ? s->pagemap : s->mem < 0 ? s->mem : 0;
+}
+
+static void
+side_close(struct side *s)
+{
+	if (s->pagemap >= 0)
+		close(s->pagemap);
+	if (s->mem >= 0)
+		close(s->mem);
+	free(s->bytes);
+}
+
+static bool
+entries(const struct side *s, uint64_t at, size_t n, uint64_t *v)
+{
+	return pread(s->pagemap, v, n * sizeof(*v),
+		   (off_t)(at / PAGE * sizeof(*v))) ==
+	       (ssize_t)(n * sizeof(*v));
+}
+
+static bool
+has_frame(uint64_t e)
+{
+	return (e & ENTRY_PRESENT) != 0 && (e & ENTRY_FILE) == 0 &&
+	       (e & ENTRY_FRAME) != 0;
+}
+
+/*
+ * The same frame, seen in the child between two looks at the parent: the kernel
+ * may move a page, and give its frame to another.
+ */
+static bool
+same_frame(const struct search *s, size_t i)
+{
+	uint64_t e = s->parent.entries[i];
+
+	return has_frame(e) && has_frame(s->child.entries[i]) &&
+	       ((e ^ s->child.entries[i]) & ENTRY_FRAME) == 0 &&
+	       ((e ^ s->again[i]) & ENTRY_FRAME) == 0;
+}
+
+/* Without a right to know frames (or swapped out): by what is in them. */
+static bool
+same_bytes(const struct search *s, size_t i)
+{
+	return !has_frame(s->parent.entries[i]) &&
+	       !has_frame(s->child.entries[i]) &&
+	       memcmp(s->parent.bytes + i * PAGE, s->child.bytes + i * PAGE,
+		   PAGE) == 0;
+}
+
+static int
+add(struct search *s, const struct run *of, uint64_t start, uint64_t end,
+    enum run_kind kind)
+{
+	struct run *r = s->n > 0 ? &s->v[s->n - 1] : NULL;
+
+	if (start == end)
+		return 0;
+	if (r != NULL && r->end == start && r->kind == kind &&
+	    start > of->start) {
+		r->end = end;
+		return 0;
+	}
+	r = process_grow(&s->v, &s->n, sizeof(*r));
+	if (r == NULL)
+		return snap_fail(s->cx, -ENOMEM, "no memory");
+	*r = *of;
+	r->start = start;
+	r->end = end;
+	r->kind = kind;
+	r->src_off = of->src_off + (start - of->start);
+	return 0;
+}
+
+/* The bytes are only read where frames do not tell. */
+static bool
+read_piece(struct search *s, uint64_t at, size_t n)
+{
+	bool all = true;
+
+	if (!entries(&s->parent, at, n, s->parent.entries) ||
+	    !entries(&s->child, at, n, s->child.entries) ||
+	    !entries(&s->parent, at, n, s->again))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		all &= has_frame(s->parent.entries[i]) ||
+		       has_frame(s->child.entries[i]);
+	return all || (pread(s->parent.mem, s->parent.bytes, n * PAGE,
+			   (off_t)at) == (ssize_t)(n * PAGE) &&
+			  pread(s->child.mem, s->child.bytes, n * PAGE,
+			      (off_t)at) == (ssize_t)(n * PAGE));
+}
+
+/* [at, end) of run `r`, which the parent has too. */
+static int
+compare(struct search *s, const struct run *r, uint64_t at, uint64_t end)
+{
+	int err = 0;
+
+	while (err == 0 && at < end) {
+		size_t n =
+		    (end - at) / PAGE < PIECE ? (end - at) / PAGE : PIECE;
+		bool known = read_piece(s, at, n);
+
+		for (size_t i = 0; err == 0 && i < n; i++, at += PAGE)
+			err = add(s, r, at, at + PAGE,
+			    known && (same_frame(s, i) || same_bytes(s, i))
+				? RUN_PARENT
+				: RUN_HELD);
+	}
+	return err;
+}
+
+/* `k` moves on through the parent's runs, which are sorted. */
+static int
+split(struct search *s, const struct run *r, const struct process *q, size_t *k)
+{
+	uint64_t at = r->start;
+	int err = 0;
+
+	while (*k < q->nruns && q->runs[*k].end <= at)
+		(*k)++;
+	for (size_t i = *k; err == 0 && i < q->nruns; i++) {
+		const struct run *o = &q->runs[i];
+		uint64_t from = o->start > at ? o->start : at;
+		uint64_t to = o->end < r->end ? o->end : r->end;
+
+		if (o->start >= r->end)
+			break;
+		if (o->kind == RUN_GUARD || o->src_fd != q->pages_fd)
+			continue;
+		err = add(s, r, at, from, RUN_HELD);
+		if (err == 0)
+			err = compare(s, r, from, to);
+		at = to;
+	}
+	return err == 0 ? add(s, r, at, r->end, RUN_HELD) : err;
+}
+
+static int
+find_in(struct search *s, struct process *p, const struct process *q)
+{
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
+
+		/* What was copied while it was frozen is not in the twin. */
+		if (r->kind == RUN_HELD && r->src_fd == p->pages_fd)
+			err = split(s, r, q, &k);
+		else
+			err = add(s, r, r->start, r->end, r->kind);
+	}
+	if (err < 0) {
+		free(s->v);
+		return err;
+	}
+	free(p->runs);
+	p->runs = s->v;
+	p->nruns = s->n;
+	memory_settle_runs(p);
+	return 0;
+}
+
+int
+cow_find(struct snap_ctx *cx, struct family *t, struct twin *const *twins)
+{
+	struct search *s = NULL;
+	int err = 0;
+
+	for (size_t i = 1; err == 0 && i < t->n; i++) {
+		struct process *p = t->v[i];
+		pid_t twin = twin_pid(twins[i]);
+		pid_t parent = twin_pid(twins[p->parent]);
+
+		if (twin == 0 || parent == 0)
+			continue;
+		s = calloc(1, sizeof(*s));
+		if (s == NULL)
+			return snap_fail(cx, -ENOMEM, "no memory");
+		s->cx = cx;
+		s->parent.pagemap = s->parent.mem = -1;
+		s->child.pagemap = s->child.mem = -1;
+		err = side_open(cx, &s->parent, parent);
+		if (err == 0)
+			err = side_open(cx, &s->child, twin);
+		if (err == 0)
+			err = find_in(s, p, t->v[p->parent]);
+		side_close(&s->parent);
+		side_close(&s->child);
+		free(s);
+	}
+	return err;
+}
+
+/* ---- an image ---- */
+
+bool
+cow_is_partial(const struct process *p)
+{
+	for (size_t i = 0; i < p->nruns; i++)
+		if (p->runs[i].kind == RUN_PARENT)
+			return true;
+	return false;
+}
+
+static int
+put(struct run **v, size_t *n, const struct run *r)
+{
+	struct run *slot = process_grow(v, n, sizeof(*slot));
+
+	if (slot == NULL)
+		return -ENOMEM;
+	*slot = *r;
+	return 0;
+}
+
+/* Every byte of it must be held by the parent, or by its parent. */
+static int
+resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
+    size_t *k, struct run **v, size_t *n)
+{
+	uint64_t at = r->start;
+
+	while (*k < q->nruns && q->runs[*k].end <= at)
+		(*k)++;
+	for (size_t i = *k; i < q->nruns && at < r->end; i++) {
+		const struct run *o = &q->runs[i];
+		struct run piece = *o;
+
+		if (o->kind != RUN_HELD || o->start > at)
+			break;
+		piece.start = at;
+		piece.end = o->end < r->end ? o->end : r->end;
+		piece.offset += at - o->start;
+		piece.src_off += at - o->start;
+		piece.up++;
+		if (put(v, n, &piece) < 0)
+			return -ENOMEM;
+		at = piece.end;
+	}
+	return at >= r->end
+		   ? 0
+		   : snap_fail(cx, -EBADMSG,
+			 "pagemap: run %lx-%lx: its parent, process %d, does "
+			 "not hold these pages",
+			 (unsigned long)r->start, (unsigned long)r->end,
+			 (int)q->pid);
+}
+
+int
+cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q)
+{
+	struct run *v = NULL;
+	size_t n = 0, k = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->nruns; i++)
+		err = p->runs[i].kind == RUN_PARENT
+			  ? resolve(cx, &p->runs[i], q, &k, &v, &n)
+			  : put(&v, &n, &p->runs[i]);
+	if (err < 0) {
+		free(v);
+		return err == -ENOMEM ? snap_fail(cx, err, "no memory") : err;
+	}
+	free(p->runs);
+	p->runs = v;
+	p->nruns = n;
+	return 0;
+}

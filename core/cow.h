@@ -1,0 +1,29 @@
+/*
+ * cow.h - pages that a process still shares with its parent since it was
+ * forked: they are held once.
+ */
+#ifndef COW_H
+#define COW_H
+
+#include "process.h"
+
+struct snap_ctx;
+struct twin;
+
+/*
+ * At leisure, all twins being there: of each process's runs what is the same
+ * page as its parent's becomes RUN_PARENT, and offsets are given anew.
+ */
+int cow_find(struct snap_ctx *cx, struct family *t, struct twin *const *twins);
+
+/*
+ * Of an image that was read: where the bytes of p's RUN_PARENT are, now that
+ * those of its parent q are known.  They become RUN_HELD, `up` levels above.
+ */
+int cow_resolve(
+    struct snap_ctx *cx, struct process *p, const struct process *q);
+
+/* Does it have any that is still to be resolved? */
+bool cow_is_partial(const struct process *p);
+
+#endif

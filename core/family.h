@@ -1,0 +1,46 @@
+/*
+ * family.h - processes that belong together: one and all below it.
+ */
+#ifndef FAMILY_H
+#define FAMILY_H
+
+#include "process.h"
+
+struct snap_ctx;
+
+/*
+ * A new process of the tree, child of v[parent] (ignored of the first), or
+ * NULL: no memory, or there are too many.  Parents are added before children.
+ */
+struct process *family_add(struct family *t, size_t parent);
+void family_fini(struct family *t);
+
+/* NULL if there is none. */
+struct process *family_find(const struct family *t, pid_t pid);
+
+/* The process that has the bytes of this content of p: p itself, mostly. */
+struct process *family_keeper(const struct process *p, const struct content *c);
+
+/*
+ * What an image's processes say of each other: no id twice, nothing shared
+ * that is not there.  Contents that lie above the tree become its first's.
+ */
+int family_check(struct snap_ctx *cx, struct family *t);
+
+/* The bytes of content `id` of p; NULL if it has none. */
+const struct content *family_content(const struct process *p, uint32_t id);
+
+/*
+ * The open file that f of p is another descriptor of (`same`): its process,
+ * and *index among that one's files.  p itself if that is not in the tree.
+ */
+struct process *family_file(
+    const struct process *p, const struct openfile *f, uint32_t *index);
+
+/*
+ * All were collected: what several share goes to the first process, where
+ * each finds it, and each has its contents by id.  0 or -ENOMEM.
+ */
+int family_settle_contents(struct family *t);
+
+#endif

@@ -1,0 +1,207 @@
+/*
+ * restore_infants.c - who is born of whom, and in which session: decided
+ * before anything is made.
+ *
+ * A session is inherited at birth, and left only for one's own.  So a child
+ * that is in an older session than its parent is made before the parent leaves
+ * that; and where the leader is no more, a helper takes its place, makes its
+ * parent's children in its session (CLONE_PARENT), and ends.  The same for
+ * process groups, which can be joined as long as they have a member.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctx.h"
+#include "restore_tree.h"
+
+static struct infant *
+add(struct restore_tree *t, enum infant_kind kind, size_t parent, pid_t pid)
+{
+	struct infant *b = process_grow(&t->infants, &t->ninfants, sizeof(*b));
+
+	if (b == NULL)
+		return NULL;
+	b->kind = kind;
+	b->parent = parent;
+	b->pid = pid;
+	b->comm = "";
+	return b;
+}
+
+static struct infant *
+find(const struct restore_tree *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->ninfants; i++)
+		if (t->infants[i].pid == pid)
+			return &t->infants[i];
+	return NULL;
+}
+
+/* Sessions and groups of the world outside become the first's own. */
+static pid_t
+inside(const struct restore_tree *t, pid_t id, pid_t first_has)
+{
+	const struct process *first = t->family->v[0];
+
+	return id == first_has || id == 0 ? first->pid : id;
+}
+
+static int
+add_processes(struct restore_tree *t)
+{
+	const struct process *first = t->family->v[0];
+
+	for (size_t i = 0; i < t->n; i++) {
+		const struct process *p = t->family->v[i];
+		struct infant *b = add(t, INFANT_PROCESS, p->parent, p->pid);
+
+		if (b == NULL)
+			return -ENOMEM;
+		b->sid = inside(t, p->sid, first->sid);
+		b->pgid = inside(t, p->pgid, first->pgid);
+		b->exit_signal = p->exit_signal;
+	}
+	return 0;
+}
+
+static int
+add_zombies(struct restore_tree *t)
+{
+	const struct process *first = t->family->v[0];
+
+	for (size_t i = 0; i < t->n; i++)
+		for (size_t k = 0; k < t->family->v[i]->nzombies; k++) {
+			const struct zombie *z = &t->family->v[i]->zombies[k];
+			struct infant *b = add(t, INFANT_ZOMBIE, i, z->pid);
+
+			if (b == NULL)
+				return -ENOMEM;
+			b->sid = inside(t, z->sid, first->sid);
+			b->pgid = inside(t, z->pgid, first->pgid);
+			b->exit_signal = z->exit_signal;
+			b->status = z->status;
+			b->comm = z->comm;
+		}
+	return 0;
+}
+
+/* From the last, so that children are known before their parents. */
+static void
+set_born_in(struct restore_tree *t)
+{
+	for (size_t i = t->ninfants; i-- > 0;) {
+		struct infant *b = &t->infants[i], *up;
+
+		if (b->sid != b->pid)
+			b->born_in = b->sid;
+		up = &t->infants[b->parent];
+		if (i > 0 && b->born_in != 0 && up->sid == up->pid &&
+		    b->born_in != up->pid && find(t, b->born_in) != NULL &&
+		    b->parent > 0)
+			up->born_in = b->born_in;
+	}
+	t->infants[0].born_in = t->infants[0].pid;
+}
+
+/* In which session is it when it has none of its own yet? */
+static pid_t
+birth_session(const struct restore_tree *t, const struct infant *b)
+{
+	return b->born_in != 0 ? b->born_in : t->infants[b->parent].sid;
+}
+
+/* A leader that is no more: made by the one whose child needs it. */
+static int
+add_session(struct restore_tree *t, size_t i)
+{
+	struct infant *b = &t->infants[i], *h = find(t, b->born_in);
+	size_t parent = b->parent;
+	uint32_t signal = b->exit_signal;
+	pid_t sid = b->born_in;
+
+	/* A zombie can do that before it ends. */
+	if (h != NULL && (h->kind == INFANT_PROCESS || h->parent != parent))
+		return snap_fail(t->cx, -ENOTSUP,
+		    "process %d: it is in session %d, whose leader is not "
+		    "above it",
+		    (int)b->pid, (int)sid);
+	if (h == NULL) {
+		h = add(t, INFANT_HELPER, parent, sid);
+		if (h == NULL)
+			return -ENOMEM;
+		h->sid = h->pgid = sid;
+		h->exit_signal = signal;
+	}
+	t->infants[i].helper = (size_t)(h - t->infants);
+	return 0;
+}
+
+static int
+add_sessions(struct restore_tree *t)
+{
+	size_t n = t->ninfants;
+	int err = 0;
+
+	for (size_t i = 1; err == 0 && i < n; i++) {
+		const struct infant *b = &t->infants[i];
+		const struct infant *up = &t->infants[b->parent];
+
+		if (b->born_in == 0 || b->born_in == up->sid)
+			continue;
+		if (up->sid == up->pid && b->parent > 0 &&
+		    b->born_in == birth_session(t, up))
+			continue;
+		err = add_session(t, i);
+	}
+	return err;
+}
+
+/* A group needs a member to be joined: if its leader is no more, a helper. */
+static int
+add_groups(struct restore_tree *t)
+{
+	size_t n = t->ninfants;
+
+	for (size_t i = 0; i < n; i++) {
+		struct infant b = t->infants[i], *h;
+
+		if (b.kind == INFANT_HELPER || find(t, b.pgid) != NULL)
+			continue;
+		h = add(t, INFANT_HELPER,
+		    b.kind == INFANT_PROCESS ? i : b.parent, b.pgid);
+		if (h == NULL)
+			return -ENOMEM;
+		h->sid = b.sid;
+		h->pgid = b.pgid;
+		if (b.sid != t->infants[h->parent].sid)
+			return snap_fail(t->cx, -ENOTSUP,
+			    "process %d: the leader of its process group %d "
+			    "has ended, in another session",
+			    (int)b.pid, (int)b.pgid);
+	}
+	return 0;
+}
+
+int
+restore_infants(struct restore_tree *t)
+{
+	int err;
+
+	err = add_processes(t);
+	if (err == 0)
+		err = add_zombies(t);
+	if (err == 0) {
+		set_born_in(t);
+		err = add_sessions(t);
+	}
+	if (err == 0)
+		err = add_groups(t);
+	return err == -ENOMEM ? snap_fail(t->cx, err, "no memory") : err;
+}
+
+void
+restore_infants_free(struct restore_tree *t)
+{
+	free(t->infants);
+}

@@ -1,0 +1,100 @@
+/*
+ * restore_tree.h - the restore of a tree of processes, as its parts see it.
+ *
+ * Every restore is that of a tree, if only of one process.  Whatever they have
+ * open is opened once, by the first of them, at places of its own, which the
+ * others inherit.  Each makes its own children, in ordinary C (restore_born.c).
+ */
+#ifndef RESTORE_TREE_H
+#define RESTORE_TREE_H
+
+#include "family.h"
+#include "restore.h"
+
+/* Shared memory that several processes map: made in the area of the first. */
+struct made {
+	uint32_t content;
+	void *at;
+};
+
+/* Saved contents that several processes map, as a file of ours. */
+struct saved {
+	uint32_t content;
+	int fd; /* owned */
+};
+
+/*
+ * What takes part in the births: the processes, then the zombies, then helpers:
+ * leaders of sessions and groups who are no more.
+ */
+enum infant_kind { INFANT_PROCESS, INFANT_ZOMBIE, INFANT_HELPER };
+
+struct infant {
+	enum infant_kind kind;
+	size_t parent;	 /* the process that makes it, an index */
+	pid_t pid;	 /* in the image */
+	pid_t sid, pgid; /* likewise; those of the first where they are not
+			    of this tree */
+	pid_t born_in;	 /* the session in which it must be made, 0: any */
+	uint32_t exit_signal;
+	int32_t status; /* of a zombie */
+	const char *comm;
+	size_t helper; /* who makes it for its parent, 0: the parent itself */
+};
+
+/* Shared by all from before the first birth. */
+struct nursery {
+	uint32_t arrived[3]; /* futexes: how many are at each meeting */
+	pid_t pids[];	     /* by infant, once it is born */
+};
+
+struct restore_tree {
+	struct snap_ctx *cx;
+	const struct snap_restore_options *opt;
+	struct snap_restore_result *res;
+	struct family *family;
+	struct restore *v;
+	size_t n;
+
+	/*
+	 * Open files and contents of all, each once (borrowed from those that
+	 * have them), and whose they are: indices of processes.
+	 */
+	struct process all;
+	size_t *owner;
+
+	struct made *made;
+	size_t nmade;
+	struct saved *saved;
+	size_t nsaved;
+
+	struct infant *infants;
+	size_t ninfants;
+	struct nursery *nursery;
+	size_t nursery_len;
+	size_t nborn; /* processes and threads that came up, but the first */
+
+	int go[2];  /* agent -> first process: it is traced, go on */
+	int end[2]; /* agent -> parent: the end, and which */
+	pid_t parent;
+};
+
+/* restore_merge.c: fill `all`, and r->merged of each. */
+int restore_merge(struct restore_tree *t);
+void restore_merge_free(struct restore_tree *t);
+
+/* restore_infants.c: who is born of whom, and where; pure but for memory. */
+int restore_infants(struct restore_tree *t);
+void restore_infants_free(struct restore_tree *t);
+/* The infant that is process `i` is number i. */
+
+/*
+ * restore_born.c: in a new process: its session, its children, its group.
+ * Returns when all of the tree are there.
+ */
+int restore_born(struct restore *r);
+
+/* The image's pid as it is here, once all are born. */
+pid_t restore_pid_of(const struct restore_tree *t, pid_t pid);
+
+#endif

@@ -1,0 +1,324 @@
+#!/bin/bash
+# trees.sh - a process and all below it: real programs in the middle of their
+# work, and what can go wrong with a tree.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+
+mount_snapfs
+
+# All that are below a process, it first.
+# usage: family PID
+family()
+{
+	local child
+	echo "$1"
+	for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+		family "$child"
+	done
+}
+
+# Kill a whole tree, and wait until its ids are free.
+# usage: fell PID
+fell()
+{
+	local pid all
+	kill -STOP "$1" 2>/dev/null
+	all=$(family "$1")
+	# shellcheck disable=SC2086  # pids
+	kill -9 $all 2>/dev/null
+	wait "$1" 2>/dev/null
+	forget "$1"
+	for pid in $all; do
+		wait_for 10 free_pid "$pid" || {
+			echo "process $pid does not end"
+			return 1
+		}
+	done
+}
+
+runs_on()
+{
+	! gone "$1" && [ "$(state_of "$1")" != Z ]
+}
+
+ended()
+{
+	! runs_on "$1"
+}
+
+# ---- real programs ----
+
+# usage: undisturbed_and_restored NAME: the script $WORK/job DIR leaves DIR/out.
+undisturbed_and_restored()
+{
+	local pid
+	rm -rf "$WORK/plain" "$WORK/again" "$WORK/image"
+	mkdir "$WORK/plain" "$WORK/again"
+	bash "$WORK/job" "$WORK/plain" </dev/null >"$WORK/plain/log" 2>&1 3>&- 9>&- || {
+		echo "without a restore: $(tail -n 5 "$WORK/plain/log")"
+		return 1
+	}
+	bash "$WORK/job" "$WORK/again" </dev/null >"$WORK/again/log" 2>&1 3>&- 9>&- &
+	pid=$!
+	PIDS+=("$pid")
+	wait_for 20 test -e "$WORK/again/middle" || { echo "it does not begin"; return 1; }
+	copy "$pid" "$WORK/image" || return
+	[ -n "$(ls "$WORK/image/children")" ] || { echo "it has no children"; return 1; }
+	for u in $(find "$WORK/image" -name unsupported -size +0); do
+		echo "$u: $(<"$u")"
+		return 1
+	done
+	(cd "$WORK/image" && xxhsum -c --quiet xxh128sums) || return
+	fell "$pid" || return
+	[ ! -e "$WORK/again/out" ] || { echo "it was done already"; return 1; }
+	restore "$pid" "$WORK/image" || return
+	wait_for 60 ended "$pid" || { echo "it does not end"; return 1; }
+	forget "$pid"
+	cmp "$WORK/plain/out" "$WORK/again/out" || {
+		tail -n 5 "$WORK/again/log"
+		return 1
+	}
+}
+
+cat >"$WORK/job" <<'END'
+cd "$1" || exit
+seq 1 300000 | sed 's/^/line /' |
+    awk 'NR == 20000 { system("touch middle; sleep 1") } 1' |
+    (while read -r a b; do ((b % 3)) || echo "$b $a"; done) |
+    sort -r | md5sum >part && mv part out
+END
+t "a pipeline in the middle of its data" undisturbed_and_restored
+
+cat >"$WORK/job" <<'END'
+cd "$1" || exit
+for i in 1 2 3 4 5 6 7 8; do
+	echo "int f$i(int x) { return x * $i; }" >"f$i.c"
+done
+{
+	for i in 1 2 3 4 5 6 7 8; do echo "int f$i(int);"; done
+	echo '#include <stdio.h>'
+	echo 'int main(void) { printf("%d\n", f1(f2(f3(f4(f5(f6(f7(f8(1)))))))));'
+	echo 'return 0; }'
+} >main.c
+printf '%s\n' 'OBJS = f1.o f2.o f3.o f4.o f5.o f6.o f7.o f8.o main.o' \
+    'out: prog' '	./prog >part && mv part out' \
+    'prog: $(OBJS)' '	cc -o $@ $(OBJS)' \
+    '%.o: %.c' '	@if [ $@ = f4.o ]; then touch middle; fi; sleep 0.4' \
+    '	cc -c -o $@ $<' >Makefile
+make -j2
+END
+t "make -j2 of a small project" undisturbed_and_restored
+
+cat >"$WORK/job" <<'END'
+cd "$1" || exit
+cat >pool.py <<'PY'
+import multiprocessing as mp, os, time
+lock = mp.Lock()
+total = mp.Value('q', 0)
+def work(n):
+    if n == 10:
+        open('middle', 'w').close()
+    time.sleep(0.02)
+    with lock:
+        total.value += n
+    return n * n
+if __name__ == '__main__':
+    with mp.Pool(3) as pool:
+        got = pool.map(work, range(120), chunksize=1)
+    with open('part', 'w') as f:
+        print(sum(got), total.value, file=f)
+    os.rename('part', 'out')
+PY
+python3 pool.py
+END
+if command -v python3 >/dev/null; then
+	t "a pool of python3 processes in the middle of a job" \
+	    undisturbed_and_restored
+else
+	skip "a pool of python3 processes" "no python3"
+fi
+
+# ---- a shell that copies itself ----
+
+own_shell()
+{
+	local out
+	out=$(bash -c "x=42; (sleep 50 | cat) & cp -r $MNT/\$\$ $WORK/own 3>&- 9>&-
+	    rc=\$?; kill \$(jobs -p) \$(cat /proc/\$!/task/*/children)
+	    echo \$rc \$x" 3>&- 9>&-) || return
+	[ "$out" = "0 42" ] || { echo "it said: $out"; return 1; }
+	[ -z "$(find "$WORK/own/children" -name exe -lname '*/cp')" ] || {
+		echo "cp itself is part of it"
+		return 1
+	}
+	[ "$(find "$WORK/own/children" -name checkpoint | wc -l)" = 3 ]
+}
+t "cp -r /snap/\$\$: the reader is left out" own_shell
+
+# ---- a tree for what follows: a shell, and two that it waits for ----
+
+start_tree()
+{
+	rm -rf "$WORK/image" "$WORK/alive"
+	bash -c 'echo $$ >'"$WORK/alive"'; sleep 300 & sleep 301 & wait' \
+	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 5 test -s "$WORK/alive" || return
+	wait_for 5 has_two "$PID"
+}
+
+has_two()
+{
+	[ "$(family "$1" | wc -l)" = 3 ]
+}
+
+begin_tree()
+{
+	start_tree || return
+	copy "$PID" "$WORK/image" || return
+	chmod -R u+w "$WORK/image"
+	FAMILY=$(family "$PID")
+	CHILD=$(echo "$FAMILY" | tail -n 1)
+}
+
+# Nothing of it is left, and nothing was begun.
+none_left()
+{
+	local pid
+	for pid in $FAMILY; do
+		free_pid "$pid" || {
+			echo "process $pid is there: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+			return 1
+		}
+	done
+}
+
+comes_back()
+{
+	begin_tree && fell "$PID" && restore "$PID" "$WORK/image" || return
+	[ "$(family "$PID")" = "$FAMILY" ] || {
+		echo "was $FAMILY, is $(family "$PID")"
+		return 1
+	}
+	# And once more.
+	rm -rf "$WORK/image"
+	copy "$PID" "$WORK/image" && fell "$PID" &&
+	    restore "$PID" "$WORK/image" || return
+	has_two "$PID" && fell "$PID"
+}
+t "the same processes, with the same ids, twice" comes_back
+
+replaced()
+{
+	begin_tree && restore "$PID" "$WORK/image" replace || return
+	[ "$(family "$PID")" = "$FAMILY" ] && fell "$PID"
+}
+t "replace kills the tree" replaced
+
+cloned()
+{
+	local new
+	begin_tree || return
+	ANSWER=$("$TOOLS/request" "$MNT/.restore" "$WORK/image" pid=new) || {
+		echo "$ANSWER"
+		return 1
+	}
+	new=$(restored_pid)
+	PIDS+=("$new")
+	[ "$new" != "$PID" ] && has_two "$new" && has_two "$PID" || return
+	fell "$new" && fell "$PID"
+}
+t "pid=new, beside the original" cloned
+
+alone()
+{
+	begin_tree && fell "$PID" || return
+	restore "$CHILD" "$WORK/image/children/$CHILD" || return
+	runs_on "$CHILD" && fell "$CHILD" && none_left
+}
+t "a child alone, from its own directory" alone
+
+# ---- what can go wrong ----
+
+taken()
+{
+	begin_tree && kill -9 "$PID" && wait "$PID" 2>/dev/null
+	forget "$PID"
+	wait_for 5 free_pid "$PID" || return
+	refused EEXIST "$WORK/image" || return
+	[[ $ANSWER == *"pid $CHILD "* || $ANSWER == *"pid "* ]] || return
+	free_pid "$PID" || { echo "the first process is there"; return 1; }
+	# shellcheck disable=SC2086  # pids
+	kill -9 ${FAMILY#"$PID"}
+	for pid in $FAMILY; do wait_for 5 free_pid "$pid" || return; done
+}
+t "a pid in the tree is taken" taken
+
+damaged()
+{
+	local want=$1 part=$2
+	shift 2
+	begin_tree && fell "$PID" || return
+	(cd "$WORK/image/children" && eval "$*") || return
+	refused EBADMSG "$WORK/image" || return
+	[[ $ANSWER == *"$part"* ]] || { echo "it says: $ANSWER"; return 1; }
+	none_left
+}
+t "a child's directory is missing" damaged EBADMSG "missing" \
+    'rm -r "$CHILD"'
+t "one pid twice" damaged EBADMSG "it is of process" 'cp -r "$CHILD" 99999'
+t "a cycle of children" damaged EBADMSG "not a directory" \
+    'ln -s .. "$CHILD/children/77777"'
+t "a child that is a link to another" damaged EBADMSG "not a directory" \
+    'mv "$CHILD" ../away && ln -s ../away "$CHILD"'
+t "a child of another parent" damaged EBADMSG "its parent is" \
+    'other=$(ls | head -n 1); mv "$CHILD" "$other/children/"; grep -v "children/$CHILD/" ../xxh128sums >../s; mv ../s ../xxh128sums'
+traced()
+{
+	local holder err child
+	start_tree || return
+	child=$(family "$PID" | tail -n 1)
+	rm -f "$WORK/held"
+	"$TOOLS/hold" "$WORK/held" "$child" 3>&- 9>&- &
+	holder=$!
+	wait_for 5 test -e "$WORK/held" || return
+	err=$(cat "$MNT/$PID/maps" 2>&1 >/dev/null)
+	[[ $err == *busy* ]] || { echo "it says: $err"; return 1; }
+	grep -q "process $child is traced by process $holder" "$MNT/.log" || {
+		tail -n 3 "$MNT/.log"
+		return 1
+	}
+	expect_untouched "$PID" || return
+	kill "$holder"
+	wait "$holder" 2>/dev/null
+	fell "$PID"
+}
+t "a member that another tracer holds" traced
+
+# Children come and go all the time.
+restless()
+{
+	local i line ok=0
+	bash -c 'while :; do /bin/true & /bin/true; (/bin/true &); done' \
+	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	sleep 0.2
+	for ((i = 0; i < 20; i++)); do
+		(read -r line <"$MNT/$PID/checkpoint") 2>/dev/null && ok=$((ok + 1))
+	done
+	expect_untouched "$PID" || return
+	[ $ok -ge 15 ] || { echo "only $ok of 20"; tail -n 5 "$MNT/.log"; return 1; }
+	copy "$PID" "$WORK/restless" && fell "$PID" || return
+	restore "$PID" "$WORK/restless" || return
+	sleep 0.2
+	runs_on "$PID" || { echo "it does not run on"; return 1; }
+	fell "$PID"
+	rm -rf "$WORK/restless"
+}
+t "a tree that forks, and loses processes, meanwhile" restless
+
+t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]
