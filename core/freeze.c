@@ -589,7 +589,8 @@ stop_again(struct frozen *z)
 		if (tracee_wait_interrupted(t, deadline) != 0)
 			continue;
 		/* It may have gone home by itself since it moved. */
-		t->away = t->away && heal_contains_thread(z, t);
+		t->went_home = t->away && !heal_contains_thread(z, t);
+		t->away = t->away && !t->went_home;
 		t->settled = t->away;
 	}
 }

@@ -589,6 +589,7 @@ have_answers(struct frozen *z)
 		    heal_contains_thread(z, t))
 			continue;
 		t->away = t->settled = false;
+		t->went_home = true;
 		err = -EAGAIN;
 	}
 	return err;
@@ -781,7 +782,8 @@ heal_close(struct snap_ctx *cx, struct frozen *z)
 
 /*
  * Threads that are stopped go home first; the scratch area is unmapped only
- * if nobody runs in it.  What cannot be cleared up is left: it harms nobody.
+ * if nobody runs in it, nor may come back to it.  What cannot be cleared up is
+ * left: it harms nobody, and the next checkpoint takes it away.
  */
 void
 heal_abandon(struct snap_ctx *cx, struct frozen *z)
@@ -796,7 +798,7 @@ heal_abandon(struct snap_ctx *cx, struct frozen *z)
 	for (size_t i = 0; i < z->n; i++) {
 		if (z->v[i].state == TRACEE_STOPPED)
 			tracee_home(&z->v[i]);
-		empty &= !z->v[i].away;
+		empty &= !z->v[i].away && !z->v[i].went_home;
 	}
 	if (empty && h->tail != 0 && caller(z)->state == TRACEE_STOPPED &&
 	    (h->scratch == 0 || unmap_scratch(cx, z) == 0)) {

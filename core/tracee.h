@@ -37,6 +37,12 @@ struct tracee {
 	uint64_t sigmask;
 	/* Its registers or mask are not those now: tracee_home(). */
 	bool away;
+	/*
+	 * It waited so long for us that it went home by itself, and has run
+	 * since.  A signal may have come to it on the way, whose handler will
+	 * return to our code.
+	 */
+	bool went_home;
 	bool settled;	  /* its EINTR, if it had one, is hidden */
 	bool no_calls;	  /* its own calls are redirected: run none in it */
 	unsigned options; /* PTRACE_O_* in force */
