@@ -144,8 +144,11 @@ sweep_process(struct snap_ctx *cx, pid_t pid)
 	do {
 		if (tries > 0)
 			nanosleep(&t, NULL);
+		snap_clear(cx);
 		err = clear(cx, pid);
-	} while (err == 0 && ++tries < TRIES && has_leftovers(pid));
+		/* Another tracer may have it for a moment. */
+	} while (err != -ESRCH && err != -EPERM && ++tries < TRIES &&
+		 has_leftovers(pid));
 	if (err != 0 || tries == TRIES)
 		snap_logf(cx, SNAP_NOTICE,
 		    "process %d: code of ours that was left stays until the "
