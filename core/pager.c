@@ -230,6 +230,7 @@ pager_start(
 		return snap_fail(cx, -ENOMEM, "no memory for the pager");
 	}
 	g->wake = g->pages_fd = g->pidfd = -1;
+	g->held = true;
 	err = make(g, s);
 	if (err == 0)
 		err = register_memory(cx, g, s->p);
@@ -293,9 +294,20 @@ pager_hot_is_there(struct snap_pager *g)
 	pthread_mutex_unlock(&g->lock);
 }
 
+/* Until now the CPUs were for those who make the process. */
+static void
+let_background(struct snap_pager *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->held = false;
+	pthread_cond_broadcast(&g->work);
+	pthread_mutex_unlock(&g->lock);
+}
+
 int
 pager_finish(struct snap_ctx *cx, struct snap_pager *g)
 {
+	let_background(g);
 	wait_end(g, NULL, NULL);
 	return pager_error(cx, g);
 }
@@ -318,6 +330,7 @@ pager_commit(struct snap_ctx *cx, struct snap_pager *g)
 
 	if (err == 0 && !pager_is_done(g))
 		err = guard_start(cx, g);
+	let_background(g);
 	return err;
 }
 

@@ -80,7 +80,8 @@ choose(struct snap_pager *g, size_t *piece, bool *back)
 		if (next_asked(g, piece))
 			break;
 		*back = true;
-		if (g->nback + 1 < g->nworkers && next_in_order(g, piece))
+		if (!g->held && g->nback + 1 < g->nworkers &&
+		    next_in_order(g, piece))
 			break;
 		pthread_cond_wait(&g->work, &g->lock);
 	}

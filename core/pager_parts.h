@@ -82,6 +82,7 @@ struct snap_pager {
 	size_t next;   /* where the background goes on */
 	size_t *queue; /* pieces that somebody waits for, a ring */
 	size_t qhead, qlen;
+	bool held;	      /* bring only what somebody waits for */
 	unsigned nback;	      /* workers that are about what nobody waits for */
 	unsigned nworkers;    /* of them all */
 	uint64_t total, left; /* bytes */

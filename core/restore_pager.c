@@ -151,6 +151,8 @@ restore_pager_start(struct restore *r)
 	free(hot);
 	if (err < 0)
 		return err;
+	/* Each of them that is missing costs the restorer a page fault. */
+	pager_hot_is_there(r->pager);
 	__atomic_store_n(&r->area->taken, 1, __ATOMIC_RELEASE);
 	syscall(SYS_futex, &r->area->taken, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	return 0;
@@ -163,7 +165,6 @@ restore_pager_settle(struct restore *r)
 {
 	int err;
 
-	pager_hot_is_there(r->pager);
 	if (r->opt->lazy)
 		err = pager_commit(r->cx, r->pager);
 	else
