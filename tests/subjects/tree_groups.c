@@ -1,6 +1,8 @@
 /*
  * tree_groups - sessions, process groups, zombies with their status, a stopped
  * child, an orphan that was adopted, leaders that are no more.
+ *
+ * phases: alone survive once twice
  */
 #include <sys/prctl.h>
 #include <sys/wait.h>

@@ -2,6 +2,8 @@
  * tree_shared - a process and its child, with all that two can share: pipes
  * with unread bytes, a file's offset, an eventfd, shared memory with and
  * without a name, an epoll, a pair of sockets.
+ *
+ * phases: alone survive once twice
  */
 #include <fcntl.h>
 #include <sys/epoll.h>
