@@ -35,16 +35,20 @@ undo(const struct sock_undo *v, size_t n)
  * SIGKILL.
  */
 static void __attribute__((noreturn))
-watch(const struct sock_undo *v, size_t n, int end, int other)
+watch(const struct sock_undo *v, size_t count, int end, int other)
 {
+	ssize_t n;
 	char c;
 
 	close(other);
 	prctl(PR_SET_NAME, "snapfs-guard");
 	syscall(SYS_setsid);
-	while (read(end, &c, 1) < 0 && errno == EINTR)
-		;
-	undo(v, n);
+	do
+		n = read(end, &c, 1);
+	while (n < 0 && errno == EINTR);
+	/* A byte says that it was done; the end, that nobody will. */
+	if (n != 1)
+		undo(v, count);
 	_exit(0);
 }
 

@@ -259,6 +259,8 @@ sock_option_collect(struct snap_ctx *cx, struct openfile *f, int fd)
 	int fresh = fresh_one(fd);
 	uint8_t a[OPTION_MAX], b[OPTION_MAX];
 	bool connected = was_connected(f);
+	bool inet = sock_int(fd, SO_DOMAIN) == AF_INET ||
+		    sock_int(fd, SO_DOMAIN) == AF_INET6;
 	bool stream = sock_int(fd, SO_TYPE) == SOCK_STREAM;
 	socklen_t m, n;
 	int err = 0;
@@ -267,6 +269,8 @@ sock_option_collect(struct snap_ctx *cx, struct openfile *f, int fd)
 		return snap_fail(
 		    cx, -ENOTSUP, "a socket like it: %s", strerror(errno));
 	for (size_t i = 0; i < NOPTIONS && err == 0; i++) {
+		if (!inet && options[i].level != SOL_SOCKET)
+			continue;
 		if ((connected && options[i].how == UNCONNECTED) ||
 		    (stream && options[i].how == PACKETS))
 			continue;

@@ -5,7 +5,7 @@
 
 . "$(dirname "$0")/lib.sh"
 need_root
-mount_snapfs
+mount_snapfs freeze_timeout=20
 
 cat >"$WORK/server.py" <<'END'
 import selectors, socket, sys
@@ -156,7 +156,7 @@ daemon_killed()
 		wait "$reader" 2>/dev/null
 		said "w$n" "$n w$n" || return
 		n=$((n + 1))
-		mount_snapfs
+		mount_snapfs freeze_timeout=20
 	done
 	finish
 }

@@ -3,7 +3,7 @@
 
 . "$(dirname "$0")/lib.sh"
 need_root
-mount_snapfs
+mount_snapfs freeze_timeout=20
 
 # Its peer is another process; it says what becomes of the connection.
 cat >"$WORK/client.py" <<'END'

@@ -9,7 +9,7 @@ command -v nft >/dev/null || skip_all "nft is not installed"
 nft add table inet "snapfs_probe_$$" 2>/dev/null ||
     skip_all "nftables do not work in this kernel"
 nft delete table inet "snapfs_probe_$$"
-mount_snapfs
+mount_snapfs freeze_timeout=20
 
 port=$(/usr/bin/python3 -c 'import socket
 s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

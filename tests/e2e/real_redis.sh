@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 need_root
 command -v redis-server >/dev/null || skip_all "redis-server is not installed"
-mount_snapfs
+mount_snapfs freeze_timeout=20
 
 # A port that nobody has.
 port=$(/usr/bin/python3 -c 'import socket

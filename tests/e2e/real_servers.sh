@@ -4,7 +4,7 @@
 
 . "$(dirname "$0")/lib.sh"
 need_root
-mount_snapfs
+mount_snapfs freeze_timeout=20
 
 cat >"$WORK/server.py" <<'END'
 import asyncio, sys
