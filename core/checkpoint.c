@@ -357,6 +357,21 @@ snap_checkpoint_info(
 	memcpy(info->id, p->id, sizeof(info->id));
 }
 
+size_t
+snap_checkpoint_twins(const struct snap_checkpoint *cp, pid_t *pids, size_t n)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < cp->tree.n; i++) {
+		pid_t pid = twin_pid(cp->twins[i]);
+
+		if (pid != 0 && found < n)
+			pids[found] = pid;
+		found += pid != 0;
+	}
+	return found;
+}
+
 uint32_t
 snap_checkpoint_nodes(const struct snap_checkpoint *cp)
 {

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,6 +25,9 @@
 #define CLOSE_S 5
 
 #define THREADS 16
+
+/* Larger memory is given back when it is freed, whichever thread had it. */
+#define GIVEN_BACK (256 << 10)
 
 uint64_t
 snapfs_now(void)
@@ -327,6 +331,7 @@ main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[0], AGENT_NAME) == 0)
 		return agent_main(argv);
+	mallopt(M_MMAP_THRESHOLD, GIVEN_BACK);
 	if (answered(&fs.opts, &args, &error)) {
 		fuse_opt_free_args(&args);
 		return error;

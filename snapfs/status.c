@@ -77,60 +77,77 @@ print_limits(FILE *f, const struct snapfs *fs)
 			fprintf(f, "unprivileged: %s\n", v[i].without);
 }
 
-static void
-print_view(FILE *f, const struct view *v, uint64_t now)
-{
-	fprintf(f,
-	    "checkpoint: pid %d reader %d twin %d frozen-us %" PRIu64
-	    " pages %" PRIu64 " age %.1f open %u id %s\n",
-	    v->target.pid, v->reader->id.pid, v->info.twin, v->info.frozen_us,
-	    v->info.pages_bytes, (double)(now - v->taken) / 1000, v->nopen,
-	    v->info.id);
-}
-
 /*
- * What the twin has that no other process has: the pages that the original
- * wrote to since, or all of them once that is gone.
+ * What the twins have that no other process has: the pages that the original
+ * wrote to since, or all of them once that is gone.  "lost": one was killed.
  */
 static void
-print_named(FILE *f, struct snapfs *fs, const struct view *v, uint64_t now,
-    uint64_t *total)
+print_cost(FILE *f, struct snapfs *fs, const struct view *v, uint64_t total[2])
 {
-	char text[4096], memory[32] = "lost";
-	uint64_t bytes = v->info.pages_bytes;
-	int err = 0;
+	size_t n = snap_checkpoint_twins(v->cp, NULL, 0), got = n, i;
+	pid_t *twins = calloc(n + 1, sizeof(*twins));
+	uint64_t bytes, sum = n == 0 ? v->info.pages_bytes : 0;
+	char text[4096];
+	bool lost = twins == NULL;
 
-	if (v->info.twin != 0) {
-		err = procinfo_read_small(
-		    fs->proc, v->info.twin, "smaps_rollup", text, sizeof(text));
-		if (err == 0)
-			err = procinfo_parse_private(text, &bytes);
+	if (!lost)
+		got = snap_checkpoint_twins(v->cp, twins, n);
+	for (i = 0; i < got && !lost; i++) {
+		lost = procinfo_read_small(fs->proc, twins[i], "smaps_rollup",
+			   text, sizeof(text)) < 0 ||
+		       procinfo_parse_private(text, &bytes) < 0;
+		if (!lost)
+			sum += bytes;
 	}
-	if (err == 0) {
-		*total += bytes;
-		snprintf(memory, sizeof(memory), "%" PRIu64, bytes);
-	}
+	free(twins);
+	fprintf(f, " twins %zu memory ", n);
+	if (lost)
+		fputs("lost", f);
+	else
+		fprintf(f, "%" PRIu64, sum);
+	total[0] += n;
+	total[1] += lost ? 0 : sum;
+}
+
+/* To look at a twin's memory takes its time: without the lock. */
+static void
+print_view(FILE *f, struct snapfs *fs, const struct view *v, uint64_t now,
+    uint64_t total[2])
+{
+	const bool has_name = v->name != NULL;
+	pid_t reader;
+
+	/* It may have ended meanwhile, and has no reader then. */
+	pthread_mutex_lock(&fs->lock);
+	reader = v->reader != NULL ? v->reader->id.pid : 0;
+	pthread_mutex_unlock(&fs->lock);
+	fprintf(
+	    f, "%s: pid %d", has_name ? "named" : "checkpoint", v->target.pid);
+	if (!has_name)
+		fprintf(f, " reader %d", reader);
+	fprintf(f, " twin %d", v->info.twin);
+	print_cost(f, fs, v, total);
+	fprintf(f, " frozen-us %" PRIu64 " pages %" PRIu64, v->info.frozen_us,
+	    v->info.pages_bytes);
 	/* A rename changes the name. */
 	pthread_mutex_lock(&fs->lock);
-	fprintf(f,
-	    "named: pid %d twin %d frozen-us %" PRIu64 " pages %" PRIu64
-	    " memory %s age %.1f open %u id %s name %s\n",
-	    v->target.pid, v->info.twin, v->info.frozen_us, v->info.pages_bytes,
-	    memory, (double)(now - v->taken) / 1000, v->nopen, v->info.id,
-	    v->name);
+	fprintf(f, " age %.1f open %u id %s", (double)(now - v->taken) / 1000,
+	    v->nopen, v->info.id);
+	if (has_name)
+		fprintf(f, " name %s", v->name);
 	pthread_mutex_unlock(&fs->lock);
+	fputc('\n', f);
 }
 
 /* Those that `who` sees, in use, so that the lock can be let go of. */
 static size_t
-hold_named(struct snapfs *fs, const struct view_creds *who, struct view **held,
-    size_t room)
+hold(struct snapfs *fs, const struct view_creds *who,
+    const struct view_list *list, struct view **held, size_t n)
 {
 	struct view *v;
-	size_t n = 0;
 
-	TAILQ_FOREACH (v, &fs->views.named, by_use) {
-		if (n == room || v->state != VIEW_TAKEN ||
+	TAILQ_FOREACH (v, list, by_use) {
+		if (v->state != VIEW_TAKEN ||
 		    !(sees_all(fs, who) || v->creds.uid == who->uid))
 			continue;
 		view_use(v);
@@ -139,26 +156,34 @@ hold_named(struct snapfs *fs, const struct view_creds *who, struct view **held,
 	return n;
 }
 
-/* To look at a twin's memory takes its time. */
+/* All that is held now, and what that costs. */
 static int
-print_all_named(FILE *f, struct snapfs *fs, const struct view_creds *who)
+print_views(FILE *f, struct snapfs *fs, const struct view_creds *who)
 {
-	uint64_t total = 0, now = snapfs_now();
+	uint64_t all[2] = { 0 }, named[2] = { 0 }, now = snapfs_now();
 	struct view **held, *v;
-	unsigned live = 0;
-	size_t i, n;
+	unsigned live = 0, others = 0;
+	size_t i, n = 0;
 
 	pthread_mutex_lock(&fs->lock);
 	TAILQ_FOREACH (v, &fs->views.named, by_use)
 		live++;
-	held = calloc(live + 1, sizeof(struct view *));
-	n = held == NULL ? 0 : hold_named(fs, who, held, live);
+	TAILQ_FOREACH (v, &fs->views.views, by_use)
+		others++;
+	held = calloc(live + others + 1, sizeof(struct view *));
+	if (held != NULL) {
+		n = hold(fs, who, &fs->views.views, held, 0);
+		n = hold(fs, who, &fs->views.named, held, n);
+	}
 	pthread_mutex_unlock(&fs->lock);
 
 	fprintf(f, "named-live: %u\n", live);
 	for (i = 0; i < n; i++)
-		print_named(f, fs, held[i], now, &total);
-	fprintf(f, "named-memory: %" PRIu64 "\n", total);
+		print_view(
+		    f, fs, held[i], now, held[i]->name != NULL ? named : all);
+	fprintf(f, "named-memory: %" PRIu64 "\n", named[1]);
+	fprintf(f, "twins: %" PRIu64 "\n", all[0] + named[0]);
+	fprintf(f, "twins-memory: %" PRIu64 "\n", all[1] + named[1]);
 
 	pthread_mutex_lock(&fs->lock);
 	for (i = 0; i < n; i++)
@@ -169,11 +194,9 @@ print_all_named(FILE *f, struct snapfs *fs, const struct view_creds *who)
 }
 
 static void
-print_state(FILE *f, struct snapfs *fs, const struct view_creds *who)
+print_state(FILE *f, struct snapfs *fs)
 {
 	const struct counters *c = &fs->counters;
-	const struct view *v;
-	uint64_t now = snapfs_now();
 
 	pthread_mutex_lock(&fs->lock);
 	fprintf(f, "checkpoints-live: %u\n", fs->views.ntaken);
@@ -182,10 +205,6 @@ print_state(FILE *f, struct snapfs *fs, const struct view_creds *who)
 	fprintf(f, "frozen-us-max: %" PRIu64 "\n", c->frozen_us_max);
 	fprintf(f, "restores: %" PRIu64 "\n", c->restores);
 	fprintf(f, "restores-failed: %" PRIu64 "\n", c->failed_restores);
-	TAILQ_FOREACH (v, &fs->views.views, by_use)
-		if (v->state == VIEW_TAKEN &&
-		    (sees_all(fs, who) || v->creds.uid == who->uid))
-			print_view(f, v, now);
 	pthread_mutex_unlock(&fs->lock);
 }
 
@@ -205,8 +224,8 @@ status(struct snapfs *fs, const struct view_creds *who, struct handle *h)
 	print_options(f, fs);
 	print_features(f);
 	print_limits(f, fs);
-	print_state(f, fs, who);
-	err = print_all_named(f, fs, who);
+	print_state(f, fs);
+	err = print_views(f, fs, who);
 	pagers_print(f, fs->proc, who->uid, sees_all(fs, who));
 	if (errors != NULL)
 		fwrite(errors, 1, len, f);

@@ -118,6 +118,13 @@ void snap_checkpoint_info(
     const struct snap_checkpoint *cp, struct snap_checkpoint_info *info);
 
 /*
+ * The pids of all its twins, at most `n` of them, into `pids`, which may be
+ * NULL if n is 0; returns how many there are.  They never change.
+ */
+size_t snap_checkpoint_twins(
+    const struct snap_checkpoint *cp, pid_t *pids, size_t n);
+
+/*
  * A checkpoint as a tree of files.  Nodes are numbered from 0, the root
  * directory, in the order in which they should be read: `checkpoint` is the
  * first file, `xxh128sums` the last.  Children of a directory have higher

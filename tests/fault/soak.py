@@ -276,7 +276,7 @@ def look_at_twin(daemon, pid):
     status = text(f"{daemon.mnt}/.status")
     want = f"checkpoint: pid {pid} "
     lines = [s for s in status.splitlines() if s.startswith(want)]
-    if not any(f" twin {twins[0]} " in s and " twin-kib " in s for s in lines):
+    if not any(f" twin {twins[0]} " in s and " memory " in s for s in lines):
         raise Failure(f".status does not show the twin: {lines}")
     if not any(s.startswith("twins: ") for s in status.splitlines()):
         raise Failure(".status does not count the twins")
