@@ -279,14 +279,18 @@ image_hasher_pagesums(
 {
 	struct stream *s = n > 0 && n < h->t->n ? h->streams[n - 1] : NULL;
 	struct text t = { 0 };
+	XXH128_canonical_t c;
 	int err;
 
 	if (s == NULL || s->pieces == NULL)
 		return -ENOENT;
 	pthread_mutex_lock(&s->lock);
 	err = catch_up(h, n - 1, s, s->pieces->size);
-	if (err == 0)
+	if (err == 0) {
+		XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s->state));
+		memcpy(s->pieces->whole, c.digest, sizeof(c.digest));
 		pagesums_write(&t, s->pieces);
+	}
 	pthread_mutex_unlock(&s->lock);
 	*text = text_take(&t, len);
 	if (err == 0 && *text == NULL)

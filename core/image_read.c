@@ -435,6 +435,12 @@ read_pagesums(struct input *in)
 	err = pagesums_read(&l, in->p->pages_size, &s);
 	free(text);
 	image_sums_set_pages(in->sums, s);
+	/* The pieces are what is looked at: so this says that they are right. */
+	if (err == 0 && !image_sums_is(in->sums, "pages", s->whole))
+		err = snap_fail(in->cx, -EBADMSG,
+		    "pagesums:2: the sum of pages is another than that in "
+		    "xxh128sums: damaged, or edited (then remove the line of "
+		    "pages there)");
 	return err;
 }
 

@@ -154,6 +154,16 @@ find(const struct image_sums *s, const char *path)
 }
 
 bool
+image_sums_is(
+    const struct image_sums *s, const char *path, const uint8_t hash[16])
+{
+	const struct sum *sum = find(s, path);
+
+	return sum != NULL &&
+	       memcmp(sum->hash.digest, hash, sizeof(sum->hash.digest)) == 0;
+}
+
+bool
 image_sums_has(struct image_sums *s, const char *path, bool mark)
 {
 	struct sum *sum = find(s, path);

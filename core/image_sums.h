@@ -28,6 +28,10 @@ int image_sums_parse(
 int image_sums_check(struct snap_ctx *cx, struct image_sums *s,
     const char *path, const void *bytes, size_t len);
 
+/* Has this path a line, with this sum? */
+bool image_sums_is(
+    const struct image_sums *s, const char *path, const uint8_t hash[16]);
+
 /* Does this path have a line?  `mark`: it was found, and is seen to later. */
 bool image_sums_has(struct image_sums *s, const char *path, bool mark);
 

@@ -8,6 +8,7 @@
 #include "img.h"
 
 #define KEY "piece: "
+#define WHOLE "pages: "
 #define DIGITS 32
 #define PIECE_MAX (1u << 20)
 
@@ -53,18 +54,21 @@ pagesums_free(struct pagesums *s)
 /* ---- writing ---- */
 
 static void
-write_head(struct text *t, uint64_t piece)
+write_head(struct text *t, uint64_t piece, const uint8_t whole[16])
 {
-	text_putf(t, KEY "%lu\n", (unsigned long)piece);
+	text_putf(t, KEY "%lu\n" WHOLE, (unsigned long)piece);
+	text_hex(t, whole, 16);
+	text_puts(t, "\n");
 }
 
 uint64_t
 pagesums_length(uint64_t size)
 {
+	static const uint8_t whole[16];
 	struct text t = { 0 };
 	uint64_t head;
 
-	write_head(&t, PAGESUMS_PIECE);
+	write_head(&t, PAGESUMS_PIECE, whole);
 	head = t.len;
 	text_fini(&t);
 	return head + pieces(size, PAGESUMS_PIECE) * (DIGITS + 1);
@@ -73,7 +77,7 @@ pagesums_length(uint64_t size)
 void
 pagesums_write(struct text *t, const struct pagesums *s)
 {
-	write_head(t, s->piece);
+	write_head(t, s->piece, s->whole);
 	for (size_t i = 0; i < s->n; i++) {
 		text_hex(t, s->sum[i], sizeof(s->sum[i]));
 		text_puts(t, "\n");
@@ -83,7 +87,21 @@ pagesums_write(struct text *t, const struct pagesums *s)
 /* ---- reading ---- */
 
 static int
-read_head(struct lines *l, uint64_t *piece)
+read_whole(struct lines *l, uint8_t whole[16])
+{
+	char *line;
+	int r = lines_next(l, &line);
+
+	if (r < 0)
+		return r;
+	if (r == 0 || strncmp(line, WHOLE, strlen(WHOLE)) != 0 ||
+	    !text_unhex(line + strlen(WHOLE), whole, 16))
+		return lines_fail(l, "not the sum of `pages'");
+	return 0;
+}
+
+static int
+read_head(struct lines *l, uint64_t *piece, uint8_t whole[16])
 {
 	char *line;
 	int r = lines_next(l, &line);
@@ -96,7 +114,7 @@ read_head(struct lines *l, uint64_t *piece)
 		return lines_fail(l,
 		    "not the size of a piece: a power of two from %u to %u",
 		    (unsigned)IMG_PAGE, PIECE_MAX);
-	return 0;
+	return read_whole(l, whole);
 }
 
 static int
@@ -123,9 +141,10 @@ pagesums_read(struct lines *l, uint64_t size, struct pagesums **out)
 {
 	struct pagesums *s;
 	uint64_t piece = 0;
+	uint8_t whole[16];
 	int err;
 
-	err = read_head(l, &piece);
+	err = read_head(l, &piece, whole);
 	if (err < 0)
 		return err;
 	/* What there is no text for shall not cost memory. */
@@ -134,6 +153,7 @@ pagesums_read(struct lines *l, uint64_t size, struct pagesums **out)
 	s = sized(size, piece);
 	if (s == NULL)
 		return -ENOMEM;
+	memcpy(s->whole, whole, sizeof(whole));
 	err = read_sums(l, s);
 	if (err < 0)
 		pagesums_free(s);

@@ -3,6 +3,7 @@
  * be verified when it is read, alone and in any order.
  *
  *	piece: 262144			bytes in a piece; the last may be shorter
+ *	pages: 9cdd...			the sum of all of it, as in xxh128sums
  *	9cdd3826127e3b2d407e198c8705782d	XXH128 of each, in order
  */
 #ifndef PAGESUMS_H
@@ -27,6 +28,7 @@ struct pagesums {
 	uint64_t piece; /* bytes */
 	uint64_t size;	/* of `pages` */
 	size_t n;
+	uint8_t whole[16];
 	uint8_t (*sum)[16];
 };
 

@@ -41,6 +41,7 @@ parse(const char *text, uint64_t size, struct pagesums **out)
 }
 
 #define H "0123456789abcdef0123456789abcdef\n"
+#define W "pages: " H
 
 START_TEST(there_and_back)
 {
@@ -53,11 +54,13 @@ START_TEST(there_and_back)
 	ck_assert_uint_eq(s->n, (size + PAGESUMS_PIECE - 1) / PAGESUMS_PIECE);
 	for (size_t i = 0; i < s->n; i++)
 		memset(s->sum[i], (int)(i + 1), sizeof(s->sum[i]));
+	memset(s->whole, 0xa5, sizeof(s->whole));
 	pagesums_write(&text, s);
 	ck_assert_uint_eq(text.len, pagesums_length(size));
 	ck_assert_int_eq(parse(text.s, size, &t), 0);
 	ck_assert_uint_eq(t->n, s->n);
 	ck_assert_uint_eq(t->piece, s->piece);
+	ck_assert_mem_eq(t->whole, s->whole, sizeof(s->whole));
 	if (s->n > 0)
 		ck_assert_mem_eq(t->sum, s->sum, s->n * sizeof(*s->sum));
 	pagesums_free(s);
@@ -79,13 +82,17 @@ static const struct {
 	{ "piece: -4096\n" H, "power of two" },
 	{ "piece:8192\n" H H, "power of two" },
 	{ H H, "power of two" },
-	{ "piece: 8192\n" H, "fewer sums" },
-	{ "piece: 4096\n" H H, "fewer sums" },
-	{ "piece: 8192\n" H H H, "pagesums:4: more sums" },
-	{ "piece: 8192\n" H "0123456789ABCDEF0123456789abcdef\n", "not a sum" },
-	{ "piece: 8192\n" H "0123456789abcdef0123456789abcde\n00000000",
+	{ "piece: 8192\n", "pagesums:" },
+	{ "piece: 8192\n" H H, "not the sum of `pages'" },
+	{ "piece: 8192\npages: 0\n" H H, "not the sum of `pages'" },
+	{ "piece: 8192\n" W H, "fewer sums" },
+	{ "piece: 4096\n" W H H, "fewer sums" },
+	{ "piece: 8192\n" W H H H, "pagesums:5: more sums" },
+	{ "piece: 8192\n" W H "0123456789ABCDEF0123456789abcdef\n",
+	    "not a sum" },
+	{ "piece: 8192\n" W H "0123456789abcdef0123456789abcde\n00000000",
 	    "pagesums:" },
-	{ "piece: 8192\n" H "0123456789abcdef0123456789abcdef0\n",
+	{ "piece: 8192\n" W H "0123456789abcdef0123456789abcdef0\n",
 	    "not a sum" },
 };
 
@@ -110,7 +117,7 @@ START_TEST(verified)
 	XXH128_canonicalFromHash(&c, XXH3_128bits(bytes, 4096));
 	for (int i = 0; i < 16; i++)
 		sprintf(hex + 2 * i, "%02x", c.digest[i]);
-	snprintf(text, sizeof(text), "piece: 8192\n" H "%s\n", hex);
+	snprintf(text, sizeof(text), "piece: 8192\n" W H "%s\n", hex);
 	ck_assert_int_eq(parse(text, 12288, &s), 0);
 	ck_assert_uint_eq(pagesums_bytes(s, 0), 8192);
 	ck_assert_uint_eq(pagesums_bytes(s, 1), 4096);
