@@ -244,15 +244,20 @@ t "a child alone, from its own directory" alone
 
 taken()
 {
+	local pid rest
 	begin_tree && kill -9 "$PID" && wait "$PID" 2>/dev/null
 	forget "$PID"
 	wait_for 5 free_pid "$PID" || return
+	# Orphans now, but no strays.
+	mapfile -t rest < <(echo "$FAMILY" | grep -vx "$PID")
+	PIDS+=("${rest[@]}")
 	refused EEXIST "$WORK/image" || return
-	[[ $ANSWER == *"pid $CHILD "* || $ANSWER == *"pid "* ]] || return
+	[[ $ANSWER == *" pid "[0-9]* || $ANSWER == "EEXIST pid "* ]] || {
+		echo "it says: $ANSWER"
+		return 1
+	}
 	free_pid "$PID" || { echo "the first process is there"; return 1; }
-	# shellcheck disable=SC2086  # pids
-	kill -9 ${FAMILY#"$PID"}
-	for pid in $FAMILY; do wait_for 5 free_pid "$pid" || return; done
+	for pid in "${rest[@]}"; do kill9 "$pid" || return; done
 }
 t "a pid in the tree is taken" taken
 
