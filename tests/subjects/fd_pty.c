@@ -1,6 +1,9 @@
 /*
  * fd_pty - a pseudo-terminal with both its sides in the process: mode, size,
- * packet mode, what goes through it afterwards.
+ * packet mode, what goes through it afterwards.  It knows the number, which a
+ * clone beside the original cannot have.
+ *
+ * clones: none
  */
 #include <fcntl.h>
 #include <poll.h>

@@ -2,6 +2,8 @@
  * fd_udp - sockets of the Internet without connections: bound, connected, with
  * datagrams that nobody has read, in multicast groups; ping, raw and netlink
  * sockets.
+ *
+ * clones: refused
  */
 #include <arpa/inet.h>
 #include <linux/netlink.h>
