@@ -68,8 +68,8 @@ family_keeper(const struct process *p, const struct content *c)
 
 /* ---- contents ---- */
 
-static struct content *
-find(struct process *p, uint32_t id)
+struct content *
+family_own(struct process *p, uint32_t id)
 {
 	for (size_t i = 0; i < p->ncontents; i++)
 		if (p->contents[i].id == id)
@@ -82,7 +82,7 @@ static int
 hand_up(struct family *t, struct process *p, uint32_t id)
 {
 	struct process *first = t->v[0];
-	struct content *c = find(first, id), *own;
+	struct content *c = family_own(first, id), *own;
 
 	if (c == NULL) {
 		c = process_grow(
@@ -90,7 +90,7 @@ hand_up(struct family *t, struct process *p, uint32_t id)
 		if (c == NULL)
 			return -ENOMEM;
 	}
-	own = find(p, id);
+	own = family_own(p, id);
 	*c = *own;
 	c->up = 0;
 	own->fd = -1;
@@ -106,7 +106,7 @@ settle(struct family *t, struct process *p, struct content *c)
 
 	c->up = p->depth;
 	for (size_t i = 1; i < t->n; i++) {
-		struct content *own = find(t->v[i], id);
+		struct content *own = family_own(t->v[i], id);
 
 		if (own != NULL && own->fd >= 0)
 			return hand_up(t, t->v[i], id);

@@ -27,6 +27,9 @@ struct process *family_keeper(const struct process *p, const struct content *c);
  */
 int family_check(struct snap_ctx *cx, struct family *t);
 
+/* Of those that `p` itself lists; NULL if it has none with this id. */
+struct content *family_own(struct process *p, uint32_t id);
+
 /* The bytes of content `id` of p; NULL if it has none. */
 const struct content *family_content(const struct process *p, uint32_t id);
 

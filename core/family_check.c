@@ -59,15 +59,6 @@ check_ids(struct snap_ctx *cx, const struct family *t)
 
 /* ---- contents ---- */
 
-static struct content *
-find(struct process *p, uint32_t id)
-{
-	for (size_t i = 0; i < p->ncontents; i++)
-		if (p->contents[i].id == id)
-			return &p->contents[i];
-	return NULL;
-}
-
 /* It lies above the tree: whoever has it too means the same. */
 static int
 take_from_above(struct process *first, struct process *p, struct content *c)
@@ -79,7 +70,7 @@ take_from_above(struct process *first, struct process *p, struct content *c)
 		c->up = 0;
 		return 0;
 	}
-	if (find(first, id) == NULL) {
+	if (family_own(first, id) == NULL) {
 		own = process_grow(
 		    &first->contents, &first->ncontents, sizeof(*own));
 		if (own == NULL)
@@ -96,7 +87,7 @@ static int
 check_content(struct snap_ctx *cx, struct process *p, const struct content *c)
 {
 	struct process *keeper = family_keeper(p, c);
-	const struct content *own = find(keeper, c->id);
+	const struct content *own = family_own(keeper, c->id);
 
 	if (c->up > 0 && (own == NULL || own->up != 0 || own->size != c->size))
 		return snap_fail(cx, -EBADMSG,
@@ -104,7 +95,7 @@ check_content(struct snap_ctx *cx, struct process *p, const struct content *c)
 		    "which does not have them",
 		    (int)p->pid, c->id, (int)keeper->pid);
 	for (size_t i = p->index + 1; c->up == 0 && i < p->tree->n; i++) {
-		own = find(p->tree->v[i], c->id);
+		own = family_own(p->tree->v[i], c->id);
 		if (own != NULL && own->up == 0)
 			return snap_fail(cx, -EBADMSG,
 			    "children: processes %d and %d both have contents "

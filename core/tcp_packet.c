@@ -67,6 +67,21 @@ checksum(const struct endpoint *src, const struct endpoint *dst,
 	return htons((uint16_t)~s);
 }
 
+/* With its header of IP, which is ours too. */
+static int
+send_raw(
+    const void *packet, size_t len, const struct sockaddr *to, socklen_t tolen)
+{
+	int fd = socket(to->sa_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	int err = 0;
+
+	if (fd < 0 || sendto(fd, packet, len, 0, to, tolen) != (ssize_t)len)
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 static int
 send_v4(const struct endpoint *src, const struct endpoint *dst,
     const struct tcphdr *h)
@@ -85,18 +100,11 @@ send_v4(const struct endpoint *src, const struct endpoint *dst,
 		.tcp = *h,
 	};
 	struct sockaddr_in to = { .sin_family = AF_INET };
-	int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
-	int err = 0;
 
 	memcpy(&p.ip.saddr, src->address, 4);
 	memcpy(&p.ip.daddr, dst->address, 4);
 	memcpy(&to.sin_addr, dst->address, 4);
-	if (fd < 0 || sendto(fd, &p, sizeof(p), 0, (void *)&to, sizeof(to)) !=
-			  (ssize_t)sizeof(p))
-		err = -errno;
-	if (fd >= 0)
-		close(fd);
-	return err;
+	return send_raw(&p, sizeof(p), (void *)&to, sizeof(to));
 }
 
 static int
@@ -109,8 +117,6 @@ send_v6(const struct endpoint *src, const struct endpoint *dst,
 	} p = { .tcp = *h };
 	struct sockaddr_in6 to = { .sin6_family = AF_INET6,
 		.sin6_scope_id = scope };
-	int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
-	int err = 0;
 
 	p.ip.ip6_flow = htonl(6u << 28);
 	p.ip.ip6_plen = htons(sizeof(*h));
@@ -119,12 +125,7 @@ send_v6(const struct endpoint *src, const struct endpoint *dst,
 	memcpy(&p.ip.ip6_src, src->address, 16);
 	memcpy(&p.ip.ip6_dst, dst->address, 16);
 	memcpy(&to.sin6_addr, dst->address, 16);
-	if (fd < 0 || sendto(fd, &p, sizeof(p), 0, (void *)&to, sizeof(to)) !=
-			  (ssize_t)sizeof(p))
-		err = -errno;
-	if (fd >= 0)
-		close(fd);
-	return err;
+	return send_raw(&p, sizeof(p), (void *)&to, sizeof(to));
 }
 
 static int
