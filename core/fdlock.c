@@ -211,7 +211,7 @@ fdowner_collect(
 }
 
 static bool
-owner_parse(const char *s, struct f_owner_ex *own)
+owner_parse(const char *s, struct f_owner_ex *own, pid_t self)
 {
 	if (strcmp(s, "pid self") == 0)
 		own->type = F_OWNER_PID;
@@ -221,20 +221,23 @@ owner_parse(const char *s, struct f_owner_ex *own)
 		own->type = F_OWNER_PGRP;
 	else
 		return false;
-	own->pid = own->type == F_OWNER_PGRP ? getpgrp() : getpid();
+	own->pid = self != 0		       ? self
+		   : own->type == F_OWNER_PGRP ? getpgrp()
+					       : getpid();
 	return true;
 }
 
 int
-fdowner_restore(struct snap_ctx *cx, const struct openfile *f, int fd)
+fdowner_restore(
+    struct snap_ctx *cx, const struct openfile *f, int fd, pid_t self)
 {
 	const char *owner = openfile_get(f, "owner");
 	uint64_t sig = kv_u64(f, "signal", 10);
 	struct f_owner_ex own;
 	int fl;
 
-	if (owner != NULL &&
-	    (!owner_parse(owner, &own) || fcntl(fd, F_SETOWN_EX, &own) != 0))
+	if (owner != NULL && (!owner_parse(owner, &own, self) ||
+				 fcntl(fd, F_SETOWN_EX, &own) != 0))
 		return snap_fail(
 		    cx, -errno, "fd %u: owner: %s", f->id, strerror(errno));
 	if (sig != 0 && fcntl(fd, F_SETSIG, (int)sig) != 0)
@@ -259,7 +262,7 @@ fdlock_check(struct snap_ctx *cx, const struct openfile *f)
 		const char *key = f->kv[i].key, *value = f->kv[i].value;
 
 		if ((strcmp(key, "lock") == 0 && !lock_parse(value, &l)) ||
-		    (strcmp(key, "owner") == 0 && !owner_parse(value, &own)))
+		    (strcmp(key, "owner") == 0 && !owner_parse(value, &own, 0)))
 			return snap_fail(cx, -EBADMSG,
 			    "fdinfo/%u: bad `%s: %.80s'", f->id, key, value);
 	}

@@ -31,7 +31,8 @@ int fdlock_check(struct snap_ctx *cx, const struct openfile *f);
 
 /* `fd` refers to f.  -EAGAIN if another process holds the lock. */
 int fdlock_restore(struct snap_ctx *cx, const struct openfile *f, int fd);
-int fdowner_restore(struct snap_ctx *cx, const struct openfile *f, int fd);
+int fdowner_restore(
+    struct snap_ctx *cx, const struct openfile *f, int fd, pid_t self);
 
 /*
  * The POSIX record locks of a process, for fcntl(fd, F_SETLK, &lock).

@@ -187,7 +187,7 @@ finish(struct snap_ctx *cx, const struct fd_restore *r, const bool *mine)
 		if (kind->finish != NULL)
 			err = kind->finish(cx, r, f, (int)f->id);
 		if (err == 0)
-			err = fdowner_restore(cx, f, (int)f->id);
+			err = fdowner_restore(cx, f, (int)f->id, r->pid);
 	}
 	return err;
 }

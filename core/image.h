@@ -108,6 +108,9 @@ const struct pagesums *image_pagesums(const struct image_sums *sums);
  */
 int image_verify(struct snap_ctx *cx, const struct process *p,
     const struct image_sums *sums, bool paged);
+/* Only files/ID. */
+int image_verify_contents(struct snap_ctx *cx, const struct process *p,
+    const struct image_sums *sums);
 void image_sums_free(struct image_sums *s);
 
 #endif

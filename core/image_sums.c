@@ -328,9 +328,9 @@ verify_pages(struct verifier *v, const struct process *p, bool paged)
 	return verify(v, "pages", p->pages_fd, p->pages_size);
 }
 
-int
-image_verify(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums, bool paged)
+static int
+verify_image(struct snap_ctx *cx, const struct process *p,
+    const struct image_sums *sums, bool pages, bool paged)
 {
 	struct verifier v = { cx, sums, malloc(CHUNK), XXH3_createState() };
 	char path[32];
@@ -338,7 +338,7 @@ image_verify(struct snap_ctx *cx, const struct process *p,
 
 	if (v.buf == NULL || v.state == NULL)
 		err = snap_fail(cx, -ENOMEM, "verifying: out of memory");
-	if (err == 0)
+	if (err == 0 && pages)
 		err = verify_pages(&v, p, paged);
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++) {
 		if (p->contents[i].up > 0)
@@ -349,4 +349,18 @@ image_verify(struct snap_ctx *cx, const struct process *p,
 	free(v.buf);
 	XXH3_freeState(v.state);
 	return err;
+}
+
+int
+image_verify(struct snap_ctx *cx, const struct process *p,
+    const struct image_sums *sums, bool paged)
+{
+	return verify_image(cx, p, sums, true, paged);
+}
+
+int
+image_verify_contents(struct snap_ctx *cx, const struct process *p,
+    const struct image_sums *sums)
+{
+	return verify_image(cx, p, sums, false, false);
 }

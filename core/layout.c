@@ -62,6 +62,19 @@ layout_self(struct snap_ctx *cx, struct layout *l)
 	return 0;
 }
 
+int
+layout_add(struct layout *l, struct range r)
+{
+	size_t i = l->n;
+
+	if (process_grow(&l->v, &l->n, sizeof(*l->v)) == NULL)
+		return -ENOMEM;
+	for (; i > 0 && l->v[i - 1].start > r.start; i--)
+		l->v[i] = l->v[i - 1];
+	l->v[i] = r;
+	return 0;
+}
+
 void
 layout_fini(struct layout *l)
 {

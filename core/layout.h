@@ -25,6 +25,9 @@ struct layout {
 int layout_self(struct snap_ctx *cx, struct layout *l);
 void layout_fini(struct layout *l);
 
+/* Something more that is not free; 0 or -ENOMEM. */
+int layout_add(struct layout *l, struct range r);
+
 /*
  * The address of `len` free bytes that keep their distance from everything in
  * `l` and in p->vmas, 0 if there is none.  Pure.

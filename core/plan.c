@@ -126,11 +126,22 @@ plan_make(struct snap_ctx *cx, const struct process *p, const struct host *h,
 	if (pl == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory for the plan");
 	begin_lane(pl);
-	err = plan_moved(cx, pl, p, h);
+	if (h->part == PLAN_TEMPLATE)
+		err = plan_template_check(cx, p);
 	if (err == 0)
+		err = plan_moved(cx, pl, p, h);
+	if (err == 0 && h->part != PLAN_INSTANCE)
 		err = plan_memory(cx, pl, p, h);
 	if (err < 0)
 		goto out;
+	if (h->part == PLAN_TEMPLATE) {
+		plan_template(pl, h);
+		end_lane(pl);
+		goto done;
+	}
+	if (h->part == PLAN_INSTANCE)
+		plan_instance(pl, p, h);
+	plan_unforked(pl, p);
 	plan_process(pl, p, h);
 	plan_clones(pl, p, h);
 	plan_process_late(pl, p, h);
@@ -142,6 +153,7 @@ plan_make(struct snap_ctx *cx, const struct process *p, const struct host *h,
 		plan_thread(pl, p, i, h);
 		end_lane(pl);
 	}
+done:
 	if (pl->failed)
 		err = snap_fail(cx, -ENOMEM, "no memory for the plan");
 out:

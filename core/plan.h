@@ -28,7 +28,15 @@ struct host {
 		uint64_t cur, max;
 	} rlimits[PROCESS_NRLIMITS];
 	bool new_pid;
-	int fd_first; /* descriptors from here up are ours */
+	/*
+	 * What is made: a process, from nothing; or a template, which has the
+	 * memory and nothing else, and gets its orders from control_fd; or an
+	 * instance, which begins as a clone of such a one.
+	 */
+	enum plan_part { PLAN_WHOLE, PLAN_TEMPLATE, PLAN_INSTANCE } part;
+	int control_fd;
+	int cwd_fd, root_fd, tty_fd; /* PLAN_INSTANCE: numbers in it, or -1 */
+	int fd_first;		     /* descriptors from here up are ours */
 	int pages_fd, exe_fd;
 	const int
 	    *above_fds; /* the pages of those so many levels above, less 1 */
@@ -125,6 +133,18 @@ void plan_names(struct plan *pl, const struct process *p);
 void plan_mm_map(
     struct plan *pl, const struct process *p, const struct host *h);
 void plan_memory_late(struct plan *pl, const struct process *p);
+void plan_unforked(struct plan *pl, const struct process *p);
+/* plan_template.c */
+int plan_template_check(struct snap_ctx *cx, const struct process *p);
+void plan_template(struct plan *pl, const struct host *h);
+void plan_instance(
+    struct plan *pl, const struct process *p, const struct host *h);
+/*
+ * The descriptors that an instance is sent, in this order: those of the image,
+ * then those that it needs for a while.  NULL: no memory.
+ */
+struct fd_place *plan_fd_places(
+    const struct process *p, const struct host *h, size_t *n);
 /* plan_process.c */
 void plan_process(
     struct plan *pl, const struct process *p, const struct host *h);

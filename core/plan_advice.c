@@ -29,8 +29,6 @@ plan_advise(struct plan *pl, const struct process *p, bool before)
 		{ VMA_F_NOHUGEPAGE, MADV_NOHUGEPAGE, true },
 		{ VMA_F_SEQ, MADV_SEQUENTIAL, false },
 		{ VMA_F_RAND, MADV_RANDOM, false },
-		{ VMA_F_DONTCOPY, MADV_DONTFORK, false },
-		{ VMA_F_WIPEONFORK, MADV_WIPEONFORK, false },
 		{ VMA_F_DONTDUMP, MADV_DONTDUMP, false },
 		{ VMA_F_MERGEABLE, MADV_MERGEABLE, false },
 	};
@@ -45,6 +43,26 @@ plan_advise(struct plan *pl, const struct process *p, bool before)
 			if (v->flags & all[k].flag && all[k].before == before)
 				PLAN_CALL(pl, CHECK_NOTE, SYS_madvise, v->start,
 				    v->end - v->start, all[k].advice);
+	}
+}
+
+/* What an instance would not get from its template: so not in that one. */
+void
+plan_unforked(struct plan *pl, const struct process *p)
+{
+	for (size_t i = 0; i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+		uint64_t len = v->end - v->start;
+
+		if (plan_is_system(v) || v->flags & VMA_F_DROPPABLE)
+			continue;
+		plan_what(pl, "maps:%zu", i + 1);
+		if (v->flags & VMA_F_DONTCOPY)
+			PLAN_CALL(pl, CHECK_NOTE, SYS_madvise, v->start, len,
+			    MADV_DONTFORK);
+		if (v->flags & VMA_F_WIPEONFORK)
+			PLAN_CALL(pl, CHECK_NOTE, SYS_madvise, v->start, len,
+			    MADV_WIPEONFORK);
 	}
 }
 

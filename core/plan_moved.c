@@ -155,10 +155,11 @@ int
 plan_moved(struct snap_ctx *cx, struct plan *pl, const struct process *p,
     const struct host *h)
 {
-	int err;
+	int err = 0;
 
-	err = move_system_vmas(cx, pl, p, h);
-	if (err == 0)
+	if (h->part != PLAN_INSTANCE)
+		err = move_system_vmas(cx, pl, p, h);
+	if (err == 0 && h->part != PLAN_INSTANCE)
 		err = move_objects(cx, pl, p);
 	pl->stacks_off = pl->data_off;
 	pl->data_off += p->nthreads * LANE_STACK;

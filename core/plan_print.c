@@ -15,8 +15,12 @@ static const struct {
 } calls[] = {
 	{ SYS_arch_prctl, 2, "arch_prctl" },
 	{ SYS_capset, 2, "capset" },
+	{ SYS_chroot, 1, "chroot" },
 	{ SYS_close_range, 3, "close_range" },
+	{ SYS_dup3, 3, "dup3" },
+	{ SYS_fchdir, 1, "fchdir" },
 	{ SYS_fcntl, 3, "fcntl" },
+	{ SYS_ioctl, 3, "ioctl" },
 	{ SYS_ioprio_set, 3, "ioprio_set" },
 	{ SYS_madvise, 3, "madvise" },
 	{ SYS_mlock2, 3, "mlock2" },
@@ -29,6 +33,7 @@ static const struct {
 	{ SYS_pkey_mprotect, 4, "pkey_mprotect" },
 	{ SYS_prctl, 5, "prctl" },
 	{ SYS_prlimit64, 4, "prlimit64" },
+	{ SYS_read, 3, "read" },
 	{ SYS_rseq, 4, "rseq" },
 	{ SYS_rt_sigaction, 4, "rt_sigaction" },
 	{ SYS_rt_sigqueueinfo, 3, "rt_sigqueueinfo" },
@@ -44,8 +49,10 @@ static const struct {
 	{ SYS_setpriority, 3, "setpriority" },
 	{ SYS_setresgid, 3, "setresgid" },
 	{ SYS_setresuid, 3, "setresuid" },
+	{ SYS_setsid, 0, "setsid" },
 	{ SYS_sigaltstack, 2, "sigaltstack" },
 	{ SYS_timer_settime, 4, "timer_settime" },
+	{ SYS_umask, 1, "umask" },
 };
 
 static const struct {
@@ -62,6 +69,7 @@ static const struct {
 	[OP_TIMER] = { "timer", 2 },
 	[OP_TILES] = { "tiles", 0 },
 	[OP_BARRIER] = { "barrier", 0 },
+	[OP_FDS] = { "take_fds", 3 },
 };
 
 static const char *

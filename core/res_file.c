@@ -181,14 +181,15 @@ identify(struct snap_ctx *cx, const struct fd_restore *r,
 
 /* A file of the process's own /proc is of the new process, whatever its pid. */
 static const char *
-own_proc(const struct process *p, const char *path, char *buf, size_t size)
+own_proc(const struct fd_restore *r, const char *path, char *buf, size_t size)
 {
 	char head[32];
-	int n = snprintf(head, sizeof(head), "/proc/%d/", (int)p->pid);
+	int n = snprintf(head, sizeof(head), "/proc/%d/", (int)r->p->pid);
 
 	if (strncmp(path, head, (size_t)n) != 0)
 		return path;
-	snprintf(buf, size, "/proc/%d/%s", (int)getpid(), path + n);
+	snprintf(buf, size, "/proc/%d/%s",
+	    (int)(r->pid != 0 ? r->pid : getpid()), path + n);
 	return buf;
 }
 
@@ -199,8 +200,7 @@ open_named(
 	char buf[PATH_MAX];
 	int fd, err;
 
-	fd = resource_open(
-	    cx, r, f, own_proc(r->p, f->target, buf, sizeof(buf)));
+	fd = resource_open(cx, r, f, own_proc(r, f->target, buf, sizeof(buf)));
 	if (fd < 0)
 		return fd;
 	err = identify(cx, r, f, fd);

@@ -51,9 +51,8 @@ pidfd_restore(
 {
 	int fd;
 
-	(void)r;
-	fd = (int)syscall(
-	    SYS_pidfd_open, getpid(), f->flags & (O_NONBLOCK | O_EXCL));
+	fd = (int)syscall(SYS_pidfd_open, r->pid != 0 ? r->pid : getpid(),
+	    f->flags & (O_NONBLOCK | O_EXCL));
 	if (fd < 0)
 		return snap_fail(
 		    cx, -errno, "fd %u: pidfd: %s", f->id, strerror(errno));

@@ -49,6 +49,7 @@ struct fd_probe {
  */
 struct fd_restore {
 	const struct process *p;
+	pid_t pid;  /* whom they are for, a group's leader; 0: the caller */
 	int tty;    /* the terminal to use, or -1 */
 	int std[3]; /* the caller's standard descriptors, or -1 */
 	int base;   /* files[i] is to be open at base + i meanwhile */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -63,10 +64,14 @@ note_operations(struct restore *r)
 static int
 prepare_process(struct restore *r)
 {
+	const struct snap_template *tmpl = r->opt->tmpl;
 	int err;
 
 	layout_fini(&r->self);
 	err = layout_self(r->cx, &r->self);
+	if (err == 0 && tmpl != NULL &&
+	    layout_add(&r->self, (struct range){ tmpl->start, tmpl->end }) < 0)
+		err = snap_fail(r->cx, -ENOMEM, "no memory");
 	if (err == 0)
 		err = plan_make(r->cx, r->p, &r->host, &r->plan);
 	return err == 0 ? restore_area(r) : err;
@@ -83,26 +88,10 @@ open_process(struct restore *r)
 {
 	int err = restore_check(r);
 
-	if (err == 0)
+	/* A template is not worth less for being read at once. */
+	if (err == 0 && r->host.part == PLAN_WHOLE)
 		restore_pager_probe(r);
 	return err == 0 ? restore_open(r) : err;
-}
-
-/* All that it reads: the pages of those above it, too. */
-static int
-verify(struct restore *r)
-{
-	const struct family *t = r->tree->family;
-	const struct image_sums *sums = t->sums[r->index];
-	int err = 0;
-
-	for (size_t i = 0; err == 0 && r->index == 0 && i < t->nabove; i++)
-		err = image_verify(r->cx, t->above[i], t->above_sums[i], false);
-	if (err < 0)
-		return err;
-
-	return sums == NULL ? 0
-			    : image_verify(r->cx, r->p, sums, r->host.paged);
 }
 
 /* Sentences say whose it is. */
@@ -119,11 +108,68 @@ for_each(struct restore_tree *t, int (*step)(struct restore *r))
 	return err;
 }
 
+/* An instance reads no pages. */
+static int
+verify_one(struct restore *r, const struct process *p,
+    const struct image_sums *sums, bool paged)
+{
+	return r->host.part == PLAN_INSTANCE
+		   ? image_verify_contents(r->cx, p, sums)
+		   : image_verify(r->cx, p, sums, paged);
+}
+
+/* All that it reads: the pages of those above it, too. */
+static int
+verify(struct restore *r)
+{
+	const struct family *t = r->tree->family;
+	const struct image_sums *sums = t->sums[r->index];
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && r->index == 0 && i < t->nabove; i++)
+		err = verify_one(r, t->above[i], t->above_sums[i], false);
+	if (err < 0)
+		return err;
+
+	return sums == NULL ? 0 : verify_one(r, r->p, sums, r->host.paged);
+}
+
+int
+restore_verify(struct restore_tree *t)
+{
+	int err = for_each(t, verify);
+
+	if (err == 0)
+		snap_logf(t->cx, SNAP_STEP, "pages verified");
+	return err;
+}
+
 static int
 open_pipes(struct restore_tree *t)
 {
 	if (pipe2(t->go, O_CLOEXEC) < 0 || pipe2(t->end, O_CLOEXEC) < 0)
 		return snap_fail(t->cx, -errno, "pipe: %s", strerror(errno));
+	return 0;
+}
+
+/* Of what no template is made; and the socket of one. */
+static int
+prepare_template(struct restore_tree *t)
+{
+	if (t->ninfants > 1)
+		return snap_fail(t->cx, -ENOTSUP,
+		    "instances share the memory of one process only, and this "
+		    "is a tree of them");
+	/* Nobody would see that that image has changed. */
+	if (t->family->nabove > 0)
+		return snap_fail(t->cx, -ENOTSUP,
+		    "instances share the memory of one process only, and part "
+		    "of this is in the image of its parent");
+	if (t->template == NULL)
+		return 0;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, t->control) <
+	    0)
+		return snap_fail(t->cx, -errno, "socket: %s", strerror(errno));
 	return 0;
 }
 
@@ -151,6 +197,8 @@ prepare(struct restore_tree *t)
 		err = make_nursery(t);
 	if (err == 0)
 		err = open_pipes(t);
+	if (err == 0 && (t->template != NULL || t->opt->tmpl != NULL))
+		err = prepare_template(t);
 	if (err == 0)
 		err = for_each(t, check);
 	if (err == 0)
@@ -190,19 +238,20 @@ bring_up(struct restore_tree *t)
 {
 	int err = restore_rights(&t->v[0], true);
 
+	if (err == 0 && t->template != NULL)
+		return restore_template(t);
 	if (err == 0 && !t->opt->new_pid)
 		err = free_pids(t);
 	if (err == 0)
-		err = restore_spawn(t);
+		err = t->opt->tmpl != NULL ? restore_instance(t)
+					   : restore_spawn(t);
 	if (err == 0)
 		snap_logf(
 		    t->cx, SNAP_STEP, "process %d made", (int)t->v[0].pid);
 	if (err == 0 && t->v[0].host.paged)
 		err = restore_pager_start(&t->v[0]);
 	if (err == 0)
-		err = for_each(t, verify);
-	if (err == 0)
-		snap_logf(t->cx, SNAP_STEP, "pages verified");
+		err = restore_verify(t);
 	if (err == 0)
 		err = restore_wait(t);
 	if (err == 0 && t->v[0].pager != NULL)
@@ -240,6 +289,9 @@ restore_blocked(struct restore_tree *t)
 	err = restore_rights(&t->v[0], false);
 	if (err == 0)
 		err = prepare(t);
+	/* What a process lacks is said of each instance. */
+	if (t->template != NULL)
+		t->res->note[0] = '\0';
 	if (err == 0)
 		err = bring_up(t);
 	if (err == 0) {
@@ -260,6 +312,8 @@ static void
 process_fini(struct restore *r)
 {
 	restore_area_free(r);
+	if (r->area_fd >= 0)
+		close(r->area_fd);
 	restore_close(r);
 	plan_free(r->plan);
 	layout_fini(&r->self);
@@ -274,6 +328,10 @@ static void
 tree_fini(struct restore_tree *t)
 {
 	for (int i = 0; i < 2; i++) {
+		if (t->control[i] >= 0)
+			close(t->control[i]);
+		if (t->fds[i] >= 0)
+			close(t->fds[i]);
 		if (t->go[i] >= 0)
 			close(t->go[i]);
 		if (t->end[i] >= 0)
@@ -307,6 +365,10 @@ tree_init(struct restore_tree *t)
 		r->tree = t;
 		r->index = i;
 		r->p = t->family->v[i];
+		r->host.part = t->template != NULL    ? PLAN_TEMPLATE
+			       : t->opt->tmpl != NULL ? PLAN_INSTANCE
+						      : PLAN_WHOLE;
+		r->host.control_fd = r->host.tty_fd = r->area_fd = -1;
 		if (i > 0 &&
 		    asprintf(&r->where, "process %d: ", (int)r->p->pid) < 0)
 			return snap_fail(t->cx, -ENOMEM, "no memory");
@@ -316,7 +378,8 @@ tree_init(struct restore_tree *t)
 
 int
 restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
-    struct family *family, struct snap_restore_result *res)
+    struct family *family, struct snap_restore_result *res,
+    struct snap_template *template)
 {
 	struct restore_tree t = {
 		.cx = cx,
@@ -324,6 +387,9 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 		.res = res,
 		.family = family,
 		.n = family->n,
+		.template = template,
+		.control = { -1, -1 },
+		.fds = { -1, -1 },
 		.go = { -1, -1 },
 		.end = { -1, -1 },
 	};
@@ -359,7 +425,33 @@ snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
 		    (int)family.v[0]->pid, family.n, family.v[0]->nvmas,
 		    (unsigned long long)family.v[0]->pages_size);
 	if (err == 0)
-		err = restore_family(cx, opt, &family, res);
+		err = restore_family(cx, opt, &family, res, NULL);
+	family_fini(&family);
+	return err;
+}
+
+int
+snap_template_make(struct snap_ctx *cx, const struct snap_restore_options *opt,
+    struct snap_template *out)
+{
+	struct snap_restore_options o = {
+		.dir = opt->dir,
+		.new_pid = true,
+		.tty = -1,
+		.cwd = -1,
+		.ignore = opt->ignore,
+		.lent_caps = opt->lent_caps,
+	};
+	struct snap_restore_result res = { 0 };
+	struct family family = { 0 };
+	int err;
+
+	*out = (struct snap_template){ .control = -1, .pidfd = -1 };
+	err = image_read_tree(cx, o.dir, &family);
+	if (err == 0)
+		err = restore_family(cx, &o, &family, &res, out);
+	if (err == 0)
+		memcpy(out->note, res.note, sizeof(out->note));
 	family_fini(&family);
 	return err;
 }

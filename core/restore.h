@@ -63,6 +63,7 @@ struct restore {
 	uint64_t entry;		  /* of the restorer */
 	struct snap_pager *pager; /* NULL: the new process reads all itself */
 
+	int area_fd; /* PLAN_INSTANCE: the memory of the area; or -1 */
 	pid_t pid;
 };
 
@@ -74,11 +75,12 @@ restore_keeps_session(const struct restore *r)
 }
 
 /*
- * Everything of snap_restore() but reading the image.  Changes the processes:
- * the agent ends afterwards.
+ * Everything of snap_restore() but reading the image; with `template`, of
+ * snap_template_make().  Changes the processes: the agent ends afterwards.
  */
 int restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
-    struct family *family, struct snap_restore_result *res);
+    struct family *family, struct snap_restore_result *res,
+    struct snap_template *template);
 
 /* Add a sentence to what came back differently. */
 void restore_note(struct restore *r, const char *fmt, ...)
@@ -137,6 +139,19 @@ void restore_child(struct restore *r) __attribute__((noreturn));
 void restore_give_up(struct restore *r, int err) __attribute__((noreturn));
 void restore_child_note(struct restore *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Open the descriptors of the image for `pid`, in the caller's numbers. */
+int restore_descriptors(struct restore *r, pid_t pid);
+/* The soft limit of open files, to the hard one. */
+void restore_raise_limit(void);
+
+/* restore.c: what is read of the image is what was written. */
+int restore_verify(struct restore_tree *t);
+
+/* restore_template.c: a template, in place of a process. */
+int restore_template(struct restore_tree *t);
+
+/* restore_instance.c: a clone of one, in place of restore_spawn(). */
+int restore_instance(struct restore_tree *t);
 
 /* restore_pager.c: memory that is brought from outside. */
 void restore_pager_probe(struct restore *r);

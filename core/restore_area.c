@@ -127,7 +127,20 @@ place(
 	a->ops = (struct op *)(r->map + ops_off);
 	a->lanes = (struct lane *)(r->map + lanes_off);
 	a->nlanes = (uint32_t)pl->nlanes;
+	a->serves = r->host.part == PLAN_TEMPLATE;
 	r->area = a;
+}
+
+/* The area of an instance reaches it as a descriptor. */
+static int
+area_file(struct restore *r)
+{
+	r->area_fd = memfd_create("snapfs", MFD_CLOEXEC);
+	if (r->area_fd < 0 || ftruncate(r->area_fd, (off_t)r->map_len) < 0)
+		return snap_fail(r->cx, -errno,
+		    "%zu bytes for the restorer: %s", r->map_len,
+		    strerror(errno));
+	return 0;
 }
 
 int
@@ -149,9 +162,13 @@ restore_area(struct restore *r)
 		    "no %zu bytes of address space that neither the image nor "
 		    "snapfs uses",
 		    r->map_len);
+	err = r->host.part == PLAN_INSTANCE ? area_file(r) : 0;
+	if (err < 0)
+		return err;
 	r->map = mmap((void *)at, r->map_len, PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE,
-	    -1, 0);
+	    MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE |
+		(r->area_fd < 0 ? MAP_ANONYMOUS : 0),
+	    r->area_fd, 0);
 	if (r->map == MAP_FAILED || (uint64_t)r->map != at) {
 		err = errno;
 		r->map = NULL;
@@ -164,6 +181,8 @@ restore_area(struct restore *r)
 	if (err < 0)
 		return err;
 	place(r, ops, lanes, area);
+	if (r->host.part == PLAN_INSTANCE)
+		return 0; /* the template has the code */
 	memcpy(r->map + code, restorer_code, code_len);
 	r->entry = at + code;
 	if (mprotect(r->map + code, align_up(code_len, PAGE),

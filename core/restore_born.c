@@ -246,7 +246,7 @@ make_children(struct restore *r, pid_t session, bool others)
 static void
 take_terminal(struct restore *r)
 {
-	if (r->p->tty == 0)
+	if (r->p->tty == 0 || r->host.part == PLAN_TEMPLATE)
 		return;
 	if (r->opt->tty < 0 || ioctl(r->opt->tty, TIOCSCTTY, 0) < 0)
 		restore_child_note(r, "it has no controlling terminal");

@@ -49,8 +49,8 @@ restore_child_note(struct restore *r, const char *fmt, ...)
 }
 
 /* The soft limit may be below numbers that are used; the plan sets it last. */
-static void
-raise_limit(void)
+void
+restore_raise_limit(void)
 {
 	struct rlimit lim;
 
@@ -67,7 +67,7 @@ move_kept(struct restore *r)
 {
 	struct process *p = r->p;
 
-	raise_limit();
+	restore_raise_limit();
 	for (size_t i = 0; i < r->nkept; i++) {
 		int to = r->host.fd_first + (int)i;
 
@@ -122,10 +122,11 @@ find_file(const struct fd_restore *f, const struct openfile *file, int fd)
  * first of them.
  */
 static int
-open_files(struct restore *r)
+open_files(struct restore *r, pid_t pid)
 {
 	struct fd_restore f = {
 		.p = &r->tree->all,
+		.pid = pid,
 		.tty = r->opt->tty,
 		.base = r->fd_base,
 		.note = r->area->note,
@@ -133,7 +134,7 @@ open_files(struct restore *r)
 		.find_arg = r->tree,
 	};
 
-	raise_limit();
+	restore_raise_limit();
 	for (int i = 0; i < 3; i++)
 		f.std[i] = r->opt->stdio == NULL ? -1 : r->opt->stdio[i];
 	return fds_open(r->cx, &f);
@@ -141,11 +142,12 @@ open_files(struct restore *r)
 
 /* Its descriptors, of the open files of all. */
 static int
-place(struct restore *r, struct process *view, bool *mine)
+place(struct restore *r, pid_t pid, struct process *view, bool *mine)
 {
 	const struct restore_tree *t = r->tree;
 	struct fd_restore f = {
 		.p = view,
+		.pid = pid,
 		.tty = r->opt->tty,
 		.std = { -1, -1, -1 },
 		.base = r->fd_base,
@@ -165,7 +167,7 @@ place(struct restore *r, struct process *view, bool *mine)
 }
 
 static int
-open_descriptors(struct restore *r)
+open_descriptors(struct restore *r, pid_t pid)
 {
 	struct process view = r->tree->all;
 	bool *mine = calloc(view.nfiles + 1, sizeof(*mine));
@@ -180,10 +182,18 @@ open_descriptors(struct restore *r)
 	if (err == 0)
 		err = open_same(r);
 	if (err == 0)
-		err = place(r, &view, mine);
+		err = place(r, pid, &view, mine);
 	free(view.fds);
 	free(mine);
 	return err;
+}
+
+int
+restore_descriptors(struct restore *r, pid_t pid)
+{
+	int err = open_files(r, pid);
+
+	return err == 0 ? open_descriptors(r, pid) : err;
 }
 
 static void
@@ -248,6 +258,15 @@ stand(struct restore *r)
 	return 0;
 }
 
+/* What a template is without. */
+static int
+be_complete(struct restore *r)
+{
+	int err = open_descriptors(r, 0);
+
+	return err == 0 ? stand(r) : err;
+}
+
 /*
  * Our libc's registration must go before its memory does.  How long it is,
  * libc does not tell exactly, and the kernel wants to know.
@@ -294,8 +313,8 @@ restore_child(struct restore *r)
 		_exit(1);
 	r->area->lanes[0].tid = getpid();
 	err = restore_rights(r, false);
-	if (err == 0 && r->index == 0)
-		err = open_files(r);
+	if (err == 0 && r->index == 0 && r->host.part == PLAN_WHOLE)
+		err = open_files(r, 0);
 	/* For the numbers of children. */
 	if (err == 0)
 		err = restore_rights(r, true);
@@ -305,9 +324,8 @@ restore_child(struct restore *r)
 		err = restore_rights(r, false);
 	set_proc_files(r);
 	if (err == 0)
-		err = open_descriptors(r);
-	if (err == 0)
-		err = stand(r);
+		err = r->host.part == PLAN_TEMPLATE ? move_kept(r)
+						    : be_complete(r);
 	if (err == 0)
 		err = forget_rseq(r);
 	/* For the numbers of threads; each of them gives it up in the end. */

@@ -344,6 +344,14 @@ number(struct restore *r, int base, int first)
 		r->root_fd += first;
 	if (r->host.uffd_fd >= 0)
 		r->host.uffd_fd += first;
+	if (r->host.part == PLAN_TEMPLATE)
+		r->host.control_fd += first;
+	else
+		r->host.control_fd = first + (int)r->nkept; /* a free one */
+	r->host.cwd_fd = r->cwd_fd;
+	r->host.root_fd = r->root_fd;
+	if (r->host.tty_fd >= 0)
+		r->host.tty_fd += first;
 	r->host.exe_fd = p->exe_file >= 0 ? r->file_fds[p->exe_file] : -1;
 	r->host.file_fds = r->file_fds;
 	r->host.rw_file_fds = r->rw_file_fds;
@@ -409,6 +417,11 @@ restore_open(struct restore *r)
 	if (err >= 0 && r->host.paged && r->opt->uffd_dev > 0)
 		err = r->host.uffd_fd =
 		    keep_dup(r, r->opt->uffd_dev, "/dev/userfaultfd");
+	if (err >= 0 && r->host.part == PLAN_TEMPLATE)
+		err = r->host.control_fd =
+		    keep_dup(r, r->tree->control[1], "template");
+	if (err >= 0 && r->host.part == PLAN_INSTANCE && r->opt->tty >= 0)
+		err = r->host.tty_fd = keep_dup(r, r->opt->tty, "tty");
 	return err < 0 ? err : 0;
 }
 

@@ -427,10 +427,10 @@ verify_creds(struct restore *r, size_t i)
 /* ---- the last calls ---- */
 
 static int
-unmap_area(struct finish *f)
+unmap(struct finish *f, uint64_t start, uint64_t len)
 {
 	struct restore *r = f->r;
-	uint64_t args[6] = { (uint64_t)r->map, r->map_len };
+	uint64_t args[6] = { start, len };
 	int64_t ret;
 	int err;
 
@@ -438,6 +438,17 @@ unmap_area(struct finish *f)
 	if (err == 0 && ret != 0)
 		err = snap_fail(r->cx, -EIO, "unmapping the restorer: %s",
 		    strerror((int)-ret));
+	return err;
+}
+
+static int
+unmap_area(struct finish *f)
+{
+	const struct snap_template *t = f->r->opt->tmpl;
+	int err = unmap(f, (uint64_t)f->r->map, f->r->map_len);
+
+	if (err == 0 && t != NULL)
+		err = unmap(f, t->start, t->end - t->start);
 	return err;
 }
 
@@ -535,6 +546,19 @@ prepare(struct finish *f)
 	return err == 0 ? unmap_area(f) : err;
 }
 
+/* It is complete: may it go on? */
+static int
+ready(struct finish *f)
+{
+	struct restore *r = f->r;
+	int err;
+
+	if (r->index > 0 || r->opt->ready == NULL)
+		return 0;
+	err = r->opt->ready(r->opt->ready_arg, r->pid);
+	return err < 0 ? snap_fail(r->cx, err, "it was called off") : 0;
+}
+
 /* Connections that were mute so far. */
 static int
 wake(struct finish *f)
@@ -547,7 +571,7 @@ static int
 finish_all(struct restore_tree *t, struct finish *f)
 {
 	static int (*const steps[])(struct finish * f) = { stop_all, prepare,
-		release_parent, set_death_signals, close_gate, wake,
+		release_parent, set_death_signals, close_gate, ready, wake,
 		set_registers, detach };
 	int err = 0;
 

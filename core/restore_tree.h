@@ -77,6 +77,11 @@ struct restore_tree {
 	int go[2];  /* agent -> first process: it is traced, go on */
 	int end[2]; /* agent -> parent: the end, and which */
 	pid_t parent;
+
+	/* restore_template.c, restore_instance.c: of one process only */
+	struct snap_template *template; /* to be filled in; or NULL */
+	int control[2];			/* its socket; [1] is for itself */
+	int fds[2]; /* what brings an instance its descriptors, [1] there */
 };
 
 /* restore_merge.c: fill `all`, and r->merged of each. */

@@ -144,7 +144,7 @@ next_report(struct restore_tree *t, int flags)
 	if (w < 0)
 		return snap_fail(t->cx, -errno,
 		    "waiting for the new process: %s", strerror(errno));
-	if (w == t->parent && !WIFSTOPPED(st)) {
+	if (w > 0 && w == t->parent && !WIFSTOPPED(st)) {
 		t->parent = 0;
 		return snap_fail(
 		    t->cx, -EIO, "the new process's parent was killed");

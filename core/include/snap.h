@@ -182,6 +182,18 @@ const struct snap_name *snap_top_names(void);
 /* Does the directory open at `dir` hold an image, whole or not? */
 bool snap_image_is(int dir);
 
+/*
+ * A process that has the memory of an image, and never runs: what is restored
+ * with it is a clone of it, so that what the instances do not change is there
+ * once.  It ends when the last copy of `control` is closed.
+ */
+struct snap_template {
+	int control;	     /* owned, as pidfd is */
+	int pidfd;
+	uint64_t start, end; /* addresses of its own */
+	char note[512];	     /* what came back differently; "" if nothing */
+};
+
 struct snap_restore_options {
 	int dir;      /* the image's directory, open; not consumed */
 	bool new_pid; /* let the kernel choose the pids */
@@ -214,6 +226,19 @@ struct snap_restore_options {
 	 * session of its own.  If not, it is adopted when the caller exits.
 	 */
 	bool child;
+	/*
+	 * Make it a clone of this template, which snap_template_make() made
+	 * for a caller with exactly these credentials and in this place, of an
+	 * image with the same memory.  Not with `child`.  NULL: from nothing.
+	 * -EOWNERDEAD: the template is no more, and nothing was made.
+	 */
+	const struct snap_template *tmpl;
+	/*
+	 * Called when the process is complete and would run at once; what it
+	 * returns below 0 is the end of it.  May be NULL.
+	 */
+	int (*ready)(void *arg, pid_t pid);
+	void *ready_arg;
 	/*
 	 * Capabilities that the caller holds only so that it can do its work
 	 * (a bit mask as in capabilities(7)): the restored process may not
@@ -272,6 +297,14 @@ int snap_pager_wait(struct snap_ctx *cx, struct snap_pager *pager,
  * this userfaultfd.  0, or -errno: EBADF, it is something else.
  */
 int snap_uffd_handshake(int fd);
+
+/*
+ * Make a template of the image at opt->dir (of the other options only lent_caps
+ * counts), under the same conditions.  It is an orphan.  -ENOTSUP: this image
+ * can have none.
+ */
+int snap_template_make(struct snap_ctx *cx,
+    const struct snap_restore_options *opt, struct snap_template *out);
 
 /* ---- running a program up to a point ---- */
 

@@ -12,6 +12,8 @@
 #include <linux/ioctl.h>
 #include <linux/sched.h>
 #include <linux/userfaultfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -220,6 +222,87 @@ offer_uffd(struct area *a, uint64_t dev)
 	return call6(SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
 }
 
+/* ---- descriptors ---- */
+
+struct fds_message {
+	struct cmsghdr head;
+	int32_t fds[FDS_BATCH];
+};
+
+/*
+ * The descriptors of one message: their number.  *body gets what came with
+ * them, `len` bytes at most; fewer are an error, but none is the end: 0.
+ */
+static long
+receive_fds(uint64_t sock, void *body, uint64_t len, struct fds_message *m)
+{
+	struct iovec iov = { body, len };
+	struct msghdr h = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = m,
+		.msg_controllen = sizeof(*m) };
+	long r;
+
+	do
+		r = call6(
+		    SYS_recvmsg, sock, (uint64_t)&h, MSG_CMSG_CLOEXEC, 0, 0, 0);
+	while (r == -EINTR);
+	if (r <= 0)
+		return r;
+	if ((uint64_t)r != len || h.msg_flags & MSG_CTRUNC ||
+	    h.msg_controllen < sizeof(m->head) ||
+	    m->head.cmsg_type != SCM_RIGHTS)
+		return -EPROTO;
+	return (long)((m->head.cmsg_len - sizeof(m->head)) / sizeof(int32_t));
+}
+
+/*
+ * They come at the lowest free numbers, and are to go to free numbers that
+ * ascend: so none of the former is above its place, and from the last to the
+ * first no place is taken by one that has not gone to its own.
+ */
+static long
+place_fds(const int32_t *fds, const struct fd_place *to, long n)
+{
+	long r;
+
+	while (n-- > 0) {
+		if (fds[n] == to[n].fd) {
+			r = call6(SYS_fcntl, (uint64_t)fds[n], F_SETFD,
+			    to[n].cloexec ? FD_CLOEXEC : 0, 0, 0, 0);
+			if (r < 0)
+				return r;
+			continue;
+		}
+		r = call6(SYS_dup3, (uint64_t)fds[n], (uint64_t)to[n].fd,
+		    to[n].cloexec ? O_CLOEXEC : 0, 0, 0, 0);
+		if (r < 0)
+			return r;
+		call6(SYS_close, (uint64_t)fds[n], 0, 0, 0, 0, 0);
+	}
+	return 0;
+}
+
+static long
+take_fds(uint64_t sock, const struct fd_place *to, uint64_t n)
+{
+	struct fds_message m;
+	char byte;
+	long got, r;
+
+	while (n > 0) {
+		got = receive_fds(sock, &byte, 1, &m);
+		if (got <= 0 || (uint64_t)got > n)
+			return got < 0 ? got : -EPIPE;
+		r = place_fds(m.fds, to, got);
+		if (r < 0)
+			return r;
+		to += got;
+		n -= (uint64_t)got;
+	}
+	return 0;
+}
+
 static long
 barrier(struct area *a)
 {
@@ -267,6 +350,8 @@ perform(struct area *a, struct op *op)
 		return touch_tiles();
 	case OP_BARRIER:
 		return barrier(a);
+	case OP_FDS:
+		return take_fds(v[0], (const struct fd_place *)v[1], v[2]);
 	}
 	return -ENOSYS;
 }
@@ -281,6 +366,60 @@ failed(const struct op *op)
 		return op->ret != op->want;
 	}
 	return 0;
+}
+
+/* ---- a template ---- */
+
+static void
+say_born(struct area *a, long pid)
+{
+	__atomic_store_n(&a->born, (int32_t)pid, __ATOMIC_RELEASE);
+	call6(SYS_futex, (uint64_t)&a->born, FUTEX_WAKE, 1, 0, 0, 0);
+}
+
+/* A sibling of ours: the child, from birth, of whoever adopts orphans here. */
+static void
+bear(const struct serve *q)
+{
+	struct area *a = (struct area *)q->area;
+	struct clone_args ca = {
+		.flags = CLONE_PARENT,
+		.stack = q->stack,
+		.stack_size = q->stack_size,
+	};
+	long r;
+
+	r = call6(SYS_mmap, q->at, q->len, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_FIXED_NOREPLACE, SERVE_AREA, 0);
+	if (r < 0)
+		return; /* whoever asked sees his pipe closed */
+	if (q->has_tid) {
+		ca.set_tid = (uint64_t)&q->tid;
+		ca.set_tid_size = 1;
+	}
+	say_born(a, clone_lane(a, &ca, 0));
+	call6(SYS_munmap, q->at, q->len, 0, 0, 0, 0);
+}
+
+/*
+ * Until nobody is left who could ask.  The clone shares our stack, which is in
+ * shared memory, but is never on it.
+ */
+static void
+serve(void)
+{
+	struct fds_message m;
+	struct serve q;
+	long n;
+
+	for (;;) {
+		n = receive_fds(SERVE_CONTROL, &q, sizeof(q), &m);
+		if (n == 0)
+			call6(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+		if (n == SERVE_NFDS - 1)
+			bear(&q);
+		call6(SYS_close_range, SERVE_AREA, ~0u, 0, 0, 0, 0);
+	}
 }
 
 void
@@ -306,6 +445,8 @@ restorer_lane(struct area *a, uint64_t lane)
 	}
 	__atomic_add_fetch(&a->done, 1, __ATOMIC_RELEASE);
 	call6(SYS_futex, (uint64_t)&a->done, FUTEX_WAKE, 1 << 30, 0, 0, 0);
+	if (a->serves)
+		serve();
 	for (;;)
 		futex_wait(&a->never, 0);
 }

@@ -31,6 +31,8 @@ enum op_kind {
 	OP_TIMER, /* timer_create(args[0], args[1]), which must get id want */
 	OP_TILES, /* touch the AMX tiles, so that the kernel makes room */
 	OP_BARRIER, /* wait until all other lanes are done */
+	OP_FDS,	    /* args[2] descriptors from the socket args[0], to where the
+		       struct fd_place at args[1] say */
 };
 
 enum op_check {
@@ -58,6 +60,28 @@ struct lane {
 	uint32_t pad;
 };
 
+/* Where a descriptor that was received is to be; ascending. */
+struct fd_place {
+	int32_t fd, cloexec;
+};
+
+#define FDS_BATCH 128 /* descriptors in one message */
+
+/*
+ * A template, once its memory is there, serves: for each of these messages,
+ * which bring the area of an instance and two descriptors more for it, it
+ * clones itself, and the clone does lane 0 of that area.
+ */
+struct serve {
+	uint64_t at, len; /* the area's mapping */
+	uint64_t area;	  /* struct area in it */
+	uint64_t stack, stack_size;
+	int32_t tid, has_tid; /* the pid it must have */
+};
+
+/* The descriptors of a template, and of an instance at its birth. */
+enum { SERVE_CONTROL, SERVE_AREA, SERVE_GO, SERVE_FDS, SERVE_NFDS };
+
 struct area {
 	uint64_t start, end;
 	struct op *ops;
@@ -68,6 +92,7 @@ struct area {
 	uint32_t failed; /* 1 + the operation that ended the restore */
 	int32_t uffd;	 /* a futex: 1 + the descriptor, once it is there */
 	uint32_t taken;	 /* a futex: 1 once the agent has it */
+	uint32_t serves; /* it is a template's */
 
 	/* Of the time before the loop: what the new process has to say. */
 	int32_t born;  /* a futex: 1 once it has a pid, or -errno */

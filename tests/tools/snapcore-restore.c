@@ -2,7 +2,7 @@
  * snapcore-restore - restore an image without a file system.
  *
  *	snapcore-restore DIR [pid=new] [stopped] [replace] [ignore=WHAT]
- *	    [tty=PATH]
+ *	    [tty=PATH] [instance]
  *
  * Prints the pid; what came back differently goes to standard error.
  */
@@ -26,6 +26,8 @@ log_line(void *arg, const struct snap_log_record *record)
 		fprintf(stderr, "%s\n", line);
 }
 
+static bool instance; /* by way of a template */
+
 static void
 parse_option(struct snap_restore_options *o, const char *arg)
 {
@@ -37,6 +39,8 @@ parse_option(struct snap_restore_options *o, const char *arg)
 		o->replace = true;
 	else if (strncmp(arg, "ignore=", 7) == 0)
 		o->ignore = arg + 7;
+	else if (strcmp(arg, "instance") == 0)
+		instance = true;
 	else if (strncmp(arg, "tty=", 4) == 0) {
 		o->tty = open(arg + 4, O_RDWR | O_NOCTTY | O_CLOEXEC);
 		if (o->tty < 0)
@@ -55,14 +59,20 @@ agent(const struct snap_restore_options *o)
 		.log_arg = &table,
 		.log_level = SNAP_DEBUG,
 	};
-	struct snap_restore_result res;
+	struct snap_restore_options with = *o;
+	struct snap_restore_result res = { 0 };
+	struct snap_template t;
 	struct snap_ctx *cx = snap_ctx_new(&opt);
 	int rc;
 
 	snap_log_table_own(&table);
 	if (cx == NULL)
 		return 1;
-	rc = snap_restore(cx, o, &res);
+	rc = instance ? snap_template_make(cx, &with, &t) : 0;
+	if (rc == 0 && instance)
+		with.tmpl = &t;
+	if (rc == 0)
+		rc = snap_restore(cx, &with, &res);
 	if (rc < 0)
 		fprintf(stderr, "snapcore-restore: %s (%s)\n", snap_error(cx),
 		    strerrorname_np(-rc));

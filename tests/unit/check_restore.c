@@ -208,7 +208,7 @@ try_restore(struct process *p, const struct snap_restore_options *o, pid_t *pid,
 		struct family one = { .v = &p, .sums = &none, .n = 1 };
 
 		p->tree = &one;
-		out->err = restore_family(cx, o, &one, &out->res);
+		out->err = restore_family(cx, o, &one, &out->res, NULL);
 		snprintf(out->text, sizeof(out->text), "%s",
 		    out->err < 0 ? snap_error(cx) : out->res.note);
 		_exit(0);
