@@ -1,6 +1,7 @@
 #include "agent.h"
 
 #include "imagedir.h"
+#include "instances.h"
 #include "pagers.h"
 #include "writer.h"
 
@@ -25,6 +26,7 @@ struct agent {
 	int uffd_dev; /* /dev/userfaultfd, or -1 */
 	char *title;  /* what /proc/PID/cmdline shows */
 	size_t title_size;
+	bool may_share; /* a template may be used, or made */
 	struct snap_ctx *cx;
 	struct snap_pager *pager; /* after a lazy restore */
 };
@@ -93,6 +95,77 @@ ask_for_handshake(void *arg, int fd)
 
 /* ---- the restore ---- */
 
+/* More than one: their pids go ahead of the result. */
+static void
+tell_pids(const pid_t *pids, unsigned n)
+{
+	struct agent_message m = { .type = AGENT_PIDS };
+	size_t len = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		len += (size_t)snprintf(
+		    m.text + len, sizeof(m.text) - len, "%d\n", pids[i]);
+		if (i + 1 < n && len + 16 < sizeof(m.text))
+			continue;
+		send_message(&m);
+		len = 0;
+	}
+}
+
+static int
+make(struct agent *a, const struct snap_options *log,
+    const struct snap_restore_options *opt, struct snap_restore_result *res)
+{
+	unsigned n = a->ask.restore.instances;
+	pid_t pids[CONTROL_INSTANCES_MAX];
+	char why[AGENT_TEXT_MAX];
+	int err;
+
+	if (n <= 1) {
+		err = snap_restore(a->cx, opt, res);
+		return err < 0 ? fail(a, err, "%s", snap_error(a->cx)) : 0;
+	}
+	err = instances_make(log, opt, n, pids, res, why, sizeof(why));
+	if (err < 0)
+		return fail(a, err, "%s", why);
+	tell_pids(pids + 1, n - 1);
+	return 0;
+}
+
+static int
+from_template(struct agent *a, const struct snap_options *log,
+    struct snap_restore_options *opt, bool anew, struct snap_template *t)
+{
+	int err;
+
+	opt->tmpl = NULL;
+	if (!a->may_share)
+		return 0;
+	err = instances_template(a->cx, log, opt, anew, t);
+	if (err < 0)
+		return fail(a, err, "%s", snap_error(a->cx));
+	if (err > 0)
+		opt->tmpl = t;
+	return 0;
+}
+
+/* What came back differently: where it is, what it has, of what it is made. */
+static void
+tell_notes(struct agent *a, const struct snap_template *t,
+    const struct snap_restore_result *res)
+{
+	const char *v[] = { a->writer.notes, res->note, t->note };
+	char *text = a->result.text;
+	size_t len = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++)
+		if (v[i][0] != '\0' && len < AGENT_TEXT_MAX)
+			len +=
+			    (size_t)snprintf(text + len, AGENT_TEXT_MAX - len,
+				"%s%s", len > 0 ? "; " : "", v[i]);
+}
+
 static void
 restore_image(struct agent *a, int image, int tty, int cwd)
 {
@@ -118,23 +191,29 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 		.uffd_handshake = ask_for_handshake,
 	};
 	struct snap_restore_result res = { 0 };
-	struct snap_ctx *cx = a->cx = snap_ctx_new(&opt);
-	const char *notes = a->writer.notes;
+	struct snap_template t = { .control = -1 };
 	int err;
 
-	if (cx == NULL) {
+	a->cx = snap_ctx_new(&opt);
+	if (a->cx == NULL) {
 		a->result.err = -ENOMEM;
 		return;
 	}
-	err = snap_restore(cx, &ropt, &res);
+	err = from_template(a, &opt, &ropt, false, &t);
+	if (err == 0)
+		err = make(a, &opt, &ropt, &res);
+	/* It ended while we were at it: nothing was made, so once more. */
+	if (err == -EOWNERDEAD) {
+		snap_clear(a->cx);
+		close(t.control);
+		err = from_template(a, &opt, &ropt, true, &t);
+		if (err == 0)
+			err = make(a, &opt, &ropt, &res);
+	}
 	a->result.err = err < 0 ? err : 0;
 	a->result.pid = res.pid;
-	if (err < 0)
-		fail(a, err, "%s", snap_error(cx));
-	else
-		fail(a, 0, "%s%s%s", notes,
-		    notes[0] != '\0' && res.note[0] != '\0' ? "; " : "",
-		    res.note);
+	if (err == 0)
+		tell_notes(a, &t, &res);
 	a->pager = res.pager;
 	a->result.paging = res.pager != NULL;
 }
@@ -277,6 +356,8 @@ agent_main(char **argv)
 	}
 	if (fork_needed)
 		return work_in_child(a);
+	/* In a pid namespace of the writer's, the daemon sees our parent. */
+	a->may_share = a->ask.templates && instances_became();
 	/* The number is that of our pid namespace only if it is the writer's.
 	 */
 	if (a->ask.may_defer)

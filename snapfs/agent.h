@@ -10,6 +10,7 @@
 
 #include "control.h"
 #include "snap.h"
+#include "templates.h"
 #include "view.h"
 
 /* argv[0] of an agent, by which main() knows that it is one. */
@@ -23,6 +24,7 @@ struct agent_request {
 	uid_t uid;	       /* the ids that FUSE saw */
 	gid_t gid;
 	bool privileged;	  /* the daemon may become others */
+	bool templates;		  /* there may be some */
 	bool may_defer;		  /* -ECHILD is an answer: see snap.h, asker */
 	unsigned seccomp_filters; /* that all are under, the daemon too */
 	unsigned freeze_timeout_ms;
@@ -37,9 +39,26 @@ struct agent_request {
  */
 enum agent_type {
 	AGENT_LOG,
-	AGENT_UFFD, /* with a userfaultfd: to shake hands with it; the answer
+	AGENT_UFFD,   /* with a userfaultfd: to shake hands with it; the answer
 		       is an int, 0 or -errno */
+	AGENT_BECAME, /* it is the writer, and has seen nothing of the image;
+			   the answer is an offer */
+	AGENT_IMAGE,  /* what image it has; the answer is an offer */
+	AGENT_TEMPLATE, /* it made one: the socket, and a pidfd */
+	AGENT_PIDS,	/* of more instances than the first, one a line */
 	AGENT_RESULT,
+
+	AGENT_OFFER, /* from the daemon, with a template's socket if any */
+};
+
+#define AGENT_FDS 2 /* that may come with a message */
+
+/* About a template; what is meant depends on the type of the message. */
+struct agent_offer {
+	enum { OFFER_NONE, OFFER_MAKE, OFFER_USE } what;
+	struct identity image;
+	uint64_t start, end; /* as in struct snap_template */
+	char note[512];
 };
 
 #define AGENT_TEXT_MAX 1400u
@@ -52,6 +71,7 @@ struct agent_message {
 	union {
 		char text[AGENT_TEXT_MAX]; /* the sentence, or the note */
 		uint64_t record[SNAP_LOG_PACKED_MAX / 8]; /* AGENT_LOG */
+		struct agent_offer offer;
 	};
 };
 

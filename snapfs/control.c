@@ -70,6 +70,24 @@ add_ignore(struct restore_request *out, const char *s, size_t len, char *why,
 	return 0;
 }
 
+static int
+parse_instances(const char *s, size_t len, struct restore_request *out,
+    char *why, size_t whysize)
+{
+	unsigned n = 0;
+	size_t i;
+
+	for (i = 0; i < len && s[i] >= '0' && s[i] <= '9' && i < 4; i++)
+		n = n * 10 + (unsigned)(s[i] - '0');
+	if (i == 0 || i < len || n == 0 || n > CONTROL_INSTANCES_MAX)
+		return fail(why, whysize, -EINVAL,
+		    "instances= wants a number from 1 to %u",
+		    CONTROL_INSTANCES_MAX);
+	out->instances = n;
+	out->new_pid = true;
+	return 1;
+}
+
 /* 1 if the line is an option, 0 if not, -errno. */
 static int
 parse_option(const char *s, size_t len, struct restore_request *out, char *why,
@@ -89,6 +107,12 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 		out->eager = true;
 	} else if (is(s, len, "lazy=yes")) {
 		out->eager = false;
+	} else if (is(s, len, "template=yes")) {
+		out->template = TEMPLATE_YES;
+	} else if (is(s, len, "template=no")) {
+		out->template = TEMPLATE_NO;
+	} else if (len >= 10 && memcmp(s, "instances=", 10) == 0) {
+		return parse_instances(s + 10, len - 10, out, why, whysize);
 	} else if (len >= 4 && memcmp(s, "tty=", 4) == 0) {
 		err = take_path(out->tty, "the terminal's path", s + 4, len - 4,
 		    why, whysize);
@@ -118,7 +142,8 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 		return 0;
 	quote(quoted, sizeof(quoted), s, len);
 	return fail(why, whysize, -EINVAL,
-	    "there is no option '%s': pid=new, stopped, replace, lazy=no, "
+	    "there is no option '%s': pid=new, instances=N, "
+	    "template=yes, template=no, stopped, replace, lazy=no, "
 	    "stdio=inherit, ignore=WHAT and tty=PATH are understood",
 	    quoted);
 }
@@ -151,7 +176,7 @@ control_parse(const char *text, size_t len, struct restore_request *out,
 	}
 	if (out->new_pid && out->replace)
 		return fail(why, whysize, -EINVAL,
-		    "pid=new and replace exclude one another");
+		    "pid=new (or instances=N) and replace exclude one another");
 	return 0;
 }
 

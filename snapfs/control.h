@@ -19,13 +19,17 @@
 #define CONTROL_MAX (3u * PATH_MAX + 256) /* the longest request, bytes */
 #define CONTROL_IGNORE 4096u
 
+#define CONTROL_INSTANCES_MAX 500u /* so many pids go into an answer */
+
 struct restore_request {
 	char path[PATH_MAX]; /* "": not given yet */
 	bool new_pid;	     /* pid=new */
 	bool stopped;
 	bool replace;
-	bool inherit;		     /* stdio=inherit */
-	bool eager;		     /* lazy=no */
+	bool inherit;	    /* stdio=inherit */
+	bool eager;	    /* lazy=no */
+	unsigned instances; /* instances=N, 0 if not given */
+	enum { TEMPLATE_AUTO, TEMPLATE_YES, TEMPLATE_NO } template;
 	char ignore[CONTROL_IGNORE]; /* ignore=WHAT, each on a line */
 	char tty[PATH_MAX];	     /* tty=PATH, "" if not given */
 };
@@ -49,7 +53,7 @@ bool control_is_below(
  * The last answer that each user got, so that .restore can be read later.
  * Those of the users who asked least recently are forgotten.
  */
-#define CONTROL_ANSWER_MAX 1600u
+#define CONTROL_ANSWER_MAX 6144u
 #define CONTROL_USERS 64u
 
 struct control_answers {

@@ -3,12 +3,18 @@
 #include "job.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* Memory is short when less than this part of it can be had. */
+#define SHORT_PART 16
+#define LOOK_MS 1000 /* how often that is looked at, if there are templates */
 
 struct housekeeper {
 	struct snapfs *fs;
@@ -23,6 +29,15 @@ has_exited(const struct reader *r)
 	struct pollfd p = { .fd = r->pidfd, .events = POLLIN };
 
 	return r->pidfd >= 0 && poll(&p, 1, 0) == 1;
+}
+
+void
+housekeeper_wake(struct housekeeper *h)
+{
+	uint64_t one = 1;
+
+	if (h->asleep && write(h->wake, &one, sizeof(one)) > 0)
+		h->asleep = false;
 }
 
 /* The pid may be another reader's by now: so ask the pidfd. */
@@ -44,10 +59,8 @@ housekeeper_watch(struct housekeeper *h, struct reader *r)
 		.events = EPOLLIN,
 		.data.u64 = (uint64_t)r->id.pid,
 	};
-	uint64_t one = 1;
 
-	if (h->asleep && write(h->wake, &one, sizeof(one)) > 0)
-		h->asleep = false;
+	housekeeper_wake(h);
 	if (r->pidfd >= 0)
 		return;
 	/* It is blocked in a request, so it is there; else its time runs out. */
@@ -85,6 +98,46 @@ handle(struct housekeeper *h, const struct epoll_event *ev)
 	view_reader_gone(&h->fs->views, r);
 }
 
+/* kB of /proc/meminfo; 0 if it is not said. */
+static uint64_t
+meminfo(const char *text, const char *key)
+{
+	const char *p = strstr(text, key);
+
+	return p == NULL ? 0 : strtoull(p + strlen(key), NULL, 10);
+}
+
+static bool
+memory_is_short(const struct snapfs *fs)
+{
+	char text[4096];
+	int fd = openat(fs->proc, "meminfo", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	return meminfo(text, "MemAvailable:") <
+	       meminfo(text, "MemTotal:") / SHORT_PART;
+}
+
+/*
+ * They are there for speed only: when memory is short, one goes at each look,
+ * the least recently used first.
+ */
+static int
+look_after_templates(struct snapfs *fs, int timeout)
+{
+	templates_sweep(&fs->templates);
+	if (fs->templates.n > 0 && memory_is_short(fs))
+		templates_drop_one(&fs->templates);
+	if (fs->templates.n == 0)
+		return timeout;
+	return timeout < 0 || timeout > LOOK_MS ? LOOK_MS : timeout;
+}
+
 static void *
 housekeeper_main(void *arg)
 {
@@ -99,6 +152,7 @@ housekeeper_main(void *arg)
 		for (i = 0; i < n; i++)
 			handle(h, &ev[i]);
 		timeout = view_expire(&fs->views, snapfs_now());
+		timeout = look_after_templates(fs, timeout);
 		h->asleep = timeout < 0;
 		pthread_mutex_unlock(&fs->lock);
 	}

@@ -1,6 +1,6 @@
 /*
  * housekeeper.h - a thread that ends views: those whose reader has exited, and
- * those that were left unused.
+ * those that were left unused.  It looks after the templates, too.
  */
 #ifndef HOUSEKEEPER_H
 #define HOUSEKEEPER_H
@@ -15,6 +15,9 @@ struct housekeeper *housekeeper_new(struct snapfs *fs);
 
 /* With the lock: hear of the exit of this reader, and look at the clock. */
 void housekeeper_watch(struct housekeeper *h, struct reader *r);
+
+/* With the lock: there is something to look after again. */
+void housekeeper_wake(struct housekeeper *h);
 
 /* The view_table's `reader_unused`. */
 void housekeeper_unwatch(void *fs, struct reader *r);

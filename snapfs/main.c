@@ -64,7 +64,8 @@ known_as_own(struct snapfs *fs, const struct procinfo_stat *st)
 	const struct paging *p;
 	size_t i;
 
-	if (st->pid == getpid() || st->ppid == getpid())
+	if (st->pid == getpid() || st->ppid == getpid() ||
+	    templates_has(&fs->templates, st->pid))
 		return true;
 	for (i = 0; i < MAX_AGENTS; i++)
 		if (fs->agents[i] > 0 &&
@@ -158,6 +159,9 @@ init(struct snapfs *fs)
 	view_table_init(&fs->views);
 	fs->views.max = fs->opts.max_checkpoints;
 	fs->views.max_named = fs->opts.max_named;
+	templates_init(&fs->templates);
+	fs->templates.max = fs->opts.max_templates;
+	fs->templates.max_bytes = fs->opts.template_bytes;
 	fs->views.linger_ms = fs->opts.linger_ms;
 	fs->views.drop = job_drop;
 	fs->views.reader_unused = housekeeper_unwatch;
@@ -196,6 +200,7 @@ close_all(struct snapfs *fs)
 		if (v->job != NULL)
 			job_drop(fs, v);
 	view_end_all(&fs->views);
+	templates_drop_all(&fs->templates);
 	/* Its writer gets no answer any more, so nothing may come of it. */
 	for (i = 0; i < MAX_AGENTS; i++)
 		if (fs->agents[i] > 0)

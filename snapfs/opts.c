@@ -17,6 +17,7 @@
 #define FREEZE_TIMEOUT_MS 2000
 #define MAX_CHECKPOINTS 64
 #define MAX_NAMED 32
+#define MAX_TEMPLATES 8
 
 const char opts_usage[] =
     "usage: snapfs [SOURCE] MOUNTPOINT [-fdhV] [-o OPTION[,OPTION...]]\n"
@@ -29,6 +30,9 @@ const char opts_usage[] =
     "                       how long a process may take to freeze (2)\n"
     "  -o max_checkpoints=N how many there may be at once (64)\n"
     "  -o max_named=N       how many PID@NAME a user may have (32)\n"
+    "  -o templates=N       how many templates are kept, 0: none (8)\n"
+    "  -o template_memory=SIZE\n"
+    "                       of all together: 512M, 2G (a quarter of memory)\n"
     "  -o log=LEVEL         error, notice, step or debug (step)\n"
     "  -o allow_other       every user may come in (root's default)\n"
     "\n"
@@ -36,8 +40,8 @@ const char opts_usage[] =
 
 struct parse {
 	struct opts *o;
-	char *linger, *freeze_timeout, *max_checkpoints, *max_named, *log,
-	    *max_read;
+	char *linger, *freeze_timeout, *max_checkpoints, *max_named, *templates,
+	    *template_memory, *log, *max_read;
 	int foreground, debug, help, version, allow_other;
 	char *names[2];
 	int nnames;
@@ -59,6 +63,8 @@ static const struct fuse_opt table[] = {
 	OPT("freeze_timeout=%s", freeze_timeout),
 	OPT("max_checkpoints=%s", max_checkpoints),
 	OPT("max_named=%s", max_named),
+	OPT("templates=%s", templates),
+	OPT("template_memory=%s", template_memory),
 	OPT("log=%s", log),
 	OPT("max_read=%s", max_read),
 	OPT("-f", foreground),
@@ -154,6 +160,33 @@ parse_count(const char *s, unsigned min, unsigned *out)
 	return true;
 }
 
+bool
+opts_size(const char *s, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	char *end;
+	unsigned long long v;
+	const char *unit;
+	unsigned shift = 0;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	v = strtoull(s, &end, 10);
+	if (errno != 0)
+		return false;
+	if (*end != '\0') {
+		unit = strchr(units, *end);
+		if (unit == NULL || end[1] != '\0')
+			return false;
+		shift = 10 * (unsigned)(unit - units + 1);
+	}
+	if (v > UINT64_MAX >> shift)
+		return false;
+	*bytes = (uint64_t)v << shift;
+	return true;
+}
+
 static int
 parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 {
@@ -161,6 +194,9 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 	o->freeze_timeout_ms = FREEZE_TIMEOUT_MS;
 	o->max_checkpoints = MAX_CHECKPOINTS;
 	o->max_named = MAX_NAMED;
+	o->max_templates = MAX_TEMPLATES;
+	o->template_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) *
+			    (uint64_t)sysconf(_SC_PAGESIZE) / 4;
 	o->log_level = SNAP_STEP;
 	if (p->linger != NULL && !opts_seconds(p->linger, &o->linger_ms))
 		snprintf(
@@ -177,6 +213,13 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 	else if (p->max_named != NULL &&
 		 !parse_count(p->max_named, 0, &o->max_named))
 		snprintf(why, size, "max_named=%s: not a number", p->max_named);
+	else if (p->templates != NULL &&
+		 !parse_count(p->templates, 0, &o->max_templates))
+		snprintf(why, size, "templates=%s: not a number", p->templates);
+	else if (p->template_memory != NULL &&
+		 !opts_size(p->template_memory, &o->template_bytes))
+		snprintf(why, size, "template_memory=%s: not a size",
+		    p->template_memory);
 	else if (p->max_read != NULL &&
 		 !parse_count(p->max_read, 1, &o->max_read))
 		snprintf(why, size, "max_read=%s: not a number", p->max_read);
@@ -274,6 +317,8 @@ out:
 	free(p.freeze_timeout);
 	free(p.max_checkpoints);
 	free(p.max_named);
+	free(p.templates);
+	free(p.template_memory);
 	free(p.log);
 	free(p.max_read);
 	free(p.names[0]);

@@ -18,8 +18,10 @@ struct opts {
 	unsigned linger_ms;
 	unsigned freeze_timeout_ms;
 	unsigned max_checkpoints;
-	unsigned max_named; /* checkpoints with a name, of one user */
-	unsigned max_read;  /* bytes in one request, 0: as libfuse likes */
+	unsigned max_templates;	 /* 0: none is made */
+	uint64_t template_bytes; /* of all of them together */
+	unsigned max_named;	 /* checkpoints with a name, of one user */
+	unsigned max_read;	 /* bytes in one request, 0: as libfuse likes */
 	enum snap_level log_level;
 };
 
@@ -32,6 +34,9 @@ int opts_parse(
 void opts_fini(struct opts *o);
 
 extern const char opts_usage[];
+
+/* Bytes, or with K, M, G or T that many times 1024, ... */
+bool opts_size(const char *s, uint64_t *bytes);
 
 /* Seconds, with a fraction if one likes, as ms; false if it is no such. */
 bool opts_seconds(const char *s, unsigned *ms);

@@ -224,6 +224,18 @@ procinfo_parse_private(const char *text, uint64_t *bytes)
 	return 0;
 }
 
+int
+procinfo_parse_resident(const char *text, uint64_t *bytes)
+{
+	const char *rss = value_of(text, "Rss");
+	uint64_t kb;
+
+	if (rss == NULL || sscanf(rss, "%" SCNu64, &kb) != 1)
+		return -EPROTO;
+	*bytes = kb << 10;
+	return 0;
+}
+
 /* ---- reading ---- */
 
 /* A process that ends between two calls answers either of these. */

@@ -45,6 +45,9 @@ int procinfo_parse_limits(const char *text, struct rlimit out[RLIM_NLIMITS]);
 /* Bytes that only this process has, from the text of /proc/PID/smaps_rollup. */
 int procinfo_parse_private(const char *text, uint64_t *bytes);
 
+/* The same of all that it has. */
+int procinfo_parse_resident(const char *text, uint64_t *bytes);
+
 /*
  * Read `file` of the directory `dir` (a /proc/PID) whole, NUL-terminated, into
  * *text, to be freed.  0 or -errno; ESRCH if the process is gone.

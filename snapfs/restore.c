@@ -1,6 +1,7 @@
 #include "restore.h"
 
 #include "agent.h"
+#include "broker.h"
 #include "job.h"
 
 #include <errno.h>
@@ -41,7 +42,9 @@ struct restore {
 
 	pid_t agent;
 	int sock;
+	struct broker broker;
 	struct agent_message result;
+	char more[CONTROL_ANSWER_MAX / 2]; /* pids, one a line */
 	bool has_result;
 	struct paging *paging; /* it goes on as a pager */
 };
@@ -153,27 +156,36 @@ start_agent(struct restore *r)
 	return 0;
 }
 
-/* The descriptor that came with a message, -1 if there is none. */
-static int
-sent_fd(struct msghdr *msg)
+/* The descriptors that came with a message, -1 where there is none. */
+static void
+sent_fds(struct msghdr *msg, int fds[AGENT_FDS])
 {
 	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-	int fd = -1;
 
 	if (c != NULL && c->cmsg_level == SOL_SOCKET &&
-	    c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(fd)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return fd;
+	    c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len >= CMSG_LEN(sizeof(int)) &&
+	    c->cmsg_len <= CMSG_LEN(AGENT_FDS * sizeof(int)))
+		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
 }
 
-/* As recv(2); *fd is the caller's. */
+static void
+close_fds(const int fds[AGENT_FDS])
+{
+	for (int i = 0; i < AGENT_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* As recv(2); the descriptors are the caller's. */
 static ssize_t
-receive_message(int sock, struct agent_message *m, int flags, int *fd)
+receive_message(
+    int sock, struct agent_message *m, int flags, int fds[AGENT_FDS])
 {
 	struct iovec iov = { m, sizeof(*m) };
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
+		char buf[CMSG_SPACE(AGENT_FDS * sizeof(int))];
 	} c;
 	struct msghdr msg = { .msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -181,7 +193,10 @@ receive_message(int sock, struct agent_message *m, int flags, int *fd)
 		.msg_controllen = sizeof(c.buf) };
 	ssize_t n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
 
-	*fd = n < 0 ? -1 : sent_fd(&msg);
+	for (int i = 0; i < AGENT_FDS; i++)
+		fds[i] = -1;
+	if (n >= 0)
+		sent_fds(&msg, fds);
 	return n;
 }
 
@@ -194,27 +209,55 @@ shake_hands(int sock, int fd)
 	(void)!send(sock, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* Taken as data: lines of digits. */
+static void
+add_pids(struct restore *r, const char *text)
+{
+	size_t n = strlen(r->more), len = strspn(text, "0123456789\n");
+
+	if (len < sizeof(r->more) - n) {
+		memcpy(r->more + n, text, len);
+		r->more[n + len] = '\0';
+	}
+}
+
+/* What is not the result. */
+static void
+handle_message(struct restore *r, struct agent_message *m, int fds[AGENT_FDS])
+{
+	switch (m->type) {
+	case AGENT_LOG:
+		log_received(&r->log, m->record, sizeof(m->record));
+		break;
+	case AGENT_UFFD:
+		shake_hands(r->sock, fds[0]);
+		break;
+	case AGENT_PIDS:
+		m->text[sizeof(m->text) - 1] = '\0';
+		add_pids(r, m->text);
+		break;
+	default:
+		broker_message(&r->broker, r->sock, m, fds);
+	}
+}
+
 /* One message; false at the end of them. */
 static bool
 receive(struct restore *r)
 {
 	struct agent_message m;
-	int fd;
-	ssize_t n = receive_message(r->sock, &m, MSG_DONTWAIT, &fd);
+	int fds[AGENT_FDS];
+	ssize_t n = receive_message(r->sock, &m, MSG_DONTWAIT, fds);
+	int err = errno;
 
-	if (n == (ssize_t)sizeof(m) && m.type == AGENT_UFFD)
-		shake_hands(r->sock, fd);
-	if (fd >= 0)
-		close(fd);
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+	if (n == (ssize_t)sizeof(m) && m.type != AGENT_RESULT)
+		handle_message(r, &m, fds);
+	close_fds(fds);
+	if (n < 0 && (err == EINTR || err == EAGAIN))
 		return true;
 	if (n != (ssize_t)sizeof(m))
 		return false;
-	if (m.type == AGENT_LOG) {
-		log_received(&r->log, m.record, sizeof(m.record));
-		return true;
-	}
-	if (m.type == AGENT_UFFD)
+	if (m.type != AGENT_RESULT)
 		return true;
 	m.text[sizeof(m.text) - 1] = '\0';
 	/* What it says is taken as data: an errno and a pid, or EIO. */
@@ -350,13 +393,12 @@ static void
 listen_to_pager(struct paging *p)
 {
 	struct agent_message m;
-	int fd, status = 0;
+	int fds[AGENT_FDS], status = 0;
 	ssize_t n;
 
 	do {
-		n = receive_message(p->sock, &m, 0, &fd);
-		if (fd >= 0)
-			close(fd);
+		n = receive_message(p->sock, &m, 0, fds);
+		close_fds(fds);
 		if (n == (ssize_t)sizeof(m) && m.type == AGENT_LOG)
 			log_received(&p->log, m.record, sizeof(m.record));
 	} while (n > 0 || (n < 0 && errno == EINTR));
@@ -372,6 +414,14 @@ listen_to_pager(struct paging *p)
 	pthread_mutex_unlock(&p->fs->lock);
 	close(p->sock);
 	free(p);
+}
+
+static unsigned
+instances_made(const struct restore *r)
+{
+	unsigned n = r->ask.restore.instances;
+
+	return !r->has_result || r->result.err != 0 ? 0 : n == 0 ? 1 : n;
 }
 
 static void
@@ -391,8 +441,13 @@ run_agent(struct restore *r)
 		return;
 	}
 	agent_slot(r->fs, -1, r->agent);
+	r->broker = (struct broker){ .fs = r->fs,
+		.uid = r->writer.creds.uid,
+		.agent = r->agent,
+		.ask = &r->ask.restore };
 	if (err == 0)
 		listen_to_agent(r);
+	broker_end(&r->broker, instances_made(r));
 	if (r->has_result && r->result.err == 0 && r->result.paging) {
 		keep_pager(r);
 		return;
@@ -418,7 +473,8 @@ answer_text(const struct restore *r, char *text, size_t size)
 	const char *nl = m->text[0] != '\0' ? "\n" : "";
 
 	if (m->err == 0)
-		snprintf(text, size, "%d\n%s%s", m->pid, m->text, nl);
+		snprintf(
+		    text, size, "%d\n%s%s%s", m->pid, r->more, m->text, nl);
 	else
 		snprintf(text, size, "%s\n",
 		    m->text[0] != '\0' ? m->text : strerror(-m->err));
@@ -554,6 +610,23 @@ same_rights(const struct view_creds *opener, const struct view_creds *writer)
 	       (writer->caps & ~opener->caps) == 0;
 }
 
+/* Is it worth a look whether there is a template, or shall be? */
+static bool
+may_share(const struct restore *r)
+{
+	const struct restore_request *q = &r->ask.restore;
+	bool any;
+
+	/* What is ignored may be a part of memory. */
+	if (r->fs->opts.max_templates == 0 || q->template == TEMPLATE_NO ||
+	    q->ignore[0] != '\0')
+		return false;
+	pthread_mutex_lock(&r->fs->lock);
+	any = r->fs->templates.n > 0;
+	pthread_mutex_unlock(&r->fs->lock);
+	return any || q->new_pid || q->template == TEMPLATE_YES;
+}
+
 static void
 fill_request(struct restore *r)
 {
@@ -567,6 +640,7 @@ fill_request(struct restore *r)
 	ask->writer = r->writer.id;
 	ask->uid = r->writer.creds.uid;
 	ask->gid = r->writer.creds.gid;
+	ask->templates = may_share(r);
 	ask->may_defer = r->by == BY_WRITE;
 	ask->privileged = (fs->access.prm & needed) == needed;
 	ask->seccomp_filters = fs->seccomp_filters;
@@ -613,7 +687,8 @@ was_requested(const struct restore *r)
 static bool
 has_options(const struct restore_request *q)
 {
-	return q->new_pid || q->stopped || q->replace || q->inherit ||
+	return q->instances != 0 || q->template != TEMPLATE_AUTO ||
+	       q->new_pid || q->stopped || q->replace || q->inherit ||
 	       q->eager || q->ignore[0] != '\0' || q->tty[0] != '\0';
 }
 

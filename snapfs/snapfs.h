@@ -11,6 +11,7 @@
 #include "control.h"
 #include "log.h"
 #include "opts.h"
+#include "templates.h"
 #include "view.h"
 
 #include <fuse3/fuse_lowlevel.h>
@@ -47,6 +48,7 @@ struct snapfs {
 	pthread_cond_t quiet;  /* a job or an agent has ended */
 	pthread_cond_t closed; /* the last open file of a view was closed */
 	struct view_table views;
+	struct templates templates;
 	struct control_answers answers;
 	struct counters counters;
 	unsigned njobs;		    /* threads of checkpoints */

@@ -34,6 +34,8 @@ print_options(FILE *f, const struct snapfs *fs)
 	fprintf(f, "freeze_timeout: %g\n", o->freeze_timeout_ms / 1000.0);
 	fprintf(f, "max_checkpoints: %u\n", o->max_checkpoints);
 	fprintf(f, "max_named: %u\n", o->max_named);
+	fprintf(f, "templates: %u\n", o->max_templates);
+	fprintf(f, "template_memory: %" PRIu64 "\n", o->template_bytes);
 	fprintf(f, "log: %s\n", log_level_name(o->log_level));
 	fprintf(f, "allow_other: %s\n", o->allow_other ? "yes" : "no");
 }
@@ -193,6 +195,65 @@ print_views(FILE *f, struct snapfs *fs, const struct view_creds *who)
 	return held == NULL ? -ENOMEM : 0;
 }
 
+/*
+ * What a template costs: the pages that no other process has, which would be
+ * free without it.  What it saves: bytes that were not read again, and memory
+ * that it has in common with others.
+ */
+static void
+print_template(
+    FILE *f, const struct snapfs *fs, const struct template *v, uint64_t now)
+{
+	char text[4096];
+	uint64_t own = 0, all = 0;
+
+	if (procinfo_read_small(
+		fs->proc, v->pid, "smaps_rollup", text, sizeof(text)) == 0) {
+		procinfo_parse_private(text, &own);
+		procinfo_parse_resident(text, &all);
+	}
+	fprintf(f,
+	    "template: pid %d uid %u instances %" PRIu64 " pages %" PRIu64
+	    " memory %" PRIu64 " shared %" PRIu64 " not-read %" PRIu64
+	    " age %.1f unused %.1f path %s\n",
+	    v->pid, v->uid, v->made, v->image.bytes, own,
+	    all > own ? all - own : 0,
+	    v->made > 0 ? (v->made - 1) * v->image.bytes : 0,
+	    (double)(now - v->since) / 1000, (double)(now - v->used) / 1000,
+	    v->path);
+}
+
+static int
+print_templates(FILE *f, struct snapfs *fs, const struct view_creds *who)
+{
+	uint64_t now = snapfs_now();
+	struct template **held, *v;
+	size_t i, n = 0;
+	unsigned live;
+
+	pthread_mutex_lock(&fs->lock);
+	live = fs->templates.n;
+	held = calloc(live + 1, sizeof(struct template *));
+	TAILQ_FOREACH (v, &fs->templates.list, by_use)
+		if (held != NULL && (sees_all(fs, who) || v->uid == who->uid)) {
+			v->nuse++;
+			held[n++] = v;
+		}
+	pthread_mutex_unlock(&fs->lock);
+
+	fprintf(f, "templates-live: %u\n", live);
+	for (i = 0; i < n; i++)
+		print_template(f, fs, held[i], now);
+
+	pthread_mutex_lock(&fs->lock);
+	fprintf(f, "templates-dropped: %" PRIu64 "\n", fs->templates.dropped);
+	for (i = 0; i < n; i++)
+		templates_put(&fs->templates, held[i]);
+	pthread_mutex_unlock(&fs->lock);
+	free(held);
+	return held == NULL ? -ENOMEM : 0;
+}
+
 static void
 print_state(FILE *f, struct snapfs *fs)
 {
@@ -226,6 +287,8 @@ status(struct snapfs *fs, const struct view_creds *who, struct handle *h)
 	print_limits(f, fs);
 	print_state(f, fs);
 	err = print_views(f, fs, who);
+	if (err == 0)
+		err = print_templates(f, fs, who);
 	pagers_print(f, fs->proc, who->uid, sees_all(fs, who));
 	if (errors != NULL)
 		fwrite(errors, 1, len, f);

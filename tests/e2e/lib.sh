@@ -363,6 +363,9 @@ strays()
 		for q in "${PIDS[@]}" "$DAEMON"; do
 			[ "$p" != "$q" ] || continue 2
 		done
+		# Kept by the daemon as long as that lives.
+		[ -z "$DAEMON" ] ||
+		    [ "$(cat "/proc/$p/comm" 2>/dev/null)" != snapfs-template ] || continue
 		echo "$p $(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)" \
 		    "($(state_of "$p"))"
 	done

@@ -3,7 +3,7 @@
 
 . "$(dirname "$0")/lib.sh"
 need_root
-mount_snapfs max_named=4,linger=0.3
+mount_snapfs max_named=4,linger=0.3,freeze_timeout=15
 cd "$WORK" || exit 1
 
 # Run a command and expect this errno's words.
@@ -393,7 +393,7 @@ umounted()
 	mkdir "$MNT/$PID@u" || return
 	unmount_snapfs || return
 	no_strays || return
-	mount_snapfs max_named=4,linger=0.3
+	mount_snapfs max_named=4,linger=0.3,freeze_timeout=15
 	[ ! -e "$MNT/$PID@u" ] || return
 	mkdir "$MNT/$PID@u" || return
 	# The daemon is killed: the twin goes, the original stays.

@@ -9,6 +9,9 @@
 #	twice		copied, killed, restored, and all that again
 #	cloned		restored from the mount beside the original, with
 #			another pid
+#	instance	copied, killed, restored as a clone of a template, twice
+#
+# $PHASES: only these.
 #
 # Arguments, or $ONLY: names of subjects; all, if there are none.
 
@@ -106,6 +109,37 @@ twice()
 	check_subject restored
 }
 
+instance()
+{
+	local refused
+	begin || return
+	copy "$PID" "$DIR/image" || return
+	kill9 "$PID" || return
+	refused=$(refusals)
+	revive "$DIR/image" template=yes || return
+	kill9 "$PID" || return
+	revive "$DIR/image" template=yes || return
+	of_template "$refused" || return
+	check_subject restored
+}
+
+refusals()
+{
+	grep -Ec "no template: (maps:[0-9]*: instances would share|.* of one process only)" "$MNT/.log"
+}
+
+# Both came of the one template; or it was said, of each, why there is none.
+# usage: of_template REFUSALS-BEFORE
+of_template()
+{
+	grep -q "^template: .* instances 2 .* path $DIR/image\$" "$MNT/.status" ||
+	    [ "$(refusals)" = $(($1 + 2)) ] || {
+		grep '^template' "$MNT/.status"
+		echo "there was no template"
+		return 1
+	}
+}
+
 # Both are checked: the original, which goes on, then its clone, which is
 # stopped meanwhile.
 cloned()
@@ -177,11 +211,12 @@ for name; do
 	phases=$(trait "$name" phases)
 	clones=$(trait "$name" clones)
 	[ -n "$DAEMON" ] || mount_snapfs
-	phases=${phases:-alone survive once eager twice cloned}
+	phases=${phases:-alone survive once eager twice cloned instance}
 	case $clones,$name in
 	none,* | glibc,*.*) phases=${phases/cloned/} ;;
 	esac
 	for phase in $phases; do
+		[[ " ${PHASES-$phase} " == *" $phase "* ]] || continue
 		PID=
 		t "$name $phase" $phase
 		[ -z "$PID" ] || gone "$PID" || kill9 "$PID"

@@ -1,0 +1,214 @@
+#include "templates.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+void
+templates_init(struct templates *t)
+{
+	TAILQ_INIT(&t->list);
+}
+
+static bool
+same_image(const struct identity *a, const struct identity *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->sum[0] == b->sum[0] &&
+	       a->sum[1] == b->sum[1];
+}
+
+/* ---- the end of one ---- */
+
+/*
+ * It ends when nobody has its socket; but it may be stopped, so it is killed
+ * if nobody is at work with it.
+ */
+static void
+release(struct template *v)
+{
+	close(v->t.control);
+	if (v->nuse == 0)
+		pidfd_send_signal(v->t.pidfd, SIGKILL, NULL, 0);
+	close(v->t.pidfd);
+	free(v->place);
+	free(v->path);
+	free(v);
+}
+
+static void
+drop(struct templates *t, struct template *v)
+{
+	TAILQ_REMOVE(&t->list, v, by_use);
+	t->n--;
+	t->bytes -= v->image.bytes;
+	t->dropped++;
+	v->gone = true;
+	if (v->nuse == 0)
+		release(v);
+}
+
+void
+templates_drop(struct templates *t, struct template *v)
+{
+	if (v != NULL && !v->gone)
+		drop(t, v);
+}
+
+bool
+templates_drop_one(struct templates *t)
+{
+	struct template *v = TAILQ_FIRST(&t->list);
+
+	if (v == NULL)
+		return false;
+	drop(t, v);
+	return true;
+}
+
+void
+templates_drop_all(struct templates *t)
+{
+	while (templates_drop_one(t))
+		;
+}
+
+static bool
+has_ended(const struct template *v)
+{
+	struct pollfd p = { .fd = v->t.pidfd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
+}
+
+void
+templates_sweep(struct templates *t)
+{
+	struct template *v, *next;
+
+	for (v = TAILQ_FIRST(&t->list); v != NULL; v = next) {
+		next = TAILQ_NEXT(v, by_use);
+		if (has_ended(v))
+			drop(t, v);
+	}
+}
+
+/* ---- finding ---- */
+
+static void
+use(struct templates *t, struct template *v, uint64_t now)
+{
+	v->nuse++;
+	v->used = now;
+	TAILQ_REMOVE(&t->list, v, by_use);
+	TAILQ_INSERT_TAIL(&t->list, v, by_use);
+}
+
+struct template *
+templates_get(struct templates *t, const struct identity *image,
+    const char *place, uint64_t now)
+{
+	struct template *v, *next, *found = NULL;
+
+	templates_sweep(t);
+	for (v = TAILQ_FIRST(&t->list); v != NULL; v = next) {
+		next = TAILQ_NEXT(v, by_use);
+		if (v->image.dev != image->dev || v->image.ino != image->ino)
+			continue;
+		if (!same_image(&v->image, image))
+			drop(t, v);
+		else if (strcmp(v->place, place) == 0)
+			found = v;
+	}
+	if (found != NULL)
+		use(t, found, now);
+	return found;
+}
+
+void
+templates_put(struct templates *t, struct template *v)
+{
+	(void)t;
+	if (v != NULL && --v->nuse == 0 && v->gone)
+		release(v);
+}
+
+bool
+templates_worth(
+    struct templates *t, const struct identity *image, uid_t uid, bool wanted)
+{
+	if (t->max == 0 || image->bytes > t->max_bytes)
+		return false;
+	if (wanted)
+		return true;
+	for (unsigned i = 0; i < TEMPLATES_SEEN; i++)
+		if (t->seen[i].uid == uid && t->seen[i].image.ino != 0 &&
+		    same_image(&t->seen[i].image, image))
+			return true;
+	t->seen[t->next_seen].image = *image;
+	t->seen[t->next_seen].uid = uid;
+	t->next_seen = (t->next_seen + 1) % TEMPLATES_SEEN;
+	return false;
+}
+
+bool
+templates_has(const struct templates *t, pid_t pid)
+{
+	const struct template *v;
+
+	TAILQ_FOREACH (v, &t->list, by_use)
+		if (v->pid == pid)
+			return true;
+	return false;
+}
+
+/* ---- a new one ---- */
+
+/* Two may have been made of one image at the same time. */
+static bool
+is_there(const struct templates *t, const struct template *made)
+{
+	const struct template *v;
+
+	TAILQ_FOREACH (v, &t->list, by_use)
+		if (same_image(&v->image, &made->image) &&
+		    strcmp(v->place, made->place) == 0)
+			return true;
+	return false;
+}
+
+struct template *
+templates_add(struct templates *t, const struct template *made, uint64_t now)
+{
+	struct template *v = malloc(sizeof(*v));
+
+	if (v != NULL) {
+		*v = *made;
+		v->place = strdup(made->place);
+		v->path = strdup(made->path);
+	}
+	if (v == NULL || v->place == NULL || v->path == NULL ||
+	    is_there(t, made) || t->max == 0) {
+		/* Whoever made it has the other copy, and needs it still. */
+		close(made->t.control);
+		close(made->t.pidfd);
+		if (v != NULL) {
+			free(v->place);
+			free(v->path);
+		}
+		free(v);
+		return NULL;
+	}
+	while (t->n > 0 &&
+	       (t->n >= t->max || t->bytes + v->image.bytes > t->max_bytes))
+		templates_drop_one(t);
+	v->nuse = 1;
+	v->gone = false;
+	v->since = v->used = now;
+	TAILQ_INSERT_TAIL(&t->list, v, by_use);
+	t->n++;
+	t->bytes += v->image.bytes;
+	return v;
+}

@@ -1,0 +1,95 @@
+/*
+ * templates.h - the templates that the daemon keeps: which there are, which is
+ * whose, and when one goes.
+ *
+ * A template is a process that has the memory of an image and never runs.  It
+ * serves whoever has its socket; we keep one end, and give copies to agents.
+ * It is for restores of the same image, by a process with the same rights in
+ * the same place as the one that it was made for, and for no others.
+ *
+ * This file decides and keeps; it closes descriptors, and makes no process.
+ * All of it is under one lock of the caller's.
+ */
+#ifndef TEMPLATES_H
+#define TEMPLATES_H
+
+#include "snap.h"
+
+#include <sys/queue.h>
+
+/* What an image is, as far as memory goes: identity.h. */
+struct identity {
+	uint64_t dev, ino; /* its directory */
+	uint64_t sum[2];   /* of all that its memory comes from */
+	uint64_t bytes;	   /* of `pages` */
+};
+
+struct template
+{
+	struct identity image;
+	char *place; /* owned */
+	char *path;  /* owned, for people */
+	uid_t uid;
+	pid_t pid;
+	struct snap_template t;
+	unsigned nuse;	/* agents at work with it */
+	bool gone;	/* not in the list any more */
+	uint64_t made;	/* instances */
+	uint64_t since; /* ms */
+	uint64_t used;	/* ms */
+	TAILQ_ENTRY(template) by_use;
+};
+
+#define TEMPLATES_SEEN 64u
+
+struct templates {
+	unsigned max;	    /* 0: none is made */
+	uint64_t max_bytes; /* of `pages`, of all together */
+	unsigned n;
+	uint64_t bytes;
+	uint64_t dropped;	     /* so far */
+	TAILQ_HEAD(, template) list; /* the least recently used first */
+	struct {
+		struct identity image;
+		uid_t uid;
+	} seen[TEMPLATES_SEEN]; /* restored lately, without one */
+	unsigned next_seen;
+};
+
+void templates_init(struct templates *t);
+
+/*
+ * The template for this image in this place, in use until templates_put(); NULL
+ * if there is none.  Others of the same directory, which has changed, go.
+ */
+struct template *templates_get(struct templates *t,
+    const struct identity *image, const char *place, uint64_t now);
+void templates_put(struct templates *t, struct template *v);
+
+/*
+ * Shall one be made?  Yes if it is `wanted`, or the same user restored this
+ * image before; else it is remembered.
+ */
+bool templates_worth(
+    struct templates *t, const struct identity *image, uid_t uid, bool wanted);
+
+/*
+ * Keep one that was made, and make room for it; the descriptors are taken
+ * over, the texts are copied.  In use, as by templates_get().  NULL: it is not
+ * kept.
+ */
+struct template *templates_add(
+    struct templates *t, const struct template *made, uint64_t now);
+
+/* This one goes, once it is not in use; NULL: nothing. */
+void templates_drop(struct templates *t, struct template *v);
+/* The least recently used one goes; false if there is none. */
+bool templates_drop_one(struct templates *t);
+void templates_drop_all(struct templates *t);
+/* Those that have ended. */
+void templates_sweep(struct templates *t);
+
+/* Is this process a template? */
+bool templates_has(const struct templates *t, pid_t pid);
+
+#endif

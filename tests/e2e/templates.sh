@@ -1,0 +1,344 @@
+#!/bin/bash
+# templates.sh - many processes from one image, by way of a template.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+mount_snapfs templates=3
+cd "$WORK" || exit 1
+
+cat >big.py <<'END'
+import mmap, os, sys, time
+m = mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for i in range(0, 64 << 20, 4096):
+    m[i:i + 8] = i.to_bytes(8, "little")
+open(sys.argv[1] + "/ready", "w").close()
+while not os.path.exists(sys.argv[1] + "/check"):
+    time.sleep(0.02)
+bad = sum(int.from_bytes(m[i:i + 8], "little") != i for i in range(0, 64 << 20, 4096))
+m.madvise(mmap.MADV_DONTNEED)
+bad += sum(m[i] != 0 for i in range(0, 64 << 20, 4096))
+open("%s/done.%d" % (sys.argv[1], os.getpid()), "w").write("ok" if not bad else "%d bad pages" % bad)
+END
+
+# An image of a process with 64 MiB: IMAGE.
+# usage: big NAME
+big()
+{
+	mkdir "$1"
+	python3 big.py "$PWD/$1" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 30 test -e "$1/ready" || return
+	IMAGE=$1/image
+	copy "$PID" "$IMAGE" && kill9 "$PID"
+}
+
+# Restore; NEW has the pids.
+# usage: make OPTION...
+make()
+{
+	ANSWER=$("$TOOLS/request" "$MNT/.restore" "$IMAGE" "$@") || {
+		echo "restore: $ANSWER"
+		return 1
+	}
+	mapfile -t NEW < <(sed -n 's/^OK //; /^[0-9]*$/p' <<<"$ANSWER")
+	PIDS+=("${NEW[@]}")
+}
+
+# usage: status KEY
+status()
+{
+	sed -n "s/^$1: //p" "$MNT/.status"
+}
+
+# A word's value in the line of the template of IMAGE.
+template()
+{
+	sed -n "s,^template: .*\<$1 \([0-9]*\) .* path $IMAGE\$,\1,p" "$MNT/.status"
+}
+
+pss()
+{
+	local p sum=0
+	for p; do
+		sum=$((sum + $(sed -n 's/^Pss: *\([0-9]*\) kB/\1/p' "/proc/$p/smaps_rollup")))
+	done
+	echo $sum
+}
+
+# They check themselves, and end.
+all_right()
+{
+	local p
+	touch "${IMAGE%/image}/check"
+	for p; do
+		wait_for 30 gone "$p" || return
+		[ "$(cat "${IMAGE%/image}/done.$p")" = ok ] || {
+			echo "$p: $(cat "${IMAGE%/image}/done.$p")"
+			return 1
+		}
+		forget "$p"
+	done
+	rm "${IMAGE%/image}/check"
+}
+
+many()
+{
+	local one all
+	big many || return
+	make instances=1 || return
+	[ "${#NEW[@]}" = 1 ] && [ "$(template instances)" = 1 ] || return
+	one=("${NEW[0]}")
+	make instances=6 || return
+	[ "${#NEW[@]}" = 6 ] || { echo "$ANSWER"; return 1; }
+	[ "$(printf '%s\n' "${NEW[@]}" | sort -u | wc -l)" = 6 ] || return
+	[ "$(head -n 6 "$MNT/.restore")" = "$(printf '%s\n' "${NEW[@]}")" ] || return
+	[ "$(template instances)" = 7 ] || return
+	[ "$(template not-read)" -ge $((6 * (64 << 20))) ] || return
+	[ "$(template memory)" -lt $((8 << 20)) ] || return
+	# What they do not change is there once.
+	all=$(pss "${one[0]}" "${NEW[@]}")
+	[ "$all" -lt $((100 << 10)) ] || { echo "PSS of 7: $all kB"; return 1; }
+	all_right "${one[0]}" "${NEW[@]}" || return
+	# The memory of the template was not touched by any of that.
+	make pid=new && all_right "${NEW[@]}"
+}
+t "instances share what they do not change" many
+
+second()
+{
+	big second || return
+	make pid=new || return
+	[ -z "$(template pid)" ] || { echo "made at once"; return 1; }
+	local first=("${NEW[@]}")
+	make pid=new || return
+	[ "$(template instances)" = 1 ] || { echo "none for the second"; return 1; }
+	make pid=new template=no || return
+	[ "$(template instances)" = 1 ] || return
+	kill9 "${NEW[0]}" || return
+	make pid=new || return
+	[ "$(template instances)" = 2 ] || return
+	touch second/check
+	for p in "${PIDS[@]}"; do
+		wait_for 20 gone "$p"
+		forget "$p"
+	done
+	grep -L '^ok$' second/done.* | grep . && return 1
+	[ -n "${first[0]}" ]
+}
+t "one is made when an image is restored again" second
+
+changed()
+{
+	local dropped pid
+	big changed || return
+	make instances=1 || return
+	kill9 "${NEW[0]}" || return
+	pid=$(template pid)
+	dropped=$(status templates-dropped)
+	# As it was, but for the time of the change.
+	touch -r "$IMAGE/pages" stamp
+	chmod u+w "$IMAGE/pages" && touch "$IMAGE/pages" && touch -r stamp "$IMAGE/pages" || return
+	make instances=1 || return
+	kill9 "${NEW[0]}" || return
+	[ "$(template pid)" != "$pid" ] || { echo "the old one was used"; return 1; }
+	[ "$(status templates-dropped)" = $((dropped + 1)) ] || return
+	wait_for 5 gone "$pid" || return
+	# Another descriptor is no change of memory.
+	pid=$(template pid)
+	ln -sf /dev/null "$IMAGE/fd/0" && sed -i '/  fd\/0$/d' "$IMAGE/xxh128sums"
+	make instances=1 || return
+	[ "$(template pid)" = "$pid" ] && [ "$(template instances)" = 2 ] || return
+	all_right "${NEW[@]}" || return
+	# What is damaged is refused, and none of them is left.
+	chmod u+w "$IMAGE/regs" && echo garbage >>"$IMAGE/regs" || return
+	refused EBADMSG "$IMAGE" instances=4
+}
+t "a changed image" changed
+
+limits()
+{
+	local i
+	[ "$(status templates)" = 3 ] || return
+	for i in 1 2 3 4; do
+		big "limit$i" || return
+		make instances=1 && kill9 "${NEW[0]}" || return
+	done
+	[ "$(status templates-live)" = 3 ] || return
+	[ -z "$(IMAGE=limit1/image template pid)" ] && [ -n "$(template pid)" ] || return
+	# A number that is none.
+	for i in 0 501 x '' -1 1x 99999; do
+		refused EINVAL "$IMAGE" "instances=$i" || return
+	done
+	refused EINVAL "$IMAGE" instances=2 replace
+}
+t "how many are kept" limits
+
+hidden()
+{
+	local pid
+	pid=$(template pid)
+	[ -d "/proc/$pid" ] && [ ! -e "$MNT/$pid" ] || return
+	ls "$MNT" | grep -qx "$pid" && return 1
+	return 0
+}
+t "a template is not shown as a process" hidden
+
+killed()
+{
+	local pid
+	pid=$(template pid)
+	kill -9 "$pid" || return
+	make instances=2 || return
+	[ "$(template pid)" != "$pid" ] && [ "$(template instances)" = 2 ] || {
+		grep '^template' "$MNT/.status"
+		tail -n 5 "$MNT/.log"
+		return 1
+	}
+	all_right "${NEW[@]}" || return
+	# It is stopped, and thus deaf: the restore waits, and can be given up.
+	pid=$(template pid)
+	kill -STOP "$pid" || return
+	timeout 1 "$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new && return 1
+	kill -CONT "$pid"
+	make pid=new && all_right "${NEW[@]}" && no_strays 5
+}
+t "a template is killed, or stopped" killed
+
+as()
+{
+	setpriv --reuid=54321 --regid=54321 --clear-groups --inh-caps=-all "$@"
+}
+
+others()
+{
+	local roots
+	chmod 755 "$WORK" && mkdir -m 777 user || return
+	cp /bin/sleep user/napper || return
+	setpriv --reuid=54321 --regid=54321 --clear-groups --inh-caps=-all \
+	    user/napper 600 </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 5 grep -qx napper "/proc/$PID/comm" || return
+	IMAGE=user/image
+	as cp -r "$MNT/$PID" "$IMAGE" && kill9 "$PID" || return
+	make instances=1 || return
+	roots=$(template pid)
+	kill9 "${NEW[0]}" || return
+	# The same image, other rights: a template of his own.
+	ANSWER=$(as "$TOOLS/request" "$MNT/.restore" "$IMAGE" instances=2) || { echo "$ANSWER"; return 1; }
+	NEW=($(sed -n 's/^OK //; /^[0-9]*$/p' <<<"$ANSWER"))
+	PIDS+=("${NEW[@]}")
+	[ "$(sed -n 's/^CapEff:\t//p' "/proc/${NEW[0]}/status")" = 0000000000000000 ] || return
+	[ "$(template instances | sort | tr '\n' ' ')" = "1 2 " ] || { grep ^template "$MNT/.status"; return 1; }
+	# Not its user, nor anyone else, can touch it.
+	as kill -0 "$roots" 2>/dev/null && return 1
+	as cat "$MNT/.status" | grep -q "^template: pid $roots " && return 1
+	# Less, and then a limit, is other rights, too.
+	ANSWER=$(setpriv --bounding-set=-sys_chroot "$TOOLS/request" "$MNT/.restore" "$IMAGE" instances=1) || return
+	PIDS+=("$(restored_pid)")
+	[ "$(template instances | sort | tr '\n' ' ')" = "1 1 2 " ] || { grep ^template "$MNT/.status"; return 1; }
+	NEW+=("$(restored_pid)")
+	for p in "${NEW[@]}"; do
+		kill9 "$p" || return
+	done
+}
+t "whose a template is" others
+
+named()
+{
+	big named || return
+	rm named/ready
+	python3 big.py "$PWD/named" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 30 test -e named/ready || return
+	mkdir "$MNT/$PID@x" || return
+	IMAGE=$MNT/$PID@x
+	make instances=3 || return
+	kill9 "$PID" || return
+	rmdir "$IMAGE" || return
+	IMAGE=named/image
+	all_right "${NEW[@]}"
+}
+t "of a named checkpoint" named
+
+# usage: all_of PID: itself and its children
+all_of()
+{
+	# shellcheck disable=SC2046  # pids
+	echo "$1" $(cat "/proc/$1/task/"*/children)
+}
+
+# Without a template: a process with a child, and one that got a child since.
+tree()
+{
+	local all p
+	python3 -c 'import os, signal; os.fork() and open("there", "w"); signal.pause()' \
+	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -e there || return
+	IMAGE=tree
+	all=$(all_of "$PID")
+	copy "$PID" tree || return
+	kill -9 $all && wait "$PID" 2>/dev/null
+	forget "$PID"
+	make instances=2 || return
+	[ "$(template pid)" = "" ] || { echo "there is a template"; return 1; }
+	grep -q "no template: .* this is a tree of them" "$MNT/.log" || return
+	all=$(all_of "${NEW[0]}" && all_of "${NEW[1]}")
+	[ "$(wc -w <<<"$all")" = 4 ] || { echo "they are: $all"; return 1; }
+	kill -9 $all
+	for p in $all; do wait_for 5 gone "$p" && forget "$p" || return; done
+	chmod -R u+w tree && mv tree/children away || return
+	cp tree/xxh128sums sums && sed -i '\,children/,d' tree/xxh128sums || return
+	make instances=2 || return
+	[ "$(template instances)" = 2 ] || return
+	for p in "${NEW[@]}"; do
+		[ "$(wc -w <<<"$(all_of "$p")")" = 1 ] || return
+		kill -9 "$p" && wait_for 5 gone "$p" && forget "$p" || return
+	done
+	mv away tree/children && cp sums tree/xxh128sums || return
+	make pid=new || return
+	all=$(all_of "${NEW[0]}")
+	[ "$(wc -w <<<"$all")" = 2 ] || { echo "its child is missing"; return 1; }
+	kill -9 $all
+	for p in $all; do wait_for 5 gone "$p" && forget "$p" || return; done
+}
+t "a tree of processes" tree
+
+survives()
+{
+	local pid
+	big survive || return
+	make instances=3 || return
+	pid=$(template pid)
+	kill -9 "$DAEMON" && wait "$DAEMON" 2>/dev/null
+	umount -l "$MNT"
+	DAEMON=
+	wait_for 5 gone "$pid" || { echo "the template stays"; return 1; }
+	mount_snapfs
+	all_right "${NEW[@]}" || return
+	make instances=2 || return
+	pid=$(template pid)
+	unmount_snapfs || return
+	wait_for 5 gone "$pid" || { echo "the template stays"; return 1; }
+	all_right "${NEW[@]}" && no_strays
+}
+t "the daemon is killed, or unmounted: instances run on" survives
+
+without()
+{
+	mount_snapfs templates=0
+	make instances=2 || return
+	[ "$(status templates-live)" = 0 ] || return
+	all_right "${NEW[@]}" && unmount_snapfs || return
+	mount_snapfs template_memory=1M
+	make instances=2 || return
+	[ "$(status templates-live)" = 0 ] || return
+	all_right "${NEW[@]}" && unmount_snapfs
+}
+t "without templates" without
+
+[ $TEST_FAILED = no ]

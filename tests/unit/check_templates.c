@@ -1,0 +1,236 @@
+/*
+ * Which template is for whom, and which goes when.  No process is made: a
+ * template's descriptors are an eventfd, and our own pidfd.
+ */
+#include <check.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "opts.h"
+#include "templates.h"
+
+static struct templates all;
+static pid_t child;
+
+/* A process that may be killed. */
+static void
+set_up(void)
+{
+	all = (struct templates){ .max = 2, .max_bytes = 100 };
+	templates_init(&all);
+	child = fork();
+	if (child == 0)
+		for (;;)
+			pause();
+	ck_assert_int_gt(child, 0);
+}
+
+static void
+tear_down(void)
+{
+	templates_drop_all(&all);
+	ck_assert_uint_eq(all.n, 0);
+	ck_assert_uint_eq(all.bytes, 0);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+
+static struct identity
+image(uint64_t ino, uint64_t sum)
+{
+	return (struct identity){
+		.dev = 1, .ino = ino, .sum = { sum, 1 }, .bytes = 40
+	};
+}
+
+static struct template *
+add(struct identity id, const char *place, uint64_t now)
+{
+	struct template made = {
+		.image = id,
+		.place = (char *)place,
+		.path = (char *)"p",
+		.pid = child,
+		.t = { .control = eventfd(0, 0),
+		    .pidfd = pidfd_open(child, 0) },
+	};
+
+	return templates_add(&all, &made, now);
+}
+
+START_TEST(of_the_same_image_in_the_same_place)
+{
+	const struct identity a = image(1, 1), b = image(2, 1);
+	struct template *v = add(a, "here", 0);
+
+	templates_put(&all, v);
+	ck_assert_ptr_eq(templates_get(&all, &a, "here", 1), v);
+	templates_put(&all, v);
+	ck_assert_ptr_null(templates_get(&all, &a, "there", 1));
+	ck_assert_ptr_null(templates_get(&all, &a, "her", 1));
+	ck_assert_ptr_null(templates_get(&all, &b, "here", 1));
+	ck_assert_uint_eq(all.n, 1);
+	ck_assert(templates_has(&all, child));
+	ck_assert(!templates_has(&all, child + 1));
+}
+END_TEST
+
+START_TEST(a_changed_image_has_none)
+{
+	const struct identity a = image(1, 1), changed = image(1, 2);
+
+	templates_put(&all, add(a, "here", 0));
+	ck_assert_ptr_null(templates_get(&all, &changed, "here", 1));
+	ck_assert_uint_eq(all.n, 0);
+	ck_assert_uint_eq(all.dropped, 1);
+	ck_assert_ptr_null(templates_get(&all, &a, "here", 1));
+}
+END_TEST
+
+START_TEST(the_least_recently_used_goes)
+{
+	const struct identity a = image(1, 1), b = image(2, 1), c = image(3, 1);
+	struct template *v;
+
+	templates_put(&all, add(a, "here", 0));
+	templates_put(&all, add(b, "here", 1));
+	v = templates_get(&all, &a, "here", 2);
+	templates_put(&all, v);
+	templates_put(&all, add(c, "here", 3));
+	ck_assert_uint_eq(all.n, 2);
+	ck_assert_ptr_null(templates_get(&all, &b, "here", 4));
+	ck_assert_ptr_eq(templates_get(&all, &a, "here", 4), v);
+	templates_put(&all, v);
+}
+END_TEST
+
+START_TEST(so_many_bytes)
+{
+	struct identity big = image(3, 1);
+
+	all.max = 10;
+	templates_put(&all, add(image(1, 1), "here", 0));
+	templates_put(&all, add(image(2, 1), "here", 1));
+	big.bytes = 60;
+	templates_put(&all, add(big, "here", 2));
+	ck_assert_uint_eq(all.n, 2);
+	ck_assert_uint_eq(all.bytes, 100);
+	big.bytes = 101;
+	ck_assert(!templates_worth(&all, &big, 0, true));
+}
+END_TEST
+
+START_TEST(one_in_use_ends_when_it_is_not)
+{
+	const struct identity a = image(1, 1);
+	struct template *v = add(a, "here", 0);
+
+	templates_drop(&all, v);
+	templates_drop(&all, v);
+	ck_assert_uint_eq(all.dropped, 1);
+	ck_assert_ptr_null(templates_get(&all, &a, "here", 1));
+	ck_assert_int_eq(waitpid(child, NULL, WNOHANG), 0);
+	templates_put(&all, v); /* frees it, and kills */
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ck_assert(!templates_drop_one(&all));
+}
+END_TEST
+
+START_TEST(one_that_has_ended)
+{
+	const struct identity a = image(1, 1);
+
+	templates_put(&all, add(a, "here", 0));
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	ck_assert_ptr_null(templates_get(&all, &a, "here", 1));
+	ck_assert_uint_eq(all.n, 0);
+}
+END_TEST
+
+START_TEST(two_of_the_same)
+{
+	const struct identity a = image(1, 1);
+
+	templates_put(&all, add(a, "here", 0));
+	ck_assert_ptr_null(add(a, "here", 1));
+	ck_assert_uint_eq(all.n, 1);
+}
+END_TEST
+
+START_TEST(worth_it_the_second_time)
+{
+	const struct identity a = image(1, 1), b = image(2, 1);
+
+	ck_assert(!templates_worth(&all, &a, 0, false));
+	ck_assert(!templates_worth(&all, &a, 1000, false));
+	ck_assert(!templates_worth(&all, &b, 0, false));
+	ck_assert(templates_worth(&all, &a, 0, false));
+	ck_assert(templates_worth(&all, &a, 1000, false));
+	ck_assert(templates_worth(&all, &b, 7, true));
+	all.max = 0;
+	ck_assert(!templates_worth(&all, &a, 0, true));
+}
+END_TEST
+
+START_TEST(sizes)
+{
+	static const struct {
+		const char *s;
+		uint64_t bytes; /* 0: none */
+	} v[] = {
+		{ "1", 1 },
+		{ "4096", 4096 },
+		{ "1K", 1 << 10 },
+		{ "512M", 512ull << 20 },
+		{ "2G", 2ull << 30 },
+		{ "1T", 1ull << 40 },
+		{ "", 0 },
+		{ "M", 0 },
+		{ "1m", 0 },
+		{ "1MB", 0 },
+		{ "-1", 0 },
+		{ " 1", 0 },
+		{ "99999999T", 0 },
+		{ "99999999999999999999", 0 },
+	};
+	uint64_t got;
+
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		got = 0;
+		ck_assert(opts_size(v[i].s, &got) == (v[i].bytes != 0));
+		ck_assert_uint_eq(got, v[i].bytes);
+	}
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("templates");
+	TCase *tc = tcase_create("templates");
+	SRunner *sr;
+	int failed;
+
+	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(tc, of_the_same_image_in_the_same_place);
+	tcase_add_test(tc, a_changed_image_has_none);
+	tcase_add_test(tc, the_least_recently_used_goes);
+	tcase_add_test(tc, so_many_bytes);
+	tcase_add_test(tc, one_in_use_ends_when_it_is_not);
+	tcase_add_test(tc, one_that_has_ended);
+	tcase_add_test(tc, two_of_the_same);
+	tcase_add_test(tc, worth_it_the_second_time);
+	tcase_add_test(tc, sizes);
+	suite_add_tcase(s, tc);
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
