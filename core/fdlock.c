@@ -122,8 +122,26 @@ lock_set(const struct lock *l, int fd)
 	return -1;
 }
 
+/*
+ * One of POSIX belongs to the process that takes it: whoever opens for another
+ * can only see that it is free.
+ */
+static int
+lock_take(const struct lock *l, int fd, bool for_another)
+{
+	struct flock fl = l->fl;
+
+	if (l->class != LOCK_POSIX || !for_another)
+		return lock_set(l, fd);
+	if (fcntl(fd, F_GETLK, &fl) < 0)
+		return -1;
+	errno = EAGAIN;
+	return fl.l_type == F_UNLCK ? 0 : -1;
+}
+
 int
-fdlock_restore(struct snap_ctx *cx, const struct openfile *f, int fd)
+fdlock_restore(
+    struct snap_ctx *cx, const struct openfile *f, int fd, bool for_another)
 {
 	struct lock l;
 	int err;
@@ -133,7 +151,7 @@ fdlock_restore(struct snap_ctx *cx, const struct openfile *f, int fd)
 			continue;
 		if (!lock_parse(f->kv[i].value, &l))
 			return kv_bad(cx, f, "lock");
-		if (lock_set(&l, fd) == 0)
+		if (lock_take(&l, fd, for_another) == 0)
 			continue;
 		err = errno == EACCES ? EAGAIN : errno;
 		return snap_fail(cx, -err, "fd %u: lock on %s: %s", f->id,

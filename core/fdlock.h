@@ -29,8 +29,12 @@ int fdowner_collect(
 /* Pure. */
 int fdlock_check(struct snap_ctx *cx, const struct openfile *f);
 
-/* `fd` refers to f.  -EAGAIN if another process holds the lock. */
-int fdlock_restore(struct snap_ctx *cx, const struct openfile *f, int fd);
+/*
+ * `fd` refers to f.  -EAGAIN if another process holds the lock.  For another
+ * process, which inherits or is sent fd, POSIX locks are not taken.
+ */
+int fdlock_restore(
+    struct snap_ctx *cx, const struct openfile *f, int fd, bool for_another);
 int fdowner_restore(
     struct snap_ctx *cx, const struct openfile *f, int fd, pid_t self);
 

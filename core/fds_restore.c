@@ -201,7 +201,7 @@ lock(struct snap_ctx *cx, const struct fd_restore *r, const bool *mine)
 		const struct openfile *f = &r->p->files[i];
 
 		if (is_mine(mine, i) && !resource_edited(f))
-			err = fdlock_restore(cx, f, (int)f->id);
+			err = fdlock_restore(cx, f, (int)f->id, r->pid != 0);
 	}
 	return err;
 }

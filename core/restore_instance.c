@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -201,6 +202,7 @@ static void __attribute__((noreturn)) be_opener(struct restore *r)
 {
 	int err;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	err = restore_rights(r, false);
 	if (err == 0)
 		err = move_socket(r);
@@ -229,18 +231,19 @@ int
 restore_instance(struct restore_tree *t)
 {
 	struct restore *r = &t->v[0];
-	pid_t opener;
 	int err = bear(r);
 
 	if (err > 0)
 		err = trace(r, err);
 	if (err < 0)
 		return err;
-	opener = fork();
-	if (opener == 0)
+	t->opener = fork();
+	if (t->opener == 0)
 		be_opener(r);
-	if (opener < 0)
+	if (t->opener < 0) {
+		t->opener = 0;
 		return snap_fail(r->cx, -errno, "fork: %s", strerror(errno));
+	}
 	close_fd(&t->fds[0]);
 	if (write(t->go[1], "g", 1) != 1)
 		return snap_fail(r->cx, -errno, "starting the new process: %s",

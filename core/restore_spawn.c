@@ -219,7 +219,8 @@ is_unreaped(pid_t pid)
 static bool
 any_left(const struct restore_tree *t)
 {
-	if (t->parent > 0 || (t->v[0].pid > 0 && is_unreaped(t->v[0].pid)))
+	if (t->parent > 0 || t->opener > 0 ||
+	    (t->v[0].pid > 0 && is_unreaped(t->v[0].pid)))
 		return true;
 	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
 		if (t->nursery->pids[i] > 0 && is_unreaped(t->nursery->pids[i]))
@@ -244,6 +245,8 @@ restore_kill(struct restore_tree *t)
 	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
 		if (t->nursery->pids[i] > 0)
 			kill(t->nursery->pids[i], SIGKILL);
+	if (t->opener > 0)
+		kill(t->opener, SIGKILL);
 	close_fd(&t->end[1]);
 	while (any_left(t)) {
 		w = waitpid(-1, &st, __WALL);
@@ -251,6 +254,8 @@ restore_kill(struct restore_tree *t)
 			break;
 		if (w > 0 && w == t->parent && !WIFSTOPPED(st))
 			t->parent = 0;
+		else if (w > 0 && w == t->opener)
+			t->opener = 0;
 		else if (w > 0 && WIFSTOPPED(st))
 			kill(w, SIGKILL);
 	}

@@ -81,7 +81,8 @@ struct restore_tree {
 	/* restore_template.c, restore_instance.c: of one process only */
 	struct snap_template *template; /* to be filled in; or NULL */
 	int control[2];			/* its socket; [1] is for itself */
-	int fds[2]; /* what brings an instance its descriptors, [1] there */
+	int fds[2];   /* what brings an instance its descriptors, [1] there */
+	pid_t opener; /* who sends them; 0: none, or ended */
 };
 
 /* restore_merge.c: fill `all`, and r->merged of each. */

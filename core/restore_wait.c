@@ -153,6 +153,8 @@ next_report(struct restore_tree *t, int flags)
 		return 0;
 	if (WIFSTOPPED(st))
 		return stopped(t, w, st);
+	if (w == t->opener)
+		t->opener = 0;
 	i = index_of(t, w);
 	return i >= 0 ? explain(&t->v[i], st) : passed(t, w);
 }
@@ -209,6 +211,9 @@ restore_wait(struct restore_tree *t)
 	}
 	for (size_t i = 0; err >= 0 && i < t->n; i++)
 		err = await_lanes(t, t->v[i].area);
+	/* Until then it has all that the instance has open. */
+	while (err >= 0 && t->opener > 0)
+		err = next_report(t, 0);
 	for (size_t i = 0; i < t->n; i++)
 		t->v[i].pid = t->nursery->pids[i];
 	return err < 0 ? err : 0;
