@@ -19,6 +19,7 @@
 
 #include "ctx.h"
 #include "plan.h"
+#include "res_epoll.h"
 #include "uapi.h"
 
 #define TEMPLATE_NAME "snapfs-template"
@@ -159,10 +160,31 @@ stand(struct plan *pl, const struct process *p, const struct host *h)
 	PLAN_CALL(pl, CHECK_ANY, SYS_umask, p->umask);
 }
 
+static void
+watch_signals(struct plan *pl, const struct process *p)
+{
+	struct epoll_own *v;
+	ssize_t n = epoll_own(p, &v);
+
+	if (n < 0) {
+		pl->failed = true;
+		return;
+	}
+	for (ssize_t i = 0; i < n; i++) {
+		plan_what(pl, "fdinfo/%d: watching fd %d", v[i].epfd, v[i].fd);
+		PLAN_CALL(pl, CHECK_OK, SYS_epoll_ctl, (uint64_t)v[i].epfd,
+		    EPOLL_CTL_ADD, (uint64_t)v[i].fd,
+		    plan_data(pl, &v[i].ev, sizeof(v[i].ev)))
+		    ->rel = 1 << 3;
+	}
+	free(v);
+}
+
 void
 plan_instance(struct plan *pl, const struct process *p, const struct host *h)
 {
 	take_descriptors(pl, p, h);
+	watch_signals(pl, p);
 	plan_what(pl, "session");
 	PLAN_CALL(pl, CHECK_OK, SYS_setsid, 0);
 	plan_what(pl, "controlling terminal");

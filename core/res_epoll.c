@@ -18,6 +18,7 @@
 #include "ctx.h"
 #include "fdkv.h"
 #include "res.h"
+#include "res_epoll.h"
 
 #define MAX_FD (1u << 20)
 
@@ -171,6 +172,14 @@ epoll_restore(
 	return resource_set_flags(cx, f, fd);
 }
 
+static bool
+is_signals(const struct process *p, const struct fdent *e)
+{
+	const struct openfile *f = &p->files[e->file];
+
+	return !resource_edited(f) && strcmp(f->kind, res_signalfd.name) == 0;
+}
+
 /* What was put in a descriptor's place need not be a thing to wait for. */
 static int
 add_watch(struct snap_ctx *cx, const struct fd_restore *r,
@@ -184,6 +193,9 @@ add_watch(struct snap_ctx *cx, const struct fd_restore *r,
 		return snap_fail(
 		    cx, -EBADMSG, "fdinfo/%u: bad `tfd: %s'", f->id, value);
 	e = find_fd(r->p, fd);
+	/* The process does it, see epoll_own(). */
+	if (e != NULL && r->pid != 0 && is_signals(r->p, e))
+		return 0;
 	if (e != NULL && epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
 		return 0;
 	/* Closed by whoever gave the others, or not a thing to wait for. */
@@ -206,6 +218,47 @@ epoll_finish(struct snap_ctx *cx, const struct fd_restore *r,
 	for (size_t i = 0; err == 0 && i < f->nkv; i++)
 		if (strcmp(f->kv[i].key, "tfd") == 0)
 			err = add_watch(cx, r, f, fd, f->kv[i].value);
+	return err;
+}
+
+static int
+own_of(const struct process *p, const struct openfile *f, struct epoll_own **v,
+    size_t *n)
+{
+	for (size_t i = 0; i < f->nkv; i++) {
+		struct epoll_event ev = { .events = 0 };
+		const struct fdent *e = NULL;
+		struct epoll_own *own;
+		int fd;
+
+		if (strcmp(f->kv[i].key, "tfd") == 0 &&
+		    parse(f->kv[i].value, &fd, &ev))
+			e = find_fd(p, fd);
+		if (e == NULL || !is_signals(p, e))
+			continue;
+		own = process_grow(v, n, sizeof(*own));
+		if (own == NULL)
+			return -ENOMEM;
+		*own = (struct epoll_own){ (int)f->id, fd, ev };
+	}
+	return 0;
+}
+
+ssize_t
+epoll_own(const struct process *p, struct epoll_own **v)
+{
+	size_t n = 0;
+	int err = 0;
+
+	*v = NULL;
+	for (size_t i = 0; i < p->nfiles && err == 0; i++)
+		if (strcmp(p->files[i].kind, res_epoll.name) == 0 &&
+		    !resource_edited(&p->files[i]))
+			err = own_of(p, &p->files[i], v, &n);
+	if (err == 0)
+		return (ssize_t)n;
+	free(*v);
+	*v = NULL;
 	return err;
 }
 
