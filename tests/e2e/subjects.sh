@@ -192,6 +192,16 @@ clone_refused()
 	check_subject survived
 }
 
+# Whatever a phase that failed has left; the first is the one with the terminals.
+end_all()
+{
+	local p
+	for p in "${PIDS[@]:1}"; do
+		gone "$p" || kill9 "$p"
+		forget "$p"
+	done
+}
+
 if [ $# = 0 ]; then
 	# shellcheck disable=SC2086  # names, on purpose
 	set -- ${ONLY-}
@@ -210,7 +220,8 @@ for name; do
 	state=$(trait "$name" state)
 	phases=$(trait "$name" phases)
 	clones=$(trait "$name" clones)
-	[ -n "$DAEMON" ] || mount_snapfs
+	# Every instance phase leaves a template.
+	[ -n "$DAEMON" ] || mount_snapfs templates=1
 	phases=${phases:-alone survive once eager twice cloned instance}
 	case $clones,$name in
 	none,* | glibc,*.*) phases=${phases/cloned/} ;;
@@ -219,14 +230,14 @@ for name; do
 		[[ " ${PHASES-$phase} " == *" $phase "* ]] || continue
 		PID=
 		t "$name $phase" $phase
-		[ -z "$PID" ] || gone "$PID" || kill9 "$PID"
+		end_all
 		if ! is_mounted || gone "$DAEMON"; then
 			bad "$name $phase" "the daemon is gone"
 			umount -l "$MNT" 2>/dev/null
 			wait "$DAEMON" 2>/dev/null
 			tail -n 60 "$WORK/daemon.log"
 			: >"$WORK/daemon.log"
-			mount_snapfs
+			mount_snapfs templates=1
 		fi
 		rm -rf "${DIR:?}"
 	done

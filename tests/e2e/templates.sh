@@ -270,10 +270,21 @@ all_of()
 	echo "$1" $(cat "/proc/$1/task/"*/children)
 }
 
+# usage: end_all PID...
+end_all()
+{
+	local p
+	kill -9 "$@"
+	for p; do
+		wait_for 5 gone "$p" || return
+		forget "$p"
+	done
+}
+
 # Without a template: a process with a child, and one that got a child since.
 tree()
 {
-	local all p
+	local all
 	python3 -c 'import os, signal; os.fork() and open("there", "w"); signal.pause()' \
 	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	PID=$!
@@ -289,24 +300,96 @@ tree()
 	grep -q "no template: .* this is a tree of them" "$MNT/.log" || return
 	all=$(all_of "${NEW[0]}" && all_of "${NEW[1]}")
 	[ "$(wc -w <<<"$all")" = 4 ] || { echo "they are: $all"; return 1; }
-	kill -9 $all
-	for p in $all; do wait_for 5 gone "$p" && forget "$p" || return; done
+	end_all $all || return
+	# The child by itself: what it has of its parent's is in that one's image.
+	IMAGE=$(echo tree/children/*)
+	make instances=2 || return
+	grep -q "no template: .* is in the image of its parent" "$MNT/.log" || return
+	[ "${#NEW[@]}" = 2 ] && [ "$(template pid)" = "" ] || return
+	end_all "${NEW[@]}" || return
+	IMAGE=tree
 	chmod -R u+w tree && mv tree/children away || return
 	cp tree/xxh128sums sums && sed -i '\,children/,d' tree/xxh128sums || return
 	make instances=2 || return
 	[ "$(template instances)" = 2 ] || return
 	for p in "${NEW[@]}"; do
 		[ "$(wc -w <<<"$(all_of "$p")")" = 1 ] || return
-		kill -9 "$p" && wait_for 5 gone "$p" && forget "$p" || return
 	done
+	end_all "${NEW[@]}" || return
 	mv away tree/children && cp sums tree/xxh128sums || return
 	make pid=new || return
 	all=$(all_of "${NEW[0]}")
 	[ "$(wc -w <<<"$all")" = 2 ] || { echo "its child is missing"; return 1; }
-	kill -9 $all
-	for p in $all; do wait_for 5 gone "$p" && forget "$p" || return; done
+	end_all $all
 }
 t "a tree of processes" tree
+
+cat >listen.py <<'END'
+import os, select, socket, sys
+s = socket.socket()
+if sys.argv[2] == "shared":
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+s.bind(("127.0.0.1", 0))
+s.listen()
+p = select.poll()
+p.register(s, select.POLLIN)
+with open(sys.argv[1] + "/port", "w") as f:
+    f.write(str(s.getsockname()[1]))
+open(sys.argv[1] + "/ready", "w").close()
+while True:
+    p.poll()
+    c = s.accept()[0]
+    c.sendall(b"%d\n" % os.getpid())
+    c.close()
+END
+
+# An image of a process that listens: IMAGE, PORT.
+# usage: listener NAME alone|shared
+listener()
+{
+	mkdir "$1"
+	python3 listen.py "$PWD/$1" "$2" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 30 test -e "$1/ready" || return
+	PORT=$(<"$1/port")
+	IMAGE=$1/image
+	copy "$PID" "$IMAGE"
+}
+
+# Who answers there.
+answers()
+{
+	local line
+	read -r line <"/dev/tcp/127.0.0.1/$PORT" && echo "$line"
+}
+
+# A port belongs to one, unless they said that they share it.
+listening()
+{
+	local i one
+	listener alone alone || return
+	refused EADDRINUSE "$IMAGE" instances=1 || return
+	kill9 "$PID" || return
+	refused EADDRINUSE "$IMAGE" instances=2 || return
+	[[ $ANSWER == *' fd '* ]] || return
+	make instances=1 || return
+	[ "$(answers)" = "${NEW[0]}" ] || return
+	one=${NEW[0]}
+	refused EADDRINUSE "$IMAGE" instances=1 || return
+	[ "$(answers)" = "$one" ] && kill9 "$one" || return
+	make instances=1 && [ "$(answers)" = "${NEW[0]}" ] && kill9 "${NEW[0]}" || return
+
+	listener shared shared && kill9 "$PID" || return
+	make instances=3 || return
+	[ -n "$(template pid)" ] || return
+	for ((i = 0; i < 300; i++)); do
+		answers
+	done | sort -un >who
+	printf '%s\n' "${NEW[@]}" | sort -n | diff - who || return
+	end_all "${NEW[@]}"
+}
+t "a socket that listens" listening
 
 survives()
 {
