@@ -235,6 +235,7 @@ pager_start(
 	if (err == 0)
 		err = register_memory(cx, g, s->p);
 	if (err == 0) {
+		guard_reserve(g->wake);
 		ask_for_hot(g, s);
 		err = start_threads(g);
 	}

@@ -133,15 +133,34 @@ move_up(int fd, int to)
 }
 
 static int
+last_number(void)
+{
+	struct rlimit r = { .rlim_cur = 1024 };
+
+	getrlimit(RLIMIT_NOFILE, &r);
+	return r.rlim_cur <= WRITE_END ? (int)r.rlim_cur - 1 : WRITE_END;
+}
+
+/*
+ * A table of descriptors that threads share grows only when the kernel has
+ * waited for all CPUs (RCU), some 10 to 30 ms.  One that is not shared yet
+ * grows at once.
+ */
+void
+guard_reserve(int any_fd)
+{
+	int fd = fcntl(any_fd, F_DUPFD_CLOEXEC, last_number());
+
+	if (fd >= 0)
+		close(fd);
+}
+
+static int
 make_tie(struct guard *d, pid_t pid, int *uffd)
 {
 	struct f_owner_ex owner = { F_OWNER_PID, pid };
-	struct rlimit r = { .rlim_cur = 1024 };
-	int last = WRITE_END, p[2], fd;
+	int last = last_number(), p[2], fd;
 
-	getrlimit(RLIMIT_NOFILE, &r);
-	if (r.rlim_cur <= WRITE_END)
-		last = (int)r.rlim_cur - 1;
 	if (last <= UFFD_FIRST)
 		return -EMFILE;
 	if (pipe2(p, O_CLOEXEC) < 0)

@@ -113,6 +113,8 @@ void pager_ask(struct snap_pager *g, size_t piece);
 void *pager_events(void *pager);
 
 /* pager_guard.c */
+/* While there are no threads: so that guard_start() will not take long. */
+void guard_reserve(int any_fd);
 int guard_start(struct snap_ctx *cx, struct snap_pager *g);
 void guard_add_space(struct snap_pager *g, int fd);
 /* All is there: from now on nobody dies with anybody. */
