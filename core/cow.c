@@ -153,7 +153,7 @@ compare(struct search *s, const struct run *r, uint64_t at, uint64_t end)
 		for (size_t i = 0; err == 0 && i < n; i++, at += PAGE)
 			err = add(s, r, at, at + PAGE,
 			    known && (same_frame(s, i) || same_bytes(s, i))
-				? RUN_PARENT
+				? RUN_INHERITED
 				: RUN_HELD);
 	}
 	return err;
@@ -248,7 +248,7 @@ bool
 cow_is_partial(const struct process *p)
 {
 	for (size_t i = 0; i < p->nruns; i++)
-		if (p->runs[i].kind == RUN_PARENT)
+		if (p->runs[i].kind == RUN_INHERITED)
 			return true;
 	return false;
 }
@@ -305,7 +305,7 @@ cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q)
 	int err = 0;
 
 	for (size_t i = 0; err == 0 && i < p->nruns; i++)
-		err = p->runs[i].kind == RUN_PARENT
+		err = p->runs[i].kind == RUN_INHERITED
 			  ? resolve(cx, &p->runs[i], q, &k, &v, &n)
 			  : put(&v, &n, &p->runs[i]);
 	if (err < 0) {

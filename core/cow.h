@@ -12,12 +12,12 @@ struct twin;
 
 /*
  * At leisure, all twins being there: of each process's runs what is the same
- * page as its parent's becomes RUN_PARENT, and offsets are given anew.
+ * page as its parent's becomes RUN_INHERITED, and offsets are given anew.
  */
 int cow_find(struct snap_ctx *cx, struct family *t, struct twin *const *twins);
 
 /*
- * Of an image that was read: where the bytes of p's RUN_PARENT are, now that
+ * Of an image that was read: where the bytes of p's RUN_INHERITED are, now that
  * those of its parent q are known.  They become RUN_HELD, `up` levels above.
  */
 int cow_resolve(

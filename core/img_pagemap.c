@@ -16,7 +16,7 @@
  *		pages of the VMA before it, whose bytes are at OFFSET of `pages`
  *	run START-END guard
  *		guard pages, madvise(2)
- *	run START-END parent
+ *	run START-END inherited
  *		pages that are the parent process's at the same addresses
  */
 #include <errno.h>
@@ -67,7 +67,7 @@ write_run(struct text *t, const struct run *r)
 	if (r->kind == RUN_HELD)
 		text_putf(t, "held %lu\n", (unsigned long)r->offset);
 	else
-		text_puts(t, r->kind == RUN_GUARD ? "guard\n" : "parent\n");
+		text_puts(t, r->kind == RUN_GUARD ? "guard\n" : "inherited\n");
 }
 
 void
@@ -297,14 +297,13 @@ read_run(struct reader *r, char *s)
 	r->last = run->end;
 	if (strcmp(kind, "held") == 0 && s != NULL)
 		return read_held(r, v, run, s);
-	run->kind = strcmp(kind, "parent") == 0 ? RUN_PARENT : RUN_GUARD;
+	run->kind = strcmp(kind, "inherited") == 0 ? RUN_INHERITED : RUN_GUARD;
 	run->offset = r->held;
 	if ((run->kind == RUN_GUARD && strcmp(kind, "guard") != 0) || s != NULL)
 		return lines_fail(
-		    r->l, "neither held OFFSET nor guard nor parent");
-	if (run->kind == RUN_PARENT && v->shared)
-		return lines_fail(
-		    r->l, "only private memory is shared with a parent");
+		    r->l, "neither held OFFSET, guard nor inherited");
+	if (run->kind == RUN_INHERITED && v->shared)
+		return lines_fail(r->l, "only private memory is inherited");
 	return v->kind == VMA_ANON || v->kind == VMA_FILE
 		   ? 0
 		   : lines_fail(r->l, "no memory that can have such pages");

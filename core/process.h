@@ -188,7 +188,7 @@ enum run_kind {
 	RUN_HELD,  /* its bytes are in `pages` at `offset` */
 	RUN_GUARD, /* MADV_GUARD_INSTALL */
 	/* The parent process holds the same at these addresses, see cow.h. */
-	RUN_PARENT,
+	RUN_INHERITED,
 };
 
 /* Sorted by start, disjoint, each inside one VMA; HELD ones by offset too. */
