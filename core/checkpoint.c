@@ -1,8 +1,9 @@
 /*
  * checkpoint.c - the order of a checkpoint, and nothing else.
  */
+#include "checkpoint.h"
+
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,27 +16,15 @@
 #include "freeze_tree.h"
 #include "gather.h"
 #include "heal.h"
-#include "image.h"
+#include "increment.h"
 #include "memory.h"
 #include "resource.h"
 #include "sharers.h"
-#include "snap.h"
+#include "tracker.h"
 #include "twin.h"
 
 /* A checkpoint that something was changed under is taken again. */
 #define TRIES 5
-
-struct snap_checkpoint {
-	struct family tree;
-	struct twin **twins; /* of each; NULL: it was copied while frozen */
-	struct image_tree image;
-	struct image_hasher *hasher;
-	pthread_mutex_t lock;	 /* of all below */
-	char **sums, **pagesums; /* the texts, by process */
-	int sums_error, pagesums_error;
-};
-
-/* ---- taking one ---- */
 
 /* A process for each that is frozen. */
 static int
@@ -45,9 +34,7 @@ make_tree(
 	struct zombie *zombie;
 
 	cp->twins = calloc(ft->n, sizeof(struct twin *));
-	cp->sums = calloc(ft->n, sizeof(char *));
-	cp->pagesums = calloc(ft->n, sizeof(char *));
-	if (cp->twins == NULL || cp->sums == NULL || cp->pagesums == NULL)
+	if (cp->twins == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	for (size_t i = 0; i < ft->n; i++) {
 		struct process *p = family_add(&cp->tree, ft->parent[i]);
@@ -104,6 +91,33 @@ is_adopted_by_us(const struct process *p)
 	return false;
 }
 
+/* Before the twin is made: see tracker.h. */
+static int
+track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
+{
+	struct frozen *z = ft->v[0];
+	int64_t gen;
+
+	if (ft->n > 1) {
+		tracker_pass(
+		    cx, cp->tracker, z->pid, "there are processes below it");
+		return 0;
+	}
+	gen = tracker_scan(cx, z, cp->tree.v[0], cp->tracker);
+	if (gen < 0)
+		return (int)gen;
+	cp->generation = (uint64_t)gen;
+	frozen_step(cx, z, "what was written seen");
+	return 0;
+}
+
+static void
+forget_uffd(struct process *p)
+{
+	for (size_t i = 0; i < p->nvmas; i++)
+		p->vmas[i].flags &= ~(uint64_t)VMA_F_UFFD;
+}
+
 /*
  * One process, while all are frozen.  What must be seen before anything is run
  * in the process comes first; the twin comes last, so that it shows the latest.
@@ -127,6 +141,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 		if (ft->dead[k].parent == i)
 			twin_reap_dead(cx, z, ft->dead[k].pid);
 	z->adopts |= is_adopted_by_us(p);
+	if (err == 0 && cp->tracker != NULL && i == 0)
+		err = track(cx, ft, cp);
 	if (err == 0)
 		err = twin_fork(cx, z, p, &cp->twins[i]);
 	if (err == 0)
@@ -135,6 +151,9 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 	if (err == 0 && cp->twins[i] == NULL)
 		err = gather_twin(cx, z->pid, p);
 	frozen_step(cx, z, "memory read");
+	/* That it is registered with ours is no state of the process. */
+	if (cp->tracker != NULL && i == 0 && tracker_is_at_work(cp->tracker))
+		forget_uffd(p);
 	if (err == 0)
 		err = heal_close(cx, z);
 	return err;
@@ -157,9 +176,6 @@ take_frozen(
 	return err == 0 ? note_hidden(cx, ft, cp) : err;
 }
 
-static ssize_t read_node(
-    void *arg, uint32_t n, void *buf, size_t len, uint64_t off);
-
 /* From the twin, at leisure. */
 static int
 take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
@@ -180,6 +196,23 @@ take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
 }
 
 static int
+make_increment(struct snap_ctx *cx, struct snap_checkpoint *cp)
+{
+	struct spans dirty = { 0 };
+	char parent[33];
+	int r;
+
+	if (cp->generation == 0)
+		return 0;
+	r = tracker_since_parent(cp->tracker, cp->generation, parent, &dirty);
+	if (r > 0)
+		r = increment_new(cx, cp->tree.v[0], parent, &dirty,
+		    (uint32_t)cp->files.tree.n, &cp->increment);
+	spans_fini(&dirty);
+	return r;
+}
+
+static int
 take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	int err = 0;
@@ -193,11 +226,8 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (err == 0 && family_settle_contents(&cp->tree) != 0)
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	if (err == 0)
-		err = image_write(cx, cp->tree.v[0], &cp->image);
-	if (err != 0)
-		return err;
-	cp->hasher = image_hasher_new(&cp->image, read_node, cp);
-	return cp->hasher == NULL ? snap_fail(cx, -ENOMEM, "no memory") : 0;
+		err = served_init(cx, &cp->files, cp->tree.v[0]);
+	return err == 0 ? make_increment(cx, cp) : err;
 }
 
 static void
@@ -205,19 +235,15 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	if (cp == NULL)
 		return;
+	if (cp->generation != 0)
+		tracker_dropped(cp->tracker, cp->generation);
+	snap_tracker_put(cp->tracker);
 	for (size_t i = cp->tree.n; i-- > 0;)
 		twin_free(cx, cp->twins[i]);
-	image_hasher_free(cp->hasher);
-	image_tree_free(&cp->image);
-	for (size_t i = 0; cp->sums != NULL && i < cp->tree.n; i++)
-		free(cp->sums[i]);
-	for (size_t i = 0; cp->pagesums != NULL && i < cp->tree.n; i++)
-		free(cp->pagesums[i]);
+	increment_free(cp->increment);
+	served_fini(&cp->files);
 	family_fini(&cp->tree);
 	free(cp->twins);
-	free(cp->sums);
-	free(cp->pagesums);
-	pthread_mutex_destroy(&cp->lock);
 	free(cp);
 }
 
@@ -259,7 +285,8 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	*out = cp;
 	if (cp == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
-	pthread_mutex_init(&cp->lock, NULL);
+	if (opt != NULL)
+		cp->tracker = snap_tracker_get(opt->tracker);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)
 		return err;
@@ -334,164 +361,4 @@ snap_checkpoint_drop(struct snap_checkpoint *cp)
 	cx = snap_ctx_new(NULL);
 	checkpoint_free(cx, cp);
 	snap_ctx_free(cx);
-}
-
-/* ---- looking at it ---- */
-
-void
-snap_checkpoint_info(
-    const struct snap_checkpoint *cp, struct snap_checkpoint_info *info)
-{
-	const struct process *p = cp->tree.v[0];
-
-	memset(info, 0, sizeof(*info));
-	info->pid = p->pid;
-	info->twin = twin_pid(cp->twins[0]);
-	for (size_t i = 0; i < cp->tree.n; i++) {
-		info->pages_bytes += cp->tree.v[i]->pages_size;
-		if (cp->tree.v[i]->frozen_us > info->frozen_us)
-			info->frozen_us = cp->tree.v[i]->frozen_us;
-	}
-	info->time = p->time;
-	info->processes = (unsigned)cp->tree.n;
-	memcpy(info->id, p->id, sizeof(info->id));
-}
-
-size_t
-snap_checkpoint_twins(const struct snap_checkpoint *cp, pid_t *pids, size_t n)
-{
-	size_t found = 0;
-
-	for (size_t i = 0; i < cp->tree.n; i++) {
-		pid_t pid = twin_pid(cp->twins[i]);
-
-		if (pid != 0 && found < n)
-			pids[found] = pid;
-		found += pid != 0;
-	}
-	return found;
-}
-
-uint32_t
-snap_checkpoint_nodes(const struct snap_checkpoint *cp)
-{
-	return (uint32_t)cp->image.n;
-}
-
-const struct snap_node *
-snap_checkpoint_node(const struct snap_checkpoint *cp, uint32_t n)
-{
-	return n < cp->image.n ? &cp->image.v[n].node : NULL;
-}
-
-uint32_t
-snap_checkpoint_lookup(
-    const struct snap_checkpoint *cp, uint32_t dir, const char *name)
-{
-	uint32_t n = dir < cp->image.n ? cp->image.v[dir].node.first_child : 0;
-
-	while (n != 0 && strcmp(cp->image.v[n].node.name, name) != 0)
-		n = cp->image.v[n].node.next;
-	return n;
-}
-
-static ssize_t
-read_bytes(const char *text, uint64_t size, void *buf, size_t len, uint64_t off)
-{
-	if (off >= size)
-		return 0;
-	if (len > size - off)
-		len = size - off;
-	memcpy(buf, text + off, len);
-	return (ssize_t)len;
-}
-
-static ssize_t
-read_content(int fd, void *buf, size_t len, uint64_t off)
-{
-	ssize_t n;
-
-	do
-		n = pread(fd, buf, len, (off_t)off);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
-/* Of all but the sums, without feeding them. */
-static ssize_t
-read_node(void *arg, uint32_t n, void *buf, size_t len, uint64_t off)
-{
-	struct snap_checkpoint *cp = arg;
-	const struct image_node *node = &cp->image.v[n];
-
-	switch (node->source) {
-	case IMAGE_CONTENT:
-		return read_content(node->content_fd, buf, len, off);
-	case IMAGE_PAGES:
-		return memory_read(node->p, buf, len, off);
-	default:
-		return read_bytes(node->text, node->node.size, buf, len, off);
-	}
-}
-
-/* Computed when they are first read, which is after all else in one `cp -r`. */
-static ssize_t
-read_sums(struct snap_checkpoint *cp, const struct image_node *node, void *buf,
-    size_t len, uint64_t off)
-{
-	char **sums = &cp->sums[node->p->index];
-	int err;
-
-	pthread_mutex_lock(&cp->lock);
-	if (*sums == NULL && cp->sums_error == 0)
-		cp->sums_error =
-		    image_hasher_sums(cp->hasher, node->node.parent, sums);
-	err = cp->sums_error;
-	pthread_mutex_unlock(&cp->lock);
-	/* From here on the text does not change any more. */
-	return err != 0 ? err
-			: read_bytes(*sums, node->node.size, buf, len, off);
-}
-
-/* Likewise. */
-static ssize_t
-read_pagesums(
-    struct snap_checkpoint *cp, uint32_t n, void *buf, size_t len, uint64_t off)
-{
-	const struct image_node *node = &cp->image.v[n];
-	char **sums = &cp->pagesums[node->p->index];
-	size_t size;
-	int err;
-
-	pthread_mutex_lock(&cp->lock);
-	if (*sums == NULL && cp->pagesums_error == 0)
-		cp->pagesums_error =
-		    image_hasher_pagesums(cp->hasher, n, sums, &size);
-	err = cp->pagesums_error;
-	pthread_mutex_unlock(&cp->lock);
-	return err != 0 ? err
-			: read_bytes(*sums, node->node.size, buf, len, off);
-}
-
-ssize_t
-snap_checkpoint_read(
-    struct snap_checkpoint *cp, uint32_t n, void *buf, size_t len, uint64_t off)
-{
-	const struct image_node *node;
-
-	if (n >= cp->image.n || cp->image.v[n].node.type == SNAP_DIR)
-		return -EISDIR;
-	node = &cp->image.v[n];
-	if (node->source == IMAGE_SUMS)
-		return read_sums(cp, node, buf, len, off);
-	if (node->source == IMAGE_PAGESUMS)
-		return read_pagesums(cp, n, buf, len, off);
-	return read_node(cp, n, buf, len, off);
-}
-
-void
-snap_checkpoint_served(struct snap_checkpoint *cp, uint32_t n, const void *buf,
-    size_t len, uint64_t off)
-{
-	image_hasher_feed(cp->hasher, n, buf, len, off);
 }

@@ -582,6 +582,7 @@ image_read(struct snap_ctx *cx, int dir, struct process **out,
 	if (err < 0) {
 		process_free(p);
 		image_sums_free(*sums);
+		*sums = NULL;
 		return err;
 	}
 	*out = p;

@@ -3,7 +3,7 @@
  *
  *	snapfs checkpoint 1	the first line, and the format's version
  *	id: HEX			32 digits, of this checkpoint alone
- *	parent: none		(incremental checkpoints will name theirs)
+ *	parent: none		or the id of the one that an increment needs
  *	time: 2026-11-22T02:47:27.123456789Z
  *	frozen-us: 812		how long the original was held
  *	kernel: 6.18.0		uname -r, escaped
@@ -61,7 +61,8 @@ img_checkpoint_write(struct text *t, const struct process *p)
 {
 	text_puts(t, FIRST_LINE VERSION "\n");
 	text_putf(t, "id: %s\n", p->id);
-	text_puts(t, "parent: none\n");
+	text_putf(
+	    t, "parent: %s\n", p->parent_id[0] != '\0' ? p->parent_id : "none");
 	write_time(t, &p->time);
 	text_putf(t, "frozen-us: %lu\n", (unsigned long)p->frozen_us);
 	text_puts(t, "kernel: ");
@@ -101,11 +102,13 @@ read_id(struct lines *l, struct process *p, char *s)
 static int
 read_parent(struct lines *l, struct process *p, char *s)
 {
-	(void)p;
-	if (strcmp(s, "none") != 0)
-		return snap_fail(l->cx, -EPROTO,
-		    "%s:%u: an incremental checkpoint is not known here",
-		    l->file, l->line);
+	if (strcmp(s, "none") == 0)
+		return 0;
+	if (strlen(s) != 32 || !is_hex(s))
+		return lines_fail(l, "neither none nor an id");
+	if (strcmp(s, p->id) == 0)
+		return lines_fail(l, "it is its own parent");
+	strcpy(p->parent_id, s);
 	return 0;
 }
 

@@ -18,6 +18,8 @@
  *		guard pages, madvise(2)
  *	run START-END inherited
  *		pages that are the parent process's at the same addresses
+ *	run START-END parent
+ *		of an increment: pages that its parent holds, not written since
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +30,13 @@
 
 #define NS 1000000000ll
 #define PKEY_MAX 15
+
+/* The kinds of runs whose bytes are not here. */
+static const char *const bare_kinds[] = {
+	[RUN_GUARD] = "guard",
+	[RUN_INHERITED] = "inherited",
+	[RUN_PARENT] = "parent",
+};
 
 /* ---- writing ---- */
 
@@ -67,7 +76,14 @@ write_run(struct text *t, const struct run *r)
 	if (r->kind == RUN_HELD)
 		text_putf(t, "held %lu\n", (unsigned long)r->offset);
 	else
-		text_puts(t, r->kind == RUN_GUARD ? "guard\n" : "inherited\n");
+		text_putf(t, "%s\n", bare_kinds[r->kind]);
+}
+
+/* Bytes that come from two sources are one run in the image. */
+static bool
+is_more(const struct run *run, const struct run *next)
+{
+	return next->start == run->end && next->kind == run->kind;
 }
 
 void
@@ -81,8 +97,15 @@ img_pagemap_write(struct text *t, const struct process *p)
 		text_putf(t, "exe %d\n", p->exe_file);
 	for (size_t i = 0; i < p->nvmas; i++) {
 		write_vma(t, &p->vmas[i]);
-		for (; r < p->nruns && p->runs[r].start < p->vmas[i].end; r++)
-			write_run(t, &p->runs[r]);
+		while (r < p->nruns && p->runs[r].start < p->vmas[i].end) {
+			struct run run = p->runs[r++];
+
+			for (; r < p->nruns && is_more(&run, &p->runs[r]) &&
+			       run.end < p->vmas[i].end;
+			     r++)
+				run.end = p->runs[r].end;
+			write_run(t, &run);
+		}
 	}
 }
 
@@ -274,6 +297,28 @@ read_held(struct reader *r, const struct vma *v, struct run *run, char *s)
 	return 0;
 }
 
+/* A kind that says no more than its name. */
+static int
+read_bare(struct reader *r, const struct vma *v, struct run *run, char *kind)
+{
+	run->kind = RUN_HELD;
+	for (size_t i = 0; i < sizeof(bare_kinds) / sizeof(bare_kinds[0]); i++)
+		if (bare_kinds[i] != NULL && strcmp(kind, bare_kinds[i]) == 0)
+			run->kind = (enum run_kind)i;
+	if (run->kind == RUN_HELD)
+		return lines_fail(
+		    r->l, "neither held OFFSET, guard, inherited nor parent");
+	run->offset = r->held;
+	if (run->kind == RUN_PARENT && r->p->parent_id[0] == '\0')
+		return lines_fail(r->l, "`checkpoint' names no parent");
+	if (run->kind != RUN_GUARD && v->shared)
+		return lines_fail(
+		    r->l, "pages are held of private memory only");
+	return v->kind == VMA_ANON || v->kind == VMA_FILE
+		   ? 0
+		   : lines_fail(r->l, "no memory that can have such pages");
+}
+
 static int
 read_run(struct reader *r, char *s)
 {
@@ -297,16 +342,9 @@ read_run(struct reader *r, char *s)
 	r->last = run->end;
 	if (strcmp(kind, "held") == 0 && s != NULL)
 		return read_held(r, v, run, s);
-	run->kind = strcmp(kind, "inherited") == 0 ? RUN_INHERITED : RUN_GUARD;
-	run->offset = r->held;
-	if ((run->kind == RUN_GUARD && strcmp(kind, "guard") != 0) || s != NULL)
-		return lines_fail(
-		    r->l, "neither held OFFSET, guard nor inherited");
-	if (run->kind == RUN_INHERITED && v->shared)
-		return lines_fail(r->l, "only private memory is inherited");
-	return v->kind == VMA_ANON || v->kind == VMA_FILE
-		   ? 0
-		   : lines_fail(r->l, "no memory that can have such pages");
+	if (s != NULL)
+		return lines_fail(r->l, "behind %.32s nothing may come", kind);
+	return read_bare(r, v, run, kind);
 }
 
 static int

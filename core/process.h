@@ -189,6 +189,8 @@ enum run_kind {
 	RUN_GUARD, /* MADV_GUARD_INSTALL */
 	/* The parent process holds the same at these addresses, see cow.h. */
 	RUN_INHERITED,
+	/* Of an increment: as its parent checkpoint has them, see chain.h. */
+	RUN_PARENT,
 };
 
 /* Sorted by start, disjoint, each inside one VMA; HELD ones by offset too. */
@@ -274,6 +276,7 @@ struct unsupported {
 struct process {
 	/* of the checkpoint itself */
 	char id[33];
+	char parent_id[33]; /* of an increment; "": it is whole */
 	struct timespec time;
 	uint64_t frozen_us;
 	char *kernel;	    /* uname -r */

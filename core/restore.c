@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "chain.h"
 #include "ctx.h"
 #include "image.h"
 #include "pager.h"
@@ -409,6 +410,39 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	return err;
 }
 
+/* An increment becomes whole, and is verified with all its parents. */
+static int
+resolve(struct snap_ctx *cx, int dir, struct family *family)
+{
+	struct process *p = family->v[0];
+	struct chain_fds fds = { 0 };
+	int err;
+
+	if (family->n > 1 || family->nabove > 0)
+		return snap_fail(cx, -EBADMSG,
+		    "checkpoint: an increment, of more than one process");
+	err = chain_resolve(cx, dir, NULL, 0, p, family->sums[0], &fds);
+	if (err == 0)
+		err = chain_collect(cx, p);
+	chain_close(&fds);
+	image_sums_free(family->sums[0]);
+	family->sums[0] = NULL;
+	if (err == 0)
+		snap_logf(cx, SNAP_STEP, "increment made whole: %llu bytes",
+		    (unsigned long long)p->pages_size);
+	return err;
+}
+
+static int
+read_image(struct snap_ctx *cx, int dir, struct family *family)
+{
+	int err = image_read_tree(cx, dir, family);
+
+	return err == 0 && family->v[0]->parent_id[0] != '\0'
+		   ? resolve(cx, dir, family)
+		   : err;
+}
+
 int
 snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
     struct snap_restore_result *res)
@@ -417,7 +451,7 @@ snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	int err;
 
 	memset(res, 0, sizeof(*res));
-	err = image_read_tree(cx, opt->dir, &family);
+	err = read_image(cx, opt->dir, &family);
 	if (err == 0)
 		snap_logf(cx, SNAP_STEP,
 		    "image of %d read: %zu processes, %zu VMAs, %llu bytes "
@@ -447,7 +481,7 @@ snap_template_make(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	int err;
 
 	*out = (struct snap_template){ .control = -1, .pidfd = -1 };
-	err = image_read_tree(cx, o.dir, &family);
+	err = read_image(cx, o.dir, &family);
 	if (err == 0)
 		err = restore_family(cx, &o, &family, &res, out);
 	if (err == 0)

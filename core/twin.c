@@ -79,8 +79,8 @@ adopt(struct frozen *z, struct tracee *t, pid_t pid)
 }
 
 /* Kill a child, and take note of its end. */
-static void
-end(struct tracee *t)
+void
+twin_end_child(struct tracee *t)
 {
 	uint64_t deadline = now_ns() + END_NS;
 	unsigned naps = 0;
@@ -106,8 +106,8 @@ is_member(const struct frozen *z, pid_t pid)
  * Kill the children of a thread that are traced by this very thread of ours:
  * one that was born, but of which we were not told.
  */
-static void
-end_children(const struct frozen *z, pid_t pid, pid_t tid)
+void
+twin_end_children(const struct frozen *z, pid_t pid, pid_t tid)
 {
 	char name[48], *text, *s, *next;
 
@@ -120,7 +120,7 @@ end_children(const struct frozen *z, pid_t pid, pid_t tid)
 		if (next == s)
 			break;
 		if (tracer_of(t.tid) == gettid() && !is_member(z, t.tid))
-			end(&t);
+			twin_end_child(&t);
 	}
 	free(text);
 }
@@ -152,8 +152,8 @@ run_intermediate(struct frozen *z, pid_t intermediate, pid_t *pid)
 	if (t.state == TRACEE_GONE)
 		return 0;
 	if (*pid == 0)
-		end_children(z, t.tid, t.tid);
-	end(&t);
+		twin_end_children(z, t.tid, t.tid);
+	twin_end_child(&t);
 	return err;
 }
 
@@ -199,8 +199,8 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
 	if (err == 1)
 		err = born(cx, z, t->direct, child, t);
 	if (err < 0) {
-		end(&t->tracee);
-		end_children(z, z->pid, caller->tid);
+		twin_end_child(&t->tracee);
+		twin_end_children(z, z->pid, caller->tid);
 		if (z->deadline < now_ns() + UNDO_NS)
 			z->deadline = now_ns() + UNDO_NS;
 	}
@@ -210,7 +210,7 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
 	}
 	err1 = heal_leave(cx, z, slot);
 	if (err < 0)
-		end_children(z, z->pid, caller->tid);
+		twin_end_children(z, z->pid, caller->tid);
 	if (err < 0 && err1 == 0 && t->direct && t->tracee.tid != 0)
 		twin_reap_dead(cx, z, t->tracee.tid);
 	return err == 0 ? err1 : err;
@@ -222,8 +222,8 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
  * for all kinds of children; one that is reaped at once, only if we die and
  * that thread is not held in our code meanwhile.
  */
-static bool
-would_be_found(const struct frozen *z)
+bool
+twin_would_be_found(const struct frozen *z)
 {
 	for (size_t i = 0; i < z->n; i++)
 		if ((z->adopts || z->v[i].no_calls) &&
@@ -260,7 +260,7 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 	int err;
 
 	*out = NULL;
-	if (would_be_found(z)) {
+	if (twin_would_be_found(z)) {
 		free(t);
 		snap_logf(cx, SNAP_NOTICE,
 		    "process %d: it waits for all kinds of children (__WALL), "
@@ -495,7 +495,7 @@ twin_free(struct snap_ctx *cx, struct twin *t)
 	if (t == NULL)
 		return;
 	if (t->tracee.state != TRACEE_GONE) {
-		end(&t->tracee);
+		twin_end_child(&t->tracee);
 		if (t->direct &&
 		    twin_reap_in_original(cx, t->original, t->tracee.tid) != 0)
 			snap_logf(cx, SNAP_NOTICE,

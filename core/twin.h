@@ -64,4 +64,18 @@ void twin_reap_dead(struct snap_ctx *cx, struct frozen *z, pid_t pid);
 /* Freeze `original` for a moment and have its dead child reaped. */
 int twin_reap_in_original(struct snap_ctx *cx, pid_t original, pid_t pid);
 
+/* ---- other children that it makes for a moment ---- */
+
+struct tracee;
+
+/*
+ * Is there a thread that would find the child of another one?  Then none may
+ * be made.
+ */
+bool twin_would_be_found(const struct frozen *z);
+
+/* Kill a child; those of a thread that are traced by this thread of ours. */
+void twin_end_child(struct tracee *t);
+void twin_end_children(const struct frozen *z, pid_t pid, pid_t tid);
+
 #endif

@@ -1,6 +1,8 @@
 #include "job.h"
 
+#include "copied.h"
 #include "housekeeper.h"
+#include "track.h"
 #include "tree.h"
 
 #include <errno.h>
@@ -29,7 +31,8 @@ struct job {
 	struct proc_id target;
 	pthread_cond_t wake; /* the view has ended, or is in use no more */
 	struct waiters waiters;
-	uint8_t *looked_up; /* bit mask over nodes; under the lock */
+	uint8_t *looked_up;    /* bit mask over nodes; under the lock */
+	struct copied *copied; /* of a process that is tracked; the same */
 	struct log_job log;
 	LIST_ENTRY(job) link;
 };
@@ -185,7 +188,12 @@ take_without_readers(
 	if (readers == NULL)
 		return -ENOMEM;
 	opt.exclude = readers;
+	opt.tracker = track_for_checkpoint(
+	    j->fs, j->target, &j->log, j->reader.creds.uid);
 	err = snap_checkpoint_take(cx, j->target.pid, &opt, cp);
+	if (err == 0 && opt.tracker != NULL)
+		j->copied = copied_new(*cp);
+	snap_tracker_put(opt.tracker);
 	free(readers);
 	return err;
 }
@@ -302,6 +310,7 @@ job_free(struct job *j)
 {
 	pthread_cond_destroy(&j->wake);
 	free(j->looked_up);
+	copied_free(j->copied);
 	free(j);
 }
 
@@ -358,6 +367,20 @@ job_targets(const struct snapfs *fs, pid_t pid)
 		if (j->target.pid == pid)
 			return true;
 	return false;
+}
+
+void
+job_served(
+    struct snapfs *fs, struct view *v, uint32_t n, uint64_t off, uint64_t len)
+{
+	bool all = false;
+
+	pthread_mutex_lock(&fs->lock);
+	if (v->job != NULL && v->job->copied != NULL)
+		all = copied_served(v->job->copied, n, off, len);
+	if (all)
+		snap_checkpoint_copied(v->cp);
+	pthread_mutex_unlock(&fs->lock);
 }
 
 void

@@ -46,6 +46,13 @@ int job_thread(void *(*main)(void *), void *arg, const char *name);
  */
 bool job_targets(const struct snapfs *fs, pid_t pid);
 
+/*
+ * Bytes of a file or link of the view's checkpoint were given to its reader: if
+ * all of it was, increments can be made to it.  Takes the lock.
+ */
+void job_served(
+    struct snapfs *fs, struct view *v, uint32_t n, uint64_t off, uint64_t len);
+
 /* A node of the checkpoint was looked up: forget it when the view ends. */
 void job_looked_up(struct view *v, uint32_t n);
 

@@ -4,6 +4,7 @@
 #define BIT_PROC (UINT64_C(1) << 62)
 #define PID_BITS 22
 #define SUB_BITS 5
+#define SUB_TRACK 31u
 
 static uint64_t
 field(uint64_t v, unsigned shift, unsigned bits)
@@ -22,10 +23,12 @@ node_ino(const struct node *node)
 	case NODE_LOG_RAW:
 		return node->kind - NODE_ROOT + 1;
 	case NODE_PROC:
+	case NODE_TRACK:
 		return BIT_PROC |
 		       (node->proc.start & PROC_START_MASK)
 			   << (PID_BITS + SUB_BITS) |
-		       (uint64_t)node->proc.pid << SUB_BITS | node->sub;
+		       (uint64_t)node->proc.pid << SUB_BITS |
+		       (node->kind == NODE_TRACK ? SUB_TRACK : node->sub);
 	case NODE_FILE:
 		return (node->last ? BIT_LAST : 0) |
 		       (uint64_t)(node->gen & NODE_MAX_GEN) << 32 | node->low;
@@ -45,8 +48,10 @@ node_of(uint64_t ino)
 	} else if (ino & BIT_PROC) {
 		if (ino & BIT_LAST)
 			return node;
-		node.kind = NODE_PROC;
 		node.sub = field(ino, 0, SUB_BITS);
+		node.kind = node.sub == SUB_TRACK ? NODE_TRACK : NODE_PROC;
+		if (node.kind == NODE_TRACK)
+			node.sub = 0;
 		node.proc.pid = (pid_t)field(ino, SUB_BITS, PID_BITS);
 		node.proc.start = field(ino, PID_BITS + SUB_BITS, 35);
 	} else {

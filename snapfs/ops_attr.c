@@ -119,6 +119,18 @@ ops_reply_proc_dir(
 	fuse_reply_entry(req, &e);
 }
 
+/* Owned as the process's directory is. */
+void
+ops_stat_track(struct snapfs *fs, const struct caller *who,
+    const struct node *node, struct stat *st)
+{
+	struct node top = { .kind = NODE_PROC, .proc = node->proc };
+
+	stat_proc_dir(fs, who, &top, st);
+	st->st_ino = node_ino(node);
+	st->st_mode = S_IFREG | 0600;
+}
+
 static int
 stat_file(struct snapfs *fs, const struct node *node, struct stat *st)
 {
@@ -170,6 +182,14 @@ snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		if (err == 0)
 			stat_proc_dir(fs, &who, &node, &st);
 		break;
+	case NODE_TRACK:
+		timeout = 0;
+		err = caller_of(req, &who);
+		if (err == 0)
+			err = ops_process_check(fs, &who, node.proc);
+		if (err == 0)
+			ops_stat_track(fs, &who, &node, &st);
+		break;
 	case NODE_FILE:
 		err = stat_file(fs, &node, &st);
 		break;
@@ -182,7 +202,7 @@ snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_attr(req, &st, timeout);
 }
 
-/* Truncation of .restore means nothing, and `>` does it. */
+/* Truncation of .restore and .track means nothing, and `>` does it. */
 void
 snapfs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
     struct fuse_file_info *fi)
@@ -191,8 +211,11 @@ snapfs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 			     FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME_NOW |
 			     FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_CTIME;
 
+	enum node_kind kind = node_of(ino).kind;
+
 	(void)attr;
-	if (node_of(ino).kind != NODE_RESTORE || (to_set & ~harmless) != 0)
+	if ((kind != NODE_RESTORE && kind != NODE_TRACK) ||
+	    (to_set & ~harmless) != 0)
 		fuse_reply_err(req, EPERM);
 	else
 		snapfs_getattr(req, ino, fi);

@@ -3,6 +3,8 @@
  */
 #include "ops_impl.h"
 
+#include "track.h"
+
 #include "restore.h"
 #include "status.h"
 #include "tree.h"
@@ -105,17 +107,21 @@ open_control(fuse_req_t req, const struct node *node, struct fuse_file_info *fi)
 	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	int err;
 
-	if (writes && node->kind != NODE_RESTORE) {
+	if (writes && node->kind != NODE_RESTORE && node->kind != NODE_TRACK) {
 		fuse_reply_err(req, EACCES);
 		return;
 	}
 	err = caller_of(req, &who);
+	if (err == 0 && node->kind == NODE_TRACK)
+		err = ops_process_check(fs, &who, node->proc);
 	h = err < 0 ? NULL : handle_new(node);
 	if (err == 0 && h == NULL)
 		err = -ENOMEM;
 	if (err == 0) {
 		h->creds = who.creds;
-		err = status_text(fs, node->kind, &who.creds, h);
+		err = node->kind == NODE_TRACK
+			  ? track_read(fs, node->proc, h)
+			  : status_text(fs, node->kind, &who.creds, h);
 	}
 	if (err < 0) {
 		handle_free(h);
@@ -138,6 +144,7 @@ snapfs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	case NODE_STATUS:
 	case NODE_LOG:
 	case NODE_LOG_RAW:
+	case NODE_TRACK:
 		open_control(req, &node, fi);
 		break;
 	case NODE_FILE:
@@ -213,9 +220,11 @@ read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 		fuse_reply_err(req, (int)-len);
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
-	if (len > 0)
+	if (len > 0) {
+		job_served(fs, v, n, (uint64_t)off, (uint64_t)len);
 		snap_checkpoint_served(
 		    v->cp, n, buf, (size_t)len, (uint64_t)off);
+	}
 	buffer_put(&fs->buffers, buf, size);
 	ops_view_done(fs, v);
 }
@@ -233,6 +242,22 @@ snapfs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		read_control(req, h, size, off);
 }
 
+/* Whoever opened it was allowed to; now whoever writes must be. */
+static void
+write_track(fuse_req_t req, const struct handle *h, const struct caller *who,
+    const char *buf, size_t size)
+{
+	struct snapfs *fs = snapfs_of(req);
+	int err = ops_process_check(fs, who, h->node.proc);
+
+	if (err == 0)
+		err = track_write(fs, who, h->node.proc, buf, size);
+	if (err < 0)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_write(req, size);
+}
+
 void
 snapfs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
     off_t off, struct fuse_file_info *fi)
@@ -242,11 +267,15 @@ snapfs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	int err;
 
 	(void)ino;
-	if (h->node.kind != NODE_RESTORE) {
+	if (h->node.kind != NODE_RESTORE && h->node.kind != NODE_TRACK) {
 		fuse_reply_err(req, EBADF);
 		return;
 	}
 	err = caller_of(req, &who);
+	if (err == 0 && h->node.kind == NODE_TRACK) {
+		write_track(req, h, &who, buf, size);
+		return;
+	}
 	if (err < 0)
 		fuse_reply_err(req, -err);
 	else
@@ -298,6 +327,7 @@ snapfs_readlink(fuse_req_t req, fuse_ino_t ino)
 	} else {
 		target[len] = '\0';
 		fuse_reply_readlink(req, target);
+		job_served(fs, v, n, 0, (uint64_t)len);
 	}
 	ops_view_done(fs, v);
 }

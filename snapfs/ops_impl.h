@@ -64,6 +64,9 @@ void snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void snapfs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
     int to_set, struct fuse_file_info *fi);
 
+void ops_stat_track(struct snapfs *fs, const struct caller *who,
+    const struct node *node, struct stat *st);
+
 /* ---- ops_lookup.c ---- */
 
 /* Answer `w` when `who` has a checkpoint of `target`, which may be taken. */

@@ -4,6 +4,7 @@
 #include "ops_impl.h"
 
 #include "housekeeper.h"
+#include "track.h"
 #include "tree.h"
 
 #include <errno.h>
@@ -141,6 +142,37 @@ ops_want_checkpoint(fuse_req_t req, const struct caller *who,
 		job_want(fs, who, target, w);
 }
 
+/* Not listed, and looked up without a checkpoint. */
+static void
+lookup_track(fuse_req_t req, const struct caller *who, struct proc_id id)
+{
+	struct snapfs *fs = snapfs_of(req);
+	struct fuse_entry_param e = { 0 };
+	struct node node = { .kind = NODE_TRACK, .proc = id };
+	int err = ops_process_check(fs, who, id);
+
+	if (err < 0) {
+		fuse_reply_err(req, -err);
+		return;
+	}
+	ops_stat_track(fs, who, &node, &e.attr);
+	e.ino = e.attr.st_ino;
+	fuse_reply_entry(req, &e);
+}
+
+/* Without a tracker there is none, and no checkpoint is taken to see that. */
+static bool
+is_delta(struct snapfs *fs, struct proc_id id, const char *name)
+{
+	struct snap_tracker *t;
+
+	if (strcmp(name, "delta") != 0)
+		return false;
+	t = track_find(fs, id);
+	snap_tracker_put(t);
+	return t != NULL;
+}
+
 /* In a directory of a process, the top or one directly below. */
 static void
 lookup_in_proc(fuse_req_t req, const struct node *dir, const char *name)
@@ -154,8 +186,14 @@ lookup_in_proc(fuse_req_t req, const struct node *dir, const char *name)
 		err = -ENAMETOOLONG;
 	if (err == 0 && dir->sub == 0) {
 		top = tree_top_index(name);
+		if (strcmp(name, ".track") == 0) {
+			lookup_track(req, &who, dir->proc);
+			return;
+		}
 		if (top < 0) {
-			err = -ENOENT;
+			err = is_delta(snapfs_of(req), dir->proc, name)
+				  ? 0
+				  : -ENOENT;
 		} else if (tree_top((unsigned)top)->type == SNAP_DIR) {
 			err =
 			    ops_process_check(snapfs_of(req), &who, dir->proc);

@@ -42,7 +42,7 @@ struct parse {
 	struct opts *o;
 	char *linger, *freeze_timeout, *max_checkpoints, *max_named, *templates,
 	    *template_memory, *log, *max_read;
-	int foreground, debug, help, version, allow_other;
+	int foreground, debug, help, version, allow_other, track;
 	char *names[2];
 	int nnames;
 	const char *why;
@@ -75,6 +75,7 @@ static const struct fuse_opt table[] = {
 	OPT("-V", version),
 	OPT("--version", version),
 	OPT("allow_other", allow_other),
+	OPT("track", track),
 	IGNORE("defaults"),
 	IGNORE("auto"),
 	IGNORE("noauto"),
@@ -306,6 +307,7 @@ opts_parse(struct opts *o, struct fuse_args *args, char *why, size_t whysize)
 	o->version = p.version;
 	if (o->help || o->version)
 		goto out;
+	o->track = p.track;
 	o->allow_other = p.allow_other || geteuid() == 0;
 	err = parse_values(o, &p, why, whysize);
 	if (err == 0)

@@ -15,6 +15,7 @@ struct opts {
 	bool debug; /* every FUSE request to stderr */
 	bool help, version;
 	bool allow_other;
+	bool track; /* every process of which a checkpoint is taken */
 	unsigned linger_ms;
 	unsigned freeze_timeout_ms;
 	unsigned max_checkpoints;

@@ -51,10 +51,12 @@ struct snapfs {
 	struct templates templates;
 	struct control_answers answers;
 	struct counters counters;
-	unsigned njobs;		    /* threads of checkpoints */
-	LIST_HEAD(, job) jobs;	    /* the same */
-	pid_t agents[MAX_AGENTS];   /* at work; 0: free, -1: being started */
-	LIST_HEAD(, paging) paging; /* agents that became pagers */
+	unsigned njobs;		      /* threads of checkpoints */
+	LIST_HEAD(, job) jobs;	      /* the same */
+	pid_t agents[MAX_AGENTS];     /* at work; 0: free, -1: being started */
+	LIST_HEAD(, paging) paging;   /* agents that became pagers */
+	LIST_HEAD(, tracked) tracked; /* see track.h */
+	unsigned ntracked;
 	bool closing; /* unmounted: nothing new, no notifications */
 };
 

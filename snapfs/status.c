@@ -1,6 +1,7 @@
 #include "status.h"
 
 #include "pagers.h"
+#include "track.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -290,6 +291,7 @@ status(struct snapfs *fs, const struct view_creds *who, struct handle *h)
 	if (err == 0)
 		err = print_templates(f, fs, who);
 	pagers_print(f, fs->proc, who->uid, sees_all(fs, who));
+	track_print(f, fs, who->uid, sees_all(fs, who));
 	if (errors != NULL)
 		fwrite(errors, 1, len, f);
 	free(errors);

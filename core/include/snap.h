@@ -67,6 +67,7 @@ const struct snap_feature *snap_features(void);
 /* ---- taking a checkpoint ---- */
 
 struct snap_checkpoint;
+struct snap_tracker;
 
 struct snap_take_options {
 	/*
@@ -81,6 +82,11 @@ struct snap_take_options {
 	 */
 	bool (*may)(void *arg, pid_t pid);
 	void *may_arg;
+	/*
+	 * Tells what was written since earlier checkpoints of this process, may
+	 * be NULL.  See snap_tracker_new().
+	 */
+	struct snap_tracker *tracker;
 };
 
 /*
@@ -116,6 +122,55 @@ struct snap_checkpoint_info {
 
 void snap_checkpoint_info(
     const struct snap_checkpoint *cp, struct snap_checkpoint_info *info);
+
+/* ---- what changed since ---- */
+
+/*
+ * What one process writes to its memory, from its first checkpoint with the
+ * tracker on: each later one then has, beside its files, a directory `delta`
+ * (snap_checkpoint_lookup() finds it, it is not among the children) with the
+ * same files, where `pages` holds only what was written since the last
+ * checkpoint of which snap_checkpoint_copied() was told, its parent.
+ *
+ * Nothing is left in the process but that its memory is registered with a
+ * userfaultfd that nobody but the tracker has; when that is stopped, or the
+ * program ends, the kernel takes it away.
+ *
+ * Thread-safe.  Checkpoints may outlive the tracker.
+ */
+struct snap_tracker *snap_tracker_new(void); /* NULL: no memory */
+
+/* One more, and one less, that has it; NULL is accepted. */
+struct snap_tracker *snap_tracker_get(struct snap_tracker *t);
+void snap_tracker_put(struct snap_tracker *t);
+
+/* Tracking ends now, whoever else has it; and one less has it. */
+void snap_tracker_stop(struct snap_tracker *t);
+
+/*
+ * Can this process be tracked, as far as one sees without holding it?  ENOTSUP
+ * with the reason: a kernel without write-protection in async mode, or a process
+ * that uses userfaultfd itself.
+ */
+int snap_tracker_possible(struct snap_ctx *cx, pid_t pid);
+
+struct snap_tracker_info {
+	bool on;	  /* its memory is registered */
+	char why[128];	  /* why it is not, "" if nothing is wrong */
+	char parent[33];  /* the next increment's parent, "": none yet */
+	uint64_t scans;	  /* how often it was asked what was written */
+	uint64_t scan_us; /* how long that held the process, the last time */
+	uint64_t pages; /* that were written before the last time: one fault */
+			/* of the process each */
+};
+
+void snap_tracker_info(struct snap_tracker *t, struct snap_tracker_info *info);
+
+/*
+ * All of this checkpoint, or of its delta, was copied: later increments build
+ * upon it, unless they do upon a later one already.
+ */
+void snap_checkpoint_copied(struct snap_checkpoint *cp);
 
 /*
  * The pids of all its twins, at most `n` of them, into `pids`, which may be
@@ -176,6 +231,17 @@ struct snap_name {
 };
 
 const struct snap_name *snap_top_names(void);
+
+/* ---- chains ---- */
+
+/*
+ * Write the whole image that the increment in `dir` and its parents make into
+ * the empty directory `out`.  Parents are found by their ids beside `dir`, and
+ * in the directories `more`, which may be parents themselves.  0 or -errno (see
+ * chain.h); then what is in `out` is no image.
+ */
+int snap_merge(
+    struct snap_ctx *cx, int dir, const int *more, size_t nmore, int out);
 
 /* ---- restoring ---- */
 

@@ -83,6 +83,7 @@ take(void *arg)
 	struct snap_options opt = {
 		.log = note, .log_arg = t, .log_level = SNAP_NOTICE
 	};
+	struct snap_take_options opt_take = { 0 };
 	struct snap_checkpoint *cp = NULL;
 	struct snap_ctx *cx;
 
@@ -93,7 +94,9 @@ take(void *arg)
 		snprintf(t->why, sizeof(t->why), "no memory for a context");
 		return NULL;
 	}
-	t->err = snap_checkpoint_take(cx, t->pid, NULL, &cp);
+	/* What it is registered with goes when the tracker goes. */
+	opt_take.tracker = snap_tracker_new();
+	t->err = snap_checkpoint_take(cx, t->pid, &opt_take, &cp);
 	snprintf(t->why, sizeof(t->why), "%s", snap_error(cx));
 	if (t->err == 0) {
 		t->err = read_all(cp);
@@ -102,6 +105,7 @@ take(void *arg)
 			    strerror(-t->err));
 	}
 	snap_checkpoint_drop(cp);
+	snap_tracker_stop(opt_take.tracker);
 	snap_ctx_free(cx);
 	return NULL;
 }

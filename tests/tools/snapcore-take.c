@@ -7,7 +7,7 @@
  *	snapcore-take -s		clear away what a killed program left
  *
  * Prints how long the process was held, in us.  SNAPCORE_VERBOSE=1 in the
- * environment shows each step.
+ * environment shows each step; SNAPCORE_TRACK=1 keeps what it writes meanwhile.
  */
 #include <err.h>
 #include <errno.h>
@@ -111,11 +111,15 @@ main(int argc, char **argv)
 		.log_arg = &table,
 		.log_level = SNAP_DEBUG,
 	};
+	struct snap_take_options take = { 0 };
 	struct snap_checkpoint_info info;
 	struct snap_checkpoint *cp;
 	struct snap_ctx *cx;
+	const char *track = getenv("SNAPCORE_TRACK");
 	int count = 1;
 
+	if (track != NULL && *track != '\0')
+		take.tracker = snap_tracker_new();
 	snap_log_table_own(&table);
 	if (argc == 2 && strcmp(argv[1], "-s") == 0) {
 		cx = snap_ctx_new(&opt);
@@ -136,7 +140,7 @@ main(int argc, char **argv)
 		cx = snap_ctx_new(&opt);
 		if (cx == NULL)
 			err(1, NULL);
-		if (snap_checkpoint_take(cx, atoi(argv[1]), NULL, &cp) != 0)
+		if (snap_checkpoint_take(cx, atoi(argv[1]), &take, &cp) != 0)
 			errx(1, "%s", snap_error(cx));
 		snap_checkpoint_info(cp, &info);
 		printf("%llu us\n", (unsigned long long)info.frozen_us);

@@ -18,10 +18,14 @@
 #define NR_PRCTL 157
 #define NR_CLONE 56
 #define NR_EXIT_GROUP 231
+#define NR_USERFAULTFD 323
+#define NR_CLOSE_RANGE 436
 #define NR_PPOLL 271
 
 #define FLAGS_INTERMEDIATE 0x700 /* CLONE_VM | CLONE_FS | CLONE_FILES */
 #define FLAGS_TWIN 0x400	 /* CLONE_FILES */
+#define CLOSE_RANGE_UNSHARE 2
+#define UFFD_FLAGS 0x80801 /* O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY */
 #define WALL 0x40000000
 #define PR_SET_NAME 15
 
@@ -96,6 +100,12 @@ leave:
 	 */
 	.globl heal_code_twin
 heal_code_twin:
+	lea	intermediate(%rip), %r12
+	jmp	child
+	.globl heal_code_uffd
+heal_code_uffd:
+	lea	watcher(%rip), %r12
+child:
 	mov	$FLAGS_INTERMEDIATE, %edi
 	mov	$0, %esi
 	mov	$0, %edx
@@ -104,7 +114,7 @@ heal_code_twin:
 	mov	$NR_CLONE, %eax
 	syscall
 	mov	%rax, %rcx
-	jrcxz	intermediate
+	jrcxz	born
 	mov	%rax, HEAL_SLOT_RET(%r13)
 	bswap	%rcx		/* the highest byte is 0, or the sign */
 	movzbl	%cl, %ecx
@@ -122,6 +132,30 @@ reap:
 reaped:
 	movq	$0, HEAD(HEAL_BUSY)
 	jmp	park
+born:
+	jmp	*%r12
+
+	/*
+	 * It shares the memory but has descriptors of its own, none: there it
+	 * opens a userfaultfd for this memory, which we take while it ends.
+	 * The process never has it.
+	 */
+watcher:
+	mov	$0, %edi
+	mov	$-1, %esi
+	mov	$CLOSE_RANGE_UNSHARE, %edx
+	mov	$NR_CLOSE_RANGE, %eax
+	syscall
+	mov	%rax, %rcx
+	jrcxz	watch
+	jmp	watched
+watch:
+	mov	$UFFD_FLAGS, %edi
+	mov	$NR_USERFAULTFD, %eax
+	syscall
+watched:
+	mov	%rax, HEAL_SLOT_RET2(%r13)
+	jmp	end
 
 intermediate:
 	mov	$FLAGS_TWIN, %edi

@@ -73,6 +73,7 @@ struct heal_record {
 extern const uint8_t heal_code[], heal_code_end[];
 extern const uint8_t heal_code_calls[];	 /* a thread's list of calls */
 extern const uint8_t heal_code_twin[];	 /* fork, by an intermediate */
+extern const uint8_t heal_code_uffd[];	 /* a userfaultfd, in a child */
 extern const uint8_t heal_code_direct[]; /* fork, a child of its own */
 extern const uint8_t heal_code_syscall[];
 

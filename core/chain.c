@@ -1,0 +1,454 @@
+#include "chain.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "contents.h"
+#include "ctx.h"
+#include "image.h"
+#include "memory.h"
+
+#define CHUNK (1u << 20)
+#define HEAD_MAX 512 /* of `checkpoint`: id and parent are in its first lines */
+
+/* A directory that may be a link. */
+struct candidate {
+	int base;   /* borrowed: the directory that it is in */
+	char *name; /* NULL: it is `base` itself */
+	char id[33];
+	bool whole;
+	bool used;
+};
+
+struct chain {
+	struct snap_ctx *cx;
+	struct candidate *v;
+	size_t n;
+	struct chain_fds *fds;
+};
+
+/* ---- which there are ---- */
+
+static int
+open_candidate(const struct candidate *c)
+{
+	return openat(c->base, c->name == NULL ? "." : c->name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The beginning of a regular file `checkpoint`; what is wrong with it is seen
+ * when it is read. */
+static bool
+read_head(int dir, char *buf)
+{
+	int fd = openat(
+	    dir, "checkpoint", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+	ssize_t n = -1;
+
+	if (fd < 0)
+		return false;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		n = pread(fd, buf, HEAD_MAX - 1, 0);
+	close(fd);
+	if (n < 0)
+		return false;
+	buf[n] = '\0';
+	return true;
+}
+
+static bool
+identify(struct candidate *c)
+{
+	char head[HEAD_MAX];
+	const char *id, *parent;
+	int dir = open_candidate(c);
+	bool ok = dir >= 0 && snap_image_is(dir) && read_head(dir, head);
+
+	if (dir >= 0)
+		close(dir);
+	if (!ok)
+		return false;
+	id = strstr(head, "\nid: ");
+	parent = strstr(head, "\nparent: ");
+	if (id == NULL || parent == NULL || strcspn(id + 5, "\n") != 32)
+		return false;
+	memcpy(c->id, id + 5, 32);
+	c->id[32] = '\0';
+	c->whole = strncmp(parent + 9, "none\n", 5) == 0;
+	return true;
+}
+
+static int
+add_candidate(struct chain *ch, int base, const char *name)
+{
+	struct candidate c = { .base = base, .name = (char *)(uintptr_t)name };
+	struct candidate *in;
+
+	if (!identify(&c))
+		return 0;
+	if (name != NULL) {
+		c.name = strdup(name);
+		if (c.name == NULL)
+			return -ENOMEM;
+	}
+	in = process_grow(&ch->v, &ch->n, sizeof(*in));
+	if (in == NULL) {
+		free(c.name);
+		return -ENOMEM;
+	}
+	*in = c;
+	return 0;
+}
+
+static int
+add_directory(struct chain *ch, int base)
+{
+	int fd = openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int err = 0;
+
+	if (dir == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	while (err == 0 && (e = readdir(dir)) != NULL)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			err = add_candidate(ch, base, e->d_name);
+	closedir(dir);
+	return err;
+}
+
+/* ---- one link ---- */
+
+/* Of two that are the same checkpoint the whole one is meant. */
+static int
+find(struct chain *ch, const struct process *child, struct candidate **out)
+{
+	struct candidate *c, *found = NULL;
+
+	for (size_t i = 0; i < ch->n; i++) {
+		c = &ch->v[i];
+		if (strcmp(c->id, child->parent_id) != 0)
+			continue;
+		if (found != NULL && found->whole == c->whole)
+			return snap_fail(ch->cx, -EINVAL,
+			    "%s and %s are both checkpoint %s, the parent of "
+			    "%s: take one of them away",
+			    found->name != NULL ? found->name : "one",
+			    c->name != NULL ? c->name : "another", c->id,
+			    child->id);
+		if (found == NULL || c->whole)
+			found = c;
+	}
+	if (found == NULL)
+		return snap_fail(ch->cx, -ENOENT,
+		    "the parent of increment %s, checkpoint %s, is not there",
+		    child->id, child->parent_id);
+	if (found->used)
+		return snap_fail(ch->cx, -ELOOP,
+		    "checkpoint %s is a parent of itself", found->id);
+	found->used = true;
+	*out = found;
+	return 0;
+}
+
+static bool
+is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec ||
+	       (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+static int
+check_link(struct snap_ctx *cx, const struct candidate *c,
+    const struct process *parent, const struct process *child)
+{
+	if (strcmp(parent->id, child->parent_id) != 0)
+		return snap_fail(
+		    cx, -EBADMSG, "checkpoint %s changed", child->parent_id);
+	if (parent->pid != child->pid)
+		return snap_fail(cx, -EBADMSG,
+		    "the parent of increment %s is of process %d, not of %d",
+		    child->id, (int)parent->pid, (int)child->pid);
+	if (!is_before(&parent->time, &child->time))
+		return snap_fail(cx, -EBADMSG,
+		    "the parent of increment %s, %s, is not older than it",
+		    child->id, c->name != NULL ? c->name : c->id);
+	return 0;
+}
+
+/* What is wrong was said of a file; say of which directory, too. */
+static int
+in_directory(struct snap_ctx *cx, const struct candidate *c, int err)
+{
+	char text[sizeof(cx->text)];
+
+	snprintf(text, sizeof(text), "%s", cx->text);
+	snap_clear(cx);
+	return snap_fail(
+	    cx, err, "%s/%s", c->name != NULL ? c->name : c->id, text);
+}
+
+/* Read and verify it; its `pages` stay open with the chain. */
+static int
+read_link(struct chain *ch, const struct process *child, struct process **out)
+{
+	struct image_sums *sums = NULL;
+	struct candidate *c = NULL;
+	int err, dir, *fd;
+
+	err = find(ch, child, &c);
+	if (err < 0)
+		return err;
+	dir = open_candidate(c);
+	if (dir < 0)
+		return snap_fail(ch->cx, -errno, "%s: %s",
+		    c->name != NULL ? c->name : c->id, strerror(errno));
+	err = image_read(ch->cx, dir, out, &sums);
+	close(dir);
+	if (err == 0 && sums != NULL)
+		err = image_verify(ch->cx, *out, sums, false);
+	image_sums_free(sums);
+	if (err < 0)
+		return in_directory(ch->cx, c, err);
+	fd = process_grow(&ch->fds->v, &ch->fds->n, sizeof(*fd));
+	if (fd == NULL)
+		return -ENOMEM;
+	*fd = (*out)->pages_fd;
+	(*out)->pages_fd = -1;
+	return check_link(ch->cx, c, *out, child);
+}
+
+/* ---- whose page is it ---- */
+
+struct resolver {
+	struct snap_ctx *cx;
+	struct process *child;
+	const struct process *parent; /* resolved */
+	struct run *v;
+	size_t n;
+};
+
+static int
+add_run(
+    struct resolver *r, const struct run *from, uint64_t start, uint64_t end)
+{
+	struct run *run = process_grow(&r->v, &r->n, sizeof(*run));
+
+	if (run == NULL)
+		return -ENOMEM;
+	*run = *from;
+	run->start = start;
+	run->end = end;
+	run->src_off = from->src_off + (start - from->start);
+	return 0;
+}
+
+/* *at is where to begin looking: runs are in order on both sides. */
+static int
+take_over(struct resolver *r, const struct run *want, size_t *at)
+{
+	const struct process *p = r->parent;
+	uint64_t from = want->start, end;
+	int err = 0;
+
+	while (*at < p->nruns && p->runs[*at].end <= from)
+		(*at)++;
+	for (size_t i = *at; err == 0 && from < want->end; i++) {
+		const struct run *has = i < p->nruns ? &p->runs[i] : NULL;
+
+		if (has == NULL || has->start > from || has->kind != RUN_HELD)
+			return snap_fail(r->cx, -EBADMSG,
+			    "increment %s wants page %lx of its parent, which "
+			    "does not hold it",
+			    r->child->id, (unsigned long)from);
+		end = has->end < want->end ? has->end : want->end;
+		err = add_run(r, has, from, end);
+		from = end;
+	}
+	return err;
+}
+
+/* Neighbours are one run where they were one in the process. */
+static void
+settle(struct process *p)
+{
+	p->pages_size = 0;
+	for (size_t i = 0; i < p->nruns; i++) {
+		p->runs[i].offset = p->pages_size;
+		if (p->runs[i].kind == RUN_HELD)
+			p->pages_size += p->runs[i].end - p->runs[i].start;
+	}
+}
+
+static int
+resolve_runs(
+    struct snap_ctx *cx, struct process *child, const struct process *parent)
+{
+	struct resolver r = { .cx = cx, .child = child, .parent = parent };
+	size_t at = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < child->nruns; i++) {
+		const struct run *run = &child->runs[i];
+
+		err = run->kind == RUN_PARENT
+			  ? take_over(&r, run, &at)
+			  : add_run(&r, run, run->start, run->end);
+	}
+	if (err < 0) {
+		free(r.v);
+		return err;
+	}
+	free(child->runs);
+	child->runs = r.v;
+	child->nruns = r.n;
+	child->parent_id[0] = '\0';
+	settle(child);
+	return 0;
+}
+
+/* ---- the chain ---- */
+
+/* v[0] is the increment itself; the others are read here. */
+static int
+read_links(struct chain *ch, struct process **v, size_t *n)
+{
+	int err = 0;
+
+	while (err == 0 && v[*n - 1]->parent_id[0] != '\0') {
+		if (*n == CHAIN_MAX)
+			return snap_fail(ch->cx, -E2BIG,
+			    "a chain of more than %d increments: merge it in "
+			    "parts",
+			    CHAIN_MAX);
+		err = read_link(ch, v[*n - 1], &v[*n]);
+		if (v[*n] != NULL)
+			(*n)++;
+	}
+	return err;
+}
+
+/* The increment that was asked for is one of the candidates, too. */
+static void
+mark_used(struct chain *ch, const struct process *p)
+{
+	for (size_t i = 0; i < ch->n; i++)
+		if (strcmp(ch->v[i].id, p->id) == 0)
+			ch->v[i].used = true;
+}
+
+static int
+list_candidates(
+    struct chain *ch, int dir, const int *more, size_t nmore, int *above)
+{
+	int err = 0;
+
+	*above = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*above >= 0)
+		err = add_directory(ch, *above);
+	for (size_t i = 0; err == 0 && i < nmore; i++) {
+		err = add_candidate(ch, more[i], NULL);
+		if (err == 0)
+			err = add_directory(ch, more[i]);
+	}
+	return err;
+}
+
+int
+chain_resolve(struct snap_ctx *cx, int dir, const int *more, size_t nmore,
+    struct process *p, const struct image_sums *sums, struct chain_fds *fds)
+{
+	struct process **v = calloc(CHAIN_MAX, sizeof(struct process *));
+	struct chain ch = { .cx = cx, .fds = fds };
+	size_t n = 1;
+	int above = -1, err = v == NULL ? -ENOMEM : 0;
+
+	if (err == 0 && sums != NULL)
+		err = image_verify(cx, p, sums, false);
+	if (err == 0)
+		err = list_candidates(&ch, dir, more, nmore, &above);
+	if (err == 0) {
+		v[0] = p;
+		mark_used(&ch, p);
+		err = read_links(&ch, v, &n);
+	}
+	for (size_t i = n - 1; err == 0 && i > 0; i--)
+		err = resolve_runs(cx, v[i - 1], v[i]);
+	for (size_t i = 1; v != NULL && i < n; i++)
+		process_free(v[i]);
+	if (above >= 0)
+		close(above);
+	for (size_t i = 0; i < ch.n; i++)
+		free(ch.v[i].name);
+	free(ch.v);
+	free(v);
+	if (err == -ENOMEM)
+		snap_fail(cx, err, "no memory");
+	return err;
+}
+
+void
+chain_close(struct chain_fds *fds)
+{
+	for (size_t i = 0; i < fds->n; i++)
+		if (fds->v[i] >= 0)
+			close(fds->v[i]);
+	free(fds->v);
+	*fds = (struct chain_fds){ 0 };
+}
+
+static int
+copy_pages(const struct process *p, int to, char *buf)
+{
+	uint64_t off = 0;
+	ssize_t n = 0, w;
+
+	while (off < p->pages_size) {
+		n = memory_read(p, buf, CHUNK, off);
+		if (n <= 0)
+			return n < 0 ? (int)n : -EBADMSG;
+		for (ssize_t done = 0; done < n; done += w) {
+			w = pwrite(to, buf + done, (size_t)(n - done),
+			    (off_t)(off + (uint64_t)done));
+			if (w < 0 && errno != EINTR)
+				return -errno;
+			if (w < 0)
+				w = 0;
+		}
+		off += (uint64_t)n;
+	}
+	return 0;
+}
+
+int
+chain_collect(struct snap_ctx *cx, struct process *p)
+{
+	int fd = contents_open(p, p->pages_size), err;
+	char *buf = malloc(CHUNK);
+
+	err = fd < 0 ? fd : buf == NULL ? -ENOMEM : copy_pages(p, fd, buf);
+	free(buf);
+	if (err < 0) {
+		if (fd >= 0)
+			close(fd);
+		return snap_fail(cx, err, "collecting the pages of a chain: %s",
+		    strerror(-err));
+	}
+	close(p->pages_fd);
+	p->pages_fd = fd;
+	for (size_t i = 0; i < p->nruns; i++) {
+		p->runs[i].src_fd = fd;
+		p->runs[i].src_off = p->runs[i].offset;
+	}
+	return 0;
+}

@@ -1,0 +1,21 @@
+/*
+ * checkpoint.h - a checkpoint that was taken: checkpoint.c takes it,
+ * checkpoint_files.c shows it as files.
+ */
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+
+#include "process.h"
+#include "served.h"
+#include "snap.h"
+
+struct snap_checkpoint {
+	struct family tree;
+	struct twin **twins; /* of each; NULL: it was copied while frozen */
+	struct served files;
+	struct snap_tracker *tracker; /* NULL: it is not tracked */
+	uint64_t generation;	      /* the tracker's number, 0: none */
+	struct increment *increment;  /* NULL: there is no parent */
+};
+
+#endif

@@ -1,0 +1,158 @@
+#include "increment.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctx.h"
+#include "served.h"
+
+struct increment {
+	struct process p; /* but for its runs all of it is borrowed */
+	uint32_t base;
+	struct served files;
+	struct snap_node *nodes;
+};
+
+/* ---- its pages ---- */
+
+/* The part of a held run up to `end`: written, or as the parent has it. */
+static int
+add_part(struct process *p, const struct run *whole, uint64_t at, uint64_t end,
+    bool written)
+{
+	struct run *r = process_grow(&p->runs, &p->nruns, sizeof(*r));
+
+	if (r == NULL)
+		return -ENOMEM;
+	*r = *whole;
+	r->start = at;
+	r->end = end;
+	r->src_off += at - whole->start;
+	r->offset = p->pages_size;
+	if (whole->kind == RUN_HELD && written)
+		p->pages_size += end - at;
+	else if (whole->kind == RUN_HELD)
+		r->kind = RUN_PARENT;
+	return 0;
+}
+
+/*
+ * What was copied while it was frozen is held again: there a page may be only
+ * one of the kernel's marks, see tracker_uffd.c, that the parent does not hold.
+ */
+static int
+split_runs(
+    struct process *p, const struct process *whole, const struct spans *dirty)
+{
+	uint64_t at, end;
+	int err = 0, in;
+
+	for (size_t i = 0; err == 0 && i < whole->nruns; i++) {
+		const struct run *r = &whole->runs[i];
+
+		for (at = r->start; err == 0 && at < r->end; at = end) {
+			in = spans_contain(dirty, at, r->end, &end);
+			if (r->kind != RUN_HELD ||
+			    r->src_fd == whole->frozen_fd) {
+				in = 1;
+				end = r->end;
+			}
+			err = add_part(p, r, at, end, in);
+		}
+	}
+	return err;
+}
+
+/* ---- its files ---- */
+
+/* The same nodes as part of the checkpoint's. */
+static int
+number(struct increment *inc)
+{
+	inc->nodes = calloc(inc->files.tree.n, sizeof(*inc->nodes));
+	if (inc->nodes == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < inc->files.tree.n; i++) {
+		struct snap_node *n = &inc->nodes[i];
+
+		*n = inc->files.tree.v[i].node;
+		if (n->first_child != 0)
+			n->first_child += inc->base;
+		if (n->next != 0)
+			n->next += inc->base;
+		n->parent = i == 0 ? 0 : n->parent + inc->base;
+	}
+	inc->nodes[0].name = "delta";
+	return 0;
+}
+
+int
+increment_new(struct snap_ctx *cx, const struct process *p, const char *parent,
+    const struct spans *dirty, uint32_t base, struct increment **out)
+{
+	struct increment *inc = calloc(1, sizeof(*inc));
+	int err;
+
+	*out = inc;
+	if (inc == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	inc->base = base;
+	inc->p = *p;
+	inc->p.runs = NULL;
+	inc->p.nruns = 0;
+	inc->p.pages_size = 0;
+	memcpy(inc->p.parent_id, parent, sizeof(inc->p.parent_id));
+	err = split_runs(&inc->p, p, dirty);
+	if (err == 0)
+		err = served_init(cx, &inc->files, &inc->p);
+	if (err == 0)
+		err = number(inc);
+	return err < 0 ? snap_fail(cx, err, "no memory") : 0;
+}
+
+void
+increment_free(struct increment *inc)
+{
+	if (inc == NULL)
+		return;
+	served_fini(&inc->files);
+	free(inc->nodes);
+	free(inc->p.runs);
+	free(inc);
+}
+
+/* ---- reading ---- */
+
+uint32_t
+increment_nodes(const struct increment *inc)
+{
+	return inc == NULL ? 0 : (uint32_t)inc->files.tree.n;
+}
+
+const struct snap_node *
+increment_node(const struct increment *inc, uint32_t n)
+{
+	if (inc == NULL || n < inc->base || n - inc->base >= inc->files.tree.n)
+		return NULL;
+	return &inc->nodes[n - inc->base];
+}
+
+ssize_t
+increment_read(
+    struct increment *inc, uint32_t n, void *buf, size_t len, uint64_t off)
+{
+	const struct snap_node *node = increment_node(inc, n);
+
+	if (node == NULL || node->type == SNAP_DIR)
+		return -EISDIR;
+	return served_read(&inc->files, n - inc->base, buf, len, off);
+}
+
+void
+increment_served(struct increment *inc, uint32_t n, const void *buf, size_t len,
+    uint64_t off)
+{
+	if (increment_node(inc, n) != NULL)
+		served_feed(&inc->files, n - inc->base, buf, len, off);
+}

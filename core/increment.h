@@ -1,0 +1,35 @@
+/*
+ * increment.h - the files of a checkpoint's `delta`: those of the checkpoint,
+ * but that `pages` has only what its parent has not.
+ *
+ * Its nodes are numbered behind those of the checkpoint, `base` and up; the
+ * first is the directory itself.
+ */
+#ifndef INCREMENT_H
+#define INCREMENT_H
+
+#include "process.h"
+#include "snap.h"
+#include "spans.h"
+
+struct snap_ctx;
+struct increment;
+
+/*
+ * `p` and its sources of bytes are borrowed.  `dirty` is what was written since
+ * the checkpoint `parent` was taken.
+ */
+int increment_new(struct snap_ctx *cx, const struct process *p,
+    const char *parent, const struct spans *dirty, uint32_t base,
+    struct increment **out);
+void increment_free(struct increment *inc);
+
+/* As the functions of snap.h, for numbers from `base` up. */
+uint32_t increment_nodes(const struct increment *inc); /* how many */
+const struct snap_node *increment_node(const struct increment *inc, uint32_t n);
+ssize_t increment_read(
+    struct increment *inc, uint32_t n, void *buf, size_t len, uint64_t off);
+void increment_served(struct increment *inc, uint32_t n, const void *buf,
+    size_t len, uint64_t off);
+
+#endif

@@ -1,0 +1,328 @@
+#include "tracker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "freeze.h"
+#include "proc.h"
+
+struct generation {
+	uint64_t seq;
+	bool live; /* its checkpoint may still be copied */
+	struct spans dirty;
+};
+
+struct snap_tracker {
+	pthread_mutex_t lock;
+	unsigned refs;
+	int uffd;
+	bool stopped;
+	uint64_t last;	      /* seq, from 1 up */
+	uint64_t parent_seq;  /* 0: none */
+	struct generation *v; /* above parent_seq, in order, without a gap */
+	size_t n;
+	struct snap_tracker_info info;
+};
+
+struct snap_tracker *
+snap_tracker_new(void)
+{
+	struct snap_tracker *t = calloc(1, sizeof(*t));
+
+	if (t == NULL)
+		return NULL;
+	pthread_mutex_init(&t->lock, NULL);
+	t->refs = 1;
+	t->uffd = -1;
+	return t;
+}
+
+struct snap_tracker *
+snap_tracker_get(struct snap_tracker *t)
+{
+	if (t == NULL)
+		return NULL;
+	pthread_mutex_lock(&t->lock);
+	t->refs++;
+	pthread_mutex_unlock(&t->lock);
+	return t;
+}
+
+/* ---- generations; all with the lock ---- */
+
+static void
+forget_first(struct snap_tracker *t, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		spans_fini(&t->v[i].dirty);
+	memmove(t->v, t->v + n, (t->n - n) * sizeof(*t->v));
+	t->n -= n;
+}
+
+/*
+ * What is written from here on is not known.  Whoever begins anew has all
+ * memory to register, so all of it counts as written.
+ */
+static void
+let_go(struct snap_tracker *t)
+{
+	if (t->uffd >= 0)
+		close(t->uffd);
+	t->uffd = -1;
+	t->info.on = false;
+}
+
+/* One whose checkpoint is gone is no parent: it is one with the next. */
+static void
+join_dead(struct snap_tracker *t)
+{
+	for (size_t i = 0; i + 1 < t->n;) {
+		if (t->v[i].live ||
+		    spans_unite(&t->v[i + 1].dirty, &t->v[i].dirty) < 0) {
+			i++;
+			continue;
+		}
+		spans_fini(&t->v[i].dirty);
+		memmove(t->v + i, t->v + i + 1, (t->n - i - 1) * sizeof(*t->v));
+		t->n--;
+	}
+}
+
+void
+snap_tracker_put(struct snap_tracker *t)
+{
+	bool last;
+
+	if (t == NULL)
+		return;
+	pthread_mutex_lock(&t->lock);
+	last = --t->refs == 0;
+	pthread_mutex_unlock(&t->lock);
+	if (!last)
+		return;
+	let_go(t);
+	forget_first(t, t->n);
+	free(t->v);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+void
+snap_tracker_stop(struct snap_tracker *t)
+{
+	if (t == NULL)
+		return;
+	pthread_mutex_lock(&t->lock);
+	let_go(t);
+	t->stopped = true;
+	pthread_mutex_unlock(&t->lock);
+	snap_tracker_put(t);
+}
+
+void
+snap_tracker_info(struct snap_tracker *t, struct snap_tracker_info *info)
+{
+	pthread_mutex_lock(&t->lock);
+	*info = t->info;
+	pthread_mutex_unlock(&t->lock);
+}
+
+/* ---- scanning ---- */
+
+static bool
+is_tracked(const struct vma *v)
+{
+	return !v->shared && (v->kind == VMA_ANON || v->kind == VMA_FILE);
+}
+
+static int
+scan_all(struct snap_tracker *t, int pagemap, const struct process *p,
+    struct spans *dirty)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->nvmas; i++)
+		if (is_tracked(&p->vmas[i]))
+			err = tracker_scan_vma(
+			    t->uffd, pagemap, &p->vmas[i], dirty);
+	return err;
+}
+
+/*
+ * Twice, since an exec(2) gives the process another memory, which the descriptor
+ * does not know.
+ */
+static int
+scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+    struct snap_tracker *t, struct spans *dirty)
+{
+	int pagemap = proc_open(cx, z->pid, "pagemap", O_RDONLY);
+	int err = -ESRCH;
+
+	if (pagemap < 0)
+		return pagemap;
+	for (int i = 0; i < 2 && err == -ESRCH; i++) {
+		if (t->uffd < 0)
+			t->uffd = tracker_uffd(cx, z);
+		if (t->uffd < 0)
+			err = t->uffd;
+		else
+			err = scan_all(t, pagemap, p, dirty);
+		if (err < 0) {
+			let_go(t);
+			spans_fini(dirty);
+		}
+	}
+	close(pagemap);
+	return err;
+}
+
+static int
+add_generation(struct snap_tracker *t, struct spans *dirty)
+{
+	struct generation *g = process_grow(&t->v, &t->n, sizeof(*g));
+
+	if (g == NULL)
+		return -ENOMEM;
+	g->seq = ++t->last;
+	g->live = true;
+	g->dirty = *dirty;
+	*dirty = (struct spans){ 0 };
+	join_dead(t);
+	return 0;
+}
+
+static void
+note_failure(
+    struct snap_ctx *cx, pid_t pid, struct snap_tracker *t, const char *why)
+{
+	snprintf(t->info.why, sizeof(t->info.why), "%s", why);
+	snap_logf(cx, SNAP_NOTICE,
+	    "process %d: what it writes cannot be tracked: %s; its checkpoints "
+	    "are full",
+	    (int)pid, t->info.why);
+}
+
+void
+tracker_pass(
+    struct snap_ctx *cx, struct snap_tracker *t, pid_t pid, const char *why)
+{
+	pthread_mutex_lock(&t->lock);
+	note_failure(cx, pid, t, why);
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool
+tracker_is_at_work(struct snap_tracker *t)
+{
+	bool at_work;
+
+	pthread_mutex_lock(&t->lock);
+	at_work = t->uffd >= 0;
+	pthread_mutex_unlock(&t->lock);
+	return at_work;
+}
+
+int64_t
+tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
+    struct snap_tracker *t)
+{
+	struct spans dirty = { 0 };
+	uint64_t begun = now_ns(), pages;
+	int64_t seq = 0;
+	int err;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->stopped) {
+		pthread_mutex_unlock(&t->lock);
+		return 0;
+	}
+	err = scan_or_begin(cx, z, p, t, &dirty);
+	pages = spans_bytes(&dirty) / 4096;
+	if (err == 0)
+		err = add_generation(t, &dirty);
+	if (err == 0) {
+		seq = (int64_t)t->last;
+		t->info.on = true;
+		t->info.why[0] = '\0';
+		t->info.scans++;
+		t->info.pages = pages;
+		t->info.scan_us = (now_ns() - begun) / 1000;
+	} else {
+		let_go(t);
+		if (err != -EAGAIN && cx->error == 0)
+			note_failure(cx, z->pid, t,
+			    err == -EBUSY
+				? "the process uses userfaultfd itself"
+				: strerror(-err));
+	}
+	pthread_mutex_unlock(&t->lock);
+	spans_fini(&dirty);
+	if (err == -EAGAIN || cx->error != 0)
+		return err == 0 ? -EIO : err;
+	return seq;
+}
+
+/* ---- copies ---- */
+
+int
+tracker_since_parent(
+    struct snap_tracker *t, uint64_t gen, char parent[33], struct spans *dirty)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->parent_seq != 0 && t->parent_seq < gen) {
+		r = 1;
+		memcpy(parent, t->info.parent, sizeof(t->info.parent));
+		for (size_t i = 0; r > 0 && i < t->n && t->v[i].seq <= gen; i++)
+			if (spans_unite(dirty, &t->v[i].dirty) < 0)
+				r = -ENOMEM;
+	}
+	pthread_mutex_unlock(&t->lock);
+	return r;
+}
+
+static struct generation *
+find(struct snap_tracker *t, uint64_t gen)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->v[i].seq == gen)
+			return &t->v[i];
+	return NULL;
+}
+
+void
+tracker_copied(struct snap_tracker *t, uint64_t gen, const char *id)
+{
+	struct generation *g;
+
+	pthread_mutex_lock(&t->lock);
+	/* One below the parent is there no more. */
+	g = find(t, gen);
+	if (g != NULL) {
+		t->parent_seq = gen;
+		snprintf(t->info.parent, sizeof(t->info.parent), "%s", id);
+		forget_first(t, (size_t)(g - t->v) + 1);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+void
+tracker_dropped(struct snap_tracker *t, uint64_t gen)
+{
+	struct generation *g;
+
+	pthread_mutex_lock(&t->lock);
+	g = find(t, gen);
+	if (g != NULL)
+		g->live = false;
+	join_dead(t);
+	pthread_mutex_unlock(&t->lock);
+}

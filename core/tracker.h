@@ -1,0 +1,72 @@
+/*
+ * tracker.h - what a process has written since earlier checkpoints.
+ *
+ * Its memory is registered with a userfaultfd in write-protect async mode: a
+ * write to a protected page makes the kernel take away the protection, and that
+ * is all that happens.  At each checkpoint PAGEMAP_SCAN tells which pages are
+ * not protected any more, and protects them again.
+ *
+ * A generation is one such scan: what was written between it and the one
+ * before.  Pages of memory that was mapped meanwhile count as written.  They are
+ * kept until a checkpoint of a later generation has been copied.
+ *
+ *	copied ......... gen ......... gen ......... gen now
+ *	   |---- dirty ---|---- dirty ---|---- dirty ---|
+ *	   an increment of `now` to `copied` has all of these
+ *
+ * The scan comes before the twin is made: what is written between the two is in
+ * the twin, and in the next increment too.  The other way round it would be in
+ * none.
+ */
+#ifndef TRACKER_H
+#define TRACKER_H
+
+#include "process.h"
+#include "snap.h"
+#include "spans.h"
+
+struct frozen;
+
+/*
+ * Frozen, and the scratch area is there, before the twin is made: scan and
+ * protect again; the number of the generation.  0: it cannot be tracked, which
+ * is no failure of the checkpoint.  -EAGAIN as from heal_finish().
+ */
+int64_t tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
+    struct snap_tracker *t);
+
+/* No scan this time, for this reason; the next one sees what was written. */
+void tracker_pass(
+    struct snap_ctx *cx, struct snap_tracker *t, pid_t pid, const char *why);
+
+/* Has it the process's memory registered? */
+bool tracker_is_at_work(struct snap_tracker *t);
+
+/*
+ * What was written between the parent and generation `gen`: 1; 0 if there is no
+ * parent below it.
+ */
+int tracker_since_parent(
+    struct snap_tracker *t, uint64_t gen, char parent[33], struct spans *dirty);
+
+/* Generation `gen`, of the checkpoint `id`, was copied; or it never will be. */
+void tracker_copied(struct snap_tracker *t, uint64_t gen, const char *id);
+void tracker_dropped(struct snap_tracker *t, uint64_t gen);
+
+/* ---- tracker_uffd.c ---- */
+
+/*
+ * A userfaultfd for the memory of the frozen process, that it has not itself:
+ * the descriptor, or -errno.  -EAGAIN as from heal_finish().
+ */
+int tracker_uffd(struct snap_ctx *cx, struct frozen *z);
+
+/*
+ * Append what was written of a VMA and protect it, having it registered first
+ * where it is new and so wholly written.  -EBUSY another userfaultfd has it;
+ * -ESRCH it is another memory by now; all is lost then and with other errors.
+ */
+int tracker_scan_vma(
+    int uffd, int pagemap, const struct vma *v, struct spans *dirty);
+
+#endif

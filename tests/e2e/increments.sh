@@ -1,0 +1,500 @@
+#!/bin/bash
+# increments.sh - what changed since: .track, delta/, chains, snapfs-merge.
+#
+# By hand, for long: ROUNDS=1000 SEED=7 ONLY=random tests/e2e/increments.sh
+
+. "$(dirname "$0")/lib.sh"
+need_root
+
+merge=$BUILD/snapfs/snapfs-merge
+chain=$WORK/chain
+rounds=${ROUNDS:-25}
+seed=${SEED:-$RANDOM}
+options=freeze_timeout=20,linger=20
+
+# The value of a key in the `checkpoint` of an image.
+key()
+{
+	sed -n "s/^$2: //p" "$1/checkpoint"
+}
+
+start_mutator()
+{
+	rm -f "$WORK/ready"
+	"$TOOLS/mutator" "$1" "$WORK/ready" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -e "$WORK/ready"
+}
+
+# By another reader each time: one sees one instant.
+has_delta()
+{
+	env stat "$MNT/$PID/delta/pages" >/dev/null 2>&1
+}
+
+no_delta()
+{
+	! has_delta
+}
+
+# It looks at its mappings itself, and would see that they are registered.
+check_tracked()
+{
+	track off && check_subject "$1"
+}
+
+track()
+{
+	echo "$1" >"$MNT/$PID/.track"
+}
+
+# A tracked subject, and the directory of its chain, with a full copy in it.
+begin()
+{
+	rm -rf "$chain"
+	mkdir "$chain"
+	start_subject "$@" || return
+	track on || return
+	copy "$PID" "$chain/d0" && counted "$chain/d0"
+}
+
+parent_is()
+{
+	grep -q " parent $1 " "$MNT/$PID/.track"
+}
+
+# That the last byte was given to cp is noted when it has it, so a moment later.
+counted()
+{
+	wait_for 5 parent_is "$(key "$1" id)" || {
+		echo "$1 is no parent: $(<"$MNT/$PID/.track")"
+		return 1
+	}
+}
+
+# usage: increment NAME: one more, whose parent is what was copied before.
+increment()
+{
+	local want
+	want=$(sed -n 's/.* parent \([0-9a-f]*\) .*/\1/p' "$MNT/$PID/.track")
+	cp -r "$MNT/$PID/delta" "$chain/$1" || return
+	[ "$(key "$chain/$1" parent)" = "$want" ] || {
+		echo "$1: parent $(key "$chain/$1" parent), expected $want"
+		return 1
+	}
+	counted "$chain/$1"
+}
+
+finish()
+{
+	kill9 "$PID"
+}
+
+# ---- .track ----
+
+on_and_off()
+{
+	start_subject mem_private || return
+	# shellcheck disable=SC2012
+	! ls -a "$MNT/$PID" | grep -q -e track -e delta || return
+	[ "$(<"$MNT/$PID/.track")" = off ] || return
+	no_delta || { echo "a delta while off"; return 1; }
+	track on && grep -q '^on ' "$MNT/$PID/.track" || return
+	no_delta || { echo "a delta of nothing"; return 1; }
+	copy "$PID" "$WORK/full" && counted "$WORK/full" || return
+	has_delta || { echo "no delta"; return 1; }
+	grep -q "^track: pid $PID parent $(key "$WORK/full" id) scans" \
+	    "$MNT/.status" || return
+	(cp -r "$MNT/$PID/delta" "$WORK/delta" &&
+	    cd "$WORK/delta" && xxhsum -c xxh128sums >/dev/null) || return
+	track off || return
+	no_delta || { echo "still a delta"; return 1; }
+	(echo maybe >"$MNT/$PID/.track") 2>/dev/null && return 1
+	rm -rf "$WORK/full" "$WORK/delta"
+	check_tracked survived
+}
+
+# What is left in the process: nothing but the registration, and not even that
+# when the daemon is gone.
+footprint()
+{
+	local before after
+	start_subject mem_private || return
+	cp -r "$MNT/$PID" "$WORK/before" || return
+	before=$(ls "/proc/$PID/fd"; cat "/proc/$PID/maps")
+	track on && cp -r "$MNT/$PID" "$WORK/after" || return
+	after=$(ls "/proc/$PID/fd"; cat "/proc/$PID/maps")
+	[ "$before" = "$after" ] || {
+		diff <(echo "$before") <(echo "$after")
+		return 1
+	}
+	# It is no state of the process either.
+	diff <(grep ^vma "$WORK/before/pagemap") \
+	    <(grep ^vma "$WORK/after/pagemap") || return
+	grep -q '^VmFlags.* uw' "/proc/$PID/smaps" || {
+		echo "it is not registered"
+		return 1
+	}
+	kill -9 "$DAEMON"
+	wait "$DAEMON" 2>/dev/null
+	umount -l "$MNT"
+	! grep -q '^VmFlags.* uw' "/proc/$PID/smaps" || {
+		echo "it is still registered"
+		return 1
+	}
+	mount_snapfs $options
+	# Whoever comes after it begins anew, and says so.
+	[ "$(<"$MNT/$PID/.track")" = off ] || return
+	rm -rf "$WORK/before" "$WORK/after"
+	check_subject survived
+}
+
+own_userfaultfd()
+{
+	local out
+	python3 -c '
+import ctypes, sys, time
+fd = ctypes.CDLL(None).syscall(323, 1)
+open(sys.argv[1], "w").write(str(fd))
+time.sleep(1000)' "$WORK/uffd" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -s "$WORK/uffd" || return
+	out=$( (track on) 2>&1) && { echo "it was tracked"; return 1; }
+	[[ $out == *'not supported'* ]] || { echo "$out"; return 1; }
+	grep -q "process $PID uses userfaultfd itself" "$MNT/.log" || return
+	finish
+}
+
+# Of another user: no word of it.
+not_others()
+{
+	start_subject mem_private || return
+	! setpriv --reuid 65534 --regid 65534 --clear-groups \
+	    sh -c "echo on >$MNT/$PID/.track" 2>/dev/null || return
+	[ "$(<"$MNT/$PID/.track")" = off ] || return
+	check_subject survived
+}
+
+mount_option()
+{
+	unmount_snapfs && mount_snapfs track,$options || return
+	start_subject mem_private || return
+	copy "$PID" "$WORK/full" && counted "$WORK/full" || return
+	has_delta || { echo "no delta"; return 1; }
+	rm -rf "$WORK/full"
+	check_tracked survived || return
+	unmount_snapfs && mount_snapfs $options
+}
+
+# ---- copies ----
+
+# Read all but the last byte of one file, or all: as one reader.
+read_but()
+{
+	python3 - "$MNT/$PID" "$1" <<'END'
+import os, sys
+top, but = sys.argv[1:]
+for d, dirs, files in os.walk(top):
+    for name in sorted(files + dirs):
+        path = d + "/" + name
+        if os.path.islink(path):
+            os.readlink(path)
+        elif os.path.isfile(path):
+            with open(path, "rb", 0) as f:
+                while True:
+                    if name == but and f.tell() > 0:
+                        break
+                    # Not more than that: the kernel reads ahead
+                    if not f.read(1 << 16):
+                        break
+END
+}
+
+# A copy that was broken off is no parent, and its pages are in the next one.
+broken_off()
+{
+	local first
+	begin mem_private || return
+	first=$(key "$chain/d0" id)
+	timeout -s KILL 5 head -c 4096 "$MNT/$PID/pages" >/dev/null || return
+	(cat "$MNT/$PID/checkpoint" "$MNT/$PID/pagemap") >/dev/null || return
+	grep -q " parent $first " "$MNT/$PID/.track" || {
+		echo "a part was taken for a copy: $(<"$MNT/$PID/.track")"
+		return 1
+	}
+	read_but xxh128sums.none || return
+	wait_for 5 env sh -c "! grep -q ' parent $first ' '$MNT/$PID/.track'" || {
+		echo "a whole reading was not taken for a copy"
+		return 1
+	}
+	check_tracked survived
+}
+
+# Killed while it copies: what it would have had is in the next increment.
+killed_copy()
+{
+	local job id
+	start_mutator "$seed" || return
+	rm -rf "$chain"
+	mkdir "$chain"
+	track on && cp -r "$MNT/$PID" "$chain/d0" && counted "$chain/d0" || return
+	for i in 1 2 3 4 5 6; do
+		mkfifo "$WORK/fifo"
+		# It blocks when the pipe is full, in the middle of `pages`.
+		tar -C "$MNT" -cf "$WORK/fifo" "$PID" 2>/dev/null 9>&- &
+		job=$!
+		head -c $((i * 40000)) "$WORK/fifo" >/dev/null
+		kill -9 $job 2>/dev/null
+		wait $job 2>/dev/null
+		rm -f "$WORK/fifo"
+	done
+	id=$(key "$chain/d0" id)
+	mkdir "$WORK/x"
+	cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/x" || return
+	mv "$WORK/x/delta" "$chain/d1"
+	[ "$(key "$chain/d1" parent)" = "$id" ] || {
+		echo "a broken off copy became a parent"
+		return 1
+	}
+	same_as_full "$chain/d1" || return
+	rm -rf "$WORK/x"
+	finish
+}
+
+# usage: same_as_full INCREMENT: with its parents it is $WORK/x, byte by byte.
+same_as_full()
+{
+	local f
+	rm -rf "$WORK/m"
+	"$merge" -o "$WORK/m" "$1" || return
+	for f in pages pagemap maps regs status signals timers; do
+		cmp "$WORK/m/$f" "$WORK/x/$f" || return
+	done
+	(cd "$WORK/m" && xxhsum -c xxh128sums >/dev/null) || return
+	rm -rf "$WORK/m"
+}
+
+# Full copy and increment of one instant, and the chain up to there.
+at_random()
+{
+	local k
+	echo "seed $seed"
+	start_mutator "$seed" || return
+	rm -rf "$chain"
+	mkdir "$chain"
+	track on && cp -r "$MNT/$PID" "$chain/d0" && counted "$chain/d0" || return
+	for ((k = 1; k <= rounds; k++)); do
+		sleep 0.0$((RANDOM % 10))
+		rm -rf "$WORK/x"
+		mkdir "$WORK/x"
+		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/x" || return
+		mv "$WORK/x/delta" "$chain/d$k"
+		same_as_full "$chain/d$k" || { echo "round $k"; return 1; }
+		[ $((k % 50)) != 0 ] || {
+			rm -rf "$chain"/d*
+			cp -r "$MNT/$PID" "$chain/d$k" || return
+		}
+	done
+	rm -rf "$WORK/x"
+	finish
+}
+
+# exec(2) gives it another memory: nothing of the old one is its.
+executes()
+{
+	local k
+	rm -f "$WORK/exec" "$WORK/ready"
+	python3 -c '
+import os, sys, time
+open(sys.argv[2], "w")
+while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+os.execlp("sleep", "sleep", "1000")' "$WORK/exec" "$WORK/ready" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 10 test -e "$WORK/ready" || return
+	rm -rf "$chain"
+	mkdir "$chain"
+	track on && cp -r "$MNT/$PID" "$chain/d0" && counted "$chain/d0" || return
+	touch "$WORK/exec"
+	wait_for 10 grep -q sleep "/proc/$PID/comm" || return
+	for k in 1 2 3; do
+		rm -rf "$WORK/x"
+		mkdir "$WORK/x"
+		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/x" || return
+		mv "$WORK/x/delta" "$chain/d$k"
+		same_as_full "$chain/d$k" || { echo "round $k"; return 1; }
+	done
+	rm -rf "$WORK/x"
+	finish
+}
+
+has_child()
+{
+	grep -q . "/proc/$PID/task/$PID/children"
+}
+
+# With a child: whole checkpoints only, and said so; without it, as before.
+children()
+{
+	rm -f "$WORK/alone" "$WORK/is_alone"
+	python3 -c '
+import os, subprocess, sys, time
+child = subprocess.Popen(["sleep", "1000"])
+while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+child.kill()
+child.wait()
+open(sys.argv[2], "w")
+time.sleep(1000)' "$WORK/alone" "$WORK/is_alone" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 10 has_child || return
+	PIDS+=("$(tr -d ' ' <"/proc/$PID/task/$PID/children")")
+	rm -rf "$chain"
+	mkdir "$chain"
+	track on && cp -r "$MNT/$PID" "$chain/tree" || return
+	grep -q 'failed: there are processes below it' "$MNT/$PID/.track" ||
+	    { cat "$MNT/$PID/.track"; return 1; }
+	grep -q 'failed: there are processes below it' "$MNT/.status" || return
+	no_delta || { echo "an increment of a tree"; return 1; }
+	touch "$WORK/alone"
+	wait_for 10 test -e "$WORK/is_alone" || return
+	copy "$PID" "$chain/d0" && counted "$chain/d0" || return
+	! grep -q failed "$MNT/$PID/.track" || return
+	increment d1 || return
+	rm -f "$WORK/alone" "$WORK/is_alone"
+	finish
+}
+
+# ---- chains ----
+
+deep()
+{
+	local k
+	begin mem_private || return
+	for ((k = 1; k <= 100; k++)); do
+		increment d$k || return
+	done
+	"$merge" -o "$WORK/m" "$chain/d100" || return
+	kill9 "$PID" || return
+	restore "$PID" "$WORK/m" || return
+	kill9 "$PID" || return
+	restore "$PID" "$chain/d100" || return
+	rm -rf "$WORK/m"
+	check_subject restored
+}
+
+# A process of many kinds of memory, from an increment without a merge.
+restored()
+{
+	begin "$1" || return
+	increment d1 && increment d2 || return
+	kill9 "$PID" || return
+	restore "$PID" "$chain/d2" || return
+	check_subject restored
+}
+
+# ---- bad chains ----
+
+# usage: broken ERRNO TEXT: the chain cannot be restored nor merged
+broken()
+{
+	local out
+	refused "$1" "$chain/d3" || return
+	[[ $ANSWER == *"$2"* ]] || {
+		echo "not \`$2' but: $ANSWER"
+		return 1
+	}
+	out=$("$merge" -o "$WORK/m" "$chain/d3" 2>&1) && {
+		echo "it was merged"
+		return 1
+	}
+	[[ $out == *"$2"* && ! -e $WORK/m && ! -e $WORK/m.part ]] || {
+		echo "snapfs-merge: $out"
+		return 1
+	}
+}
+
+# An edited image is meant; its sum is renewed.
+edit()
+{
+	local sum
+	chmod u+w "$1" "$1/checkpoint" "$1/xxh128sums"
+	sed -i "$2" "$1/checkpoint"
+	sum=$(cd "$1" && xxhsum -q -H2 checkpoint 2>/dev/null)
+	sed -i "s/^.* checkpoint\$/$sum/" "$1/xxh128sums"
+}
+
+good_chain()
+{
+	rm -rf "$chain"
+	cp -r "$WORK/good" "$chain"
+}
+
+bad_chains()
+{
+	local id0 id1 id2 id3
+	begin mem_private || return
+	increment d1 && increment d2 && increment d3 || return
+	kill9 "$PID" || return
+	rm -rf "$WORK/good"
+	mv "$chain" "$WORK/good"
+	id0=$(key "$WORK/good/d0" id)
+	id1=$(key "$WORK/good/d1" id)
+	id2=$(key "$WORK/good/d2" id)
+	id3=$(key "$WORK/good/d3" id)
+
+	good_chain && rm -rf "$chain/d1" && broken ENOENT "$id1, is not there" || return
+	good_chain && rm -rf "$chain"/d[012] && broken ENOENT "$id2, is not there" || return
+	good_chain && cp -r "$chain/d2" "$chain/again" && broken EINVAL "are both checkpoint" || return
+	good_chain && rm -rf "$chain/d0" && edit "$chain/d1" "s/^parent: .*/parent: $id3/" &&
+	    broken ELOOP 'parent of itself' || return
+	good_chain && edit "$chain/d1" 's/^time: 20/time: 29/' &&
+	    broken EBADMSG 'not older' || return
+	good_chain && printf '\1' | dd of="$chain/d0/pages" bs=1 seek=5000 conv=notrunc 2>/dev/null &&
+	    broken EBADMSG 'd0/' || return
+	good_chain && printf '\1' | dd of="$chain/d2/pages" bs=1 seek=50 conv=notrunc 2>/dev/null &&
+	    broken EBADMSG 'd2/' || return
+	good_chain && truncate -s 0 "$chain/d1/pagemap" && broken EBADMSG 'd1/' || return
+
+	# Of another process.
+	begin mem_private || return
+	sed "s/^id: .*/id: $id0/" "$chain/d0/checkpoint" >"$WORK/edited"
+	mv "$chain/d0" "$WORK/other"
+	kill9 "$PID"
+	good_chain && rm -rf "$chain/d0" && mv "$WORK/other" "$chain/d0" || return
+	edit "$chain/d0" "s/^id: .*/id: $id0/"
+	broken EBADMSG "of process $PID" || return
+	rm -f "$WORK/edited"
+
+	# And the good one is one.
+	good_chain && "$merge" -o "$WORK/m" "$chain/d3" || return
+	# Elsewhere, its parents are to be named.
+	mkdir "$WORK/alone" && mv "$chain/d3" "$WORK/alone" && rm -rf "$WORK/m" || return
+	! "$merge" -o "$WORK/m" "$WORK/alone/d3" 2>/dev/null || return
+	"$merge" -p "$chain" -o "$WORK/m" "$WORK/alone/d3" || return
+	! "$merge" -o "$WORK/m" "$WORK/alone/d3" 2>/dev/null || return
+	! "$merge" -o "$WORK/n" "$WORK/m" 2>/dev/null || return
+	rm -rf "$WORK/m" "$WORK/alone" "$WORK/good"
+}
+
+chmod 0755 "$WORK"
+mount_snapfs $options
+t "on and off" on_and_off
+t "nothing is left in the process" footprint
+t "a process with a userfaultfd of its own" own_userfaultfd
+t "another user's" not_others
+t "-o track" mount_option
+t "what was not read to its end is no copy" broken_off
+t "a copy that is killed" killed_copy
+t "at random, as a full copy of the same instant" at_random
+t "after an exec" executes
+t "with a child" children
+t "a hundred increments" deep
+for s in mem_private mem_filemap mem_shared_anon mem_many_vmas thr_many; do
+	t "a chain of $s" restored $s
+done
+t "chains that are none" bad_chains
+t "unmount" unmount_snapfs
+[ $TEST_FAILED = no ]
