@@ -182,7 +182,7 @@ check(pid_t orphan, pid_t lost)
 	    "the other orphan's session is %d, not %d", (int)getsid(orphan),
 	    (int)lost);
 	/* The end of a checkpoint may hold it for a moment. */
-	for (int i = 0; i < 200 && state_of(f.stopped) == 't'; i++)
+	for (int i = 0; i < 200 && state_of(f.stopped) != 'T'; i++)
 		usleep(5000);
 	expect(state_of(f.stopped) == 'T', "it is %c, not stopped",
 	    state_of(f.stopped));
