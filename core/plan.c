@@ -87,9 +87,8 @@ plan_reloc(struct plan *pl, uint64_t off)
 		*r = off - pl->data_off;
 }
 
-/* Begin the next lane; its operations are those added until the next one. */
-static void
-begin_lane(struct plan *pl)
+void
+plan_begin_lane(struct plan *pl)
 {
 	struct lane *l = process_grow(&pl->lanes, &pl->nlanes, sizeof(*l));
 
@@ -100,8 +99,8 @@ begin_lane(struct plan *pl)
 	l->first = (uint32_t)pl->nops;
 }
 
-static void
-end_lane(struct plan *pl)
+void
+plan_end_lane(struct plan *pl)
 {
 	struct lane *l;
 
@@ -125,7 +124,7 @@ plan_make(struct snap_ctx *cx, const struct process *p, const struct host *h,
 
 	if (pl == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory for the plan");
-	begin_lane(pl);
+	plan_begin_lane(pl);
 	if (h->part == PLAN_TEMPLATE)
 		err = plan_template_check(cx, p);
 	if (err == 0)
@@ -136,7 +135,7 @@ plan_make(struct snap_ctx *cx, const struct process *p, const struct host *h,
 		goto out;
 	if (h->part == PLAN_TEMPLATE) {
 		plan_template(pl, h);
-		end_lane(pl);
+		plan_end_lane(pl);
 		goto done;
 	}
 	if (h->part == PLAN_INSTANCE)
@@ -147,11 +146,11 @@ plan_make(struct snap_ctx *cx, const struct process *p, const struct host *h,
 	plan_process_late(pl, p, h);
 	plan_thread(pl, p, 0, h);
 	plan_epilogue(pl, p);
-	end_lane(pl);
+	plan_end_lane(pl);
 	for (size_t i = 1; i < p->nthreads; i++) {
-		begin_lane(pl);
+		plan_begin_lane(pl);
 		plan_thread(pl, p, i, h);
-		end_lane(pl);
+		plan_end_lane(pl);
 	}
 done:
 	if (pl->failed)

@@ -6,6 +6,10 @@
 #ifndef PLAN_H
 #define PLAN_H
 
+#include <limits.h>
+#include <sys/uio.h>
+
+#include "inherit.h"
 #include "layout.h"
 #include "process.h"
 #include "restorer/restorer.h"
@@ -42,6 +46,7 @@ struct host {
 	    *above_fds; /* the pages of those so many levels above, less 1 */
 	bool paged;	/* a pager brings what pager_wants() */
 	int uffd_fd;	/* then: /dev/userfaultfd; -1: there is none */
+	struct pieces pieces;  /* memory that is there already; borrowed */
 	struct patch *patches; /* owned, with their bytes */
 	size_t npatches;
 	/* For each of p->mapfiles, to read and to write; -1: not needed. */
@@ -79,6 +84,12 @@ struct plan {
 
 int plan_make(struct snap_ctx *cx, const struct process *p,
     const struct host *h, struct plan **out);
+/*
+ * What comes before it, in ordinary C: the memory that is inherited or handed
+ * on.  Offsets are from the plan's data; h has the descriptors of then.
+ */
+int plan_make_inherited(struct snap_ctx *cx, const struct process *p,
+    const struct host *h, struct plan **out);
 void plan_free(struct plan *pl);
 
 /* The plan as text, an operation a line; to be freed.  NULL: no memory. */
@@ -98,6 +109,9 @@ bool plan_writes_file(const struct vma *v);
 
 /* ---- for the parts that add operations ---- */
 
+/* Begin the next lane; its operations are those added until it ends. */
+void plan_begin_lane(struct plan *pl);
+void plan_end_lane(struct plan *pl);
 /* What the operations added from now on are about: "maps:14". */
 void plan_what(struct plan *pl, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -119,10 +133,33 @@ int plan_moved(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 const struct range *plan_ours(const struct host *h, const struct vma *v);
 /* plan_memory.c */
 bool plan_is_system(const struct vma *v);
+/* Flags and protection of mmap(2); `filled`: it has contents. */
+int plan_mmap_flags(const struct vma *v, bool filled);
+uint64_t plan_first_prot(const struct vma *v, bool filled);
 int plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
     const struct host *h);
 /* plan_contents.c */
 void plan_fill(struct plan *pl, const struct process *p, const struct host *h);
+/*
+ * Bytes of run r, which go to `at`.  Reads that follow one another in `pages`
+ * become one operation; r NULL: that was all.
+ */
+struct plan_reads {
+	struct iovec iov[IOV_MAX];
+	size_t n;
+	uint64_t off, total;
+	uint32_t up;
+};
+void plan_read(struct plan *pl, const struct host *h, struct plan_reads *rd,
+    const struct run *r, uint64_t at);
+/* plan_inherited.c */
+/* Is all of this VMA there already?  `k` moves on, from 0. */
+bool plan_is_there(const struct host *h, size_t vma, size_t *k);
+/* Unmap all else. */
+void plan_clear(struct plan *pl, const struct host *h);
+/* Move it to where it belongs. */
+void plan_bring_home(
+    struct plan *pl, const struct host *h, size_t vma, size_t k);
 void plan_pager(struct plan *pl, const struct host *h);
 void plan_patch(struct plan *pl, const struct host *h);
 void plan_guards(struct plan *pl, const struct process *p);

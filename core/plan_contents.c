@@ -1,11 +1,9 @@
 /*
  * plan_contents.c - the part of a plan that gives memory its bytes.
  */
-#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "pager.h"
 #include "plan.h"
@@ -26,46 +24,53 @@ pages_of(const struct host *h, uint32_t up)
 	return up == 0 ? h->pages_fd : h->above_fds[up - 1];
 }
 
-/* Reads that follow one another in `pages` are one operation. */
+void
+plan_read(struct plan *pl, const struct host *h, struct plan_reads *rd,
+    const struct run *r, uint64_t at)
+{
+	struct op *op;
+
+	if (rd->n > 0 &&
+	    (r == NULL || rd->n == IOV_MAX || rd->total >= IOV_BYTES ||
+		r->up != rd->up || r->offset != rd->off + rd->total)) {
+		op = plan_op(pl, OP_READ, CHECK_IS, SYS_preadv,
+		    (const uint64_t[6]){ (uint64_t)pages_of(h, rd->up),
+			plan_data(pl, rd->iov, rd->n * sizeof(rd->iov[0])),
+			rd->n, rd->off });
+		op->rel = 1 << 1;
+		op->want = (int64_t)rd->total;
+		rd->n = rd->total = 0;
+	}
+	if (r == NULL)
+		return;
+	if (rd->n == 0) {
+		rd->off = r->offset;
+		rd->up = r->up;
+	}
+	rd->iov[rd->n].iov_base = (void *)at;
+	rd->iov[rd->n++].iov_len = r->end - r->start;
+	rd->total += r->end - r->start;
+}
+
 void
 plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 {
-	struct iovec iov[IOV_MAX];
-	uint64_t off = 0, total = 0;
-	size_t n = 0, v = 0;
-	uint32_t up = 0;
+	struct plan_reads rd = { .n = 0 };
+	size_t v = 0, k = 0;
 
 	plan_what(pl, "pages");
-	for (size_t i = 0; i <= p->nruns; i++) {
-		const struct run *r = i < p->nruns ? &p->runs[i] : NULL;
-		struct op *op;
+	for (size_t i = 0; i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
 
-		if (r != NULL && r->kind != RUN_HELD)
+		if (r->kind != RUN_HELD)
 			continue;
-		while (r != NULL && v < p->nvmas && p->vmas[v].end <= r->start)
+		while (v < p->nvmas && p->vmas[v].end <= r->start)
 			v++;
-		if (r != NULL && v < p->nvmas && !is_read(h, &p->vmas[v]))
-			continue;
-		if (n > 0 && (r == NULL || n == IOV_MAX || total >= IOV_BYTES ||
-				 r->up != up || r->offset != off + total)) {
-			op = plan_op(pl, OP_READ, CHECK_IS, SYS_preadv,
-			    (const uint64_t[6]){ (uint64_t)pages_of(h, up),
-				plan_data(pl, iov, n * sizeof(iov[0])), n,
-				off });
-			op->rel = 1 << 1;
-			op->want = (int64_t)total;
-			n = total = 0;
-		}
-		if (r == NULL)
-			break;
-		if (n == 0) {
-			off = r->offset;
-			up = r->up;
-		}
-		iov[n].iov_base = (void *)r->start;
-		iov[n++].iov_len = r->end - r->start;
-		total += r->end - r->start;
+		if (v == p->nvmas ||
+		    (is_read(h, &p->vmas[v]) && !plan_is_there(h, v, &k)))
+			plan_read(pl, h, &rd, r, r->start);
 	}
+	plan_read(pl, h, &rd, NULL, 0);
 }
 
 /* From here on what was not read comes when it is touched. */

@@ -87,8 +87,8 @@ has_contents(const struct process *p, const struct vma *v, size_t run)
 	return false;
 }
 
-static int
-mmap_flags(const struct vma *v, bool filled)
+int
+plan_mmap_flags(const struct vma *v, bool filled)
 {
 	int flags = MAP_FIXED_NOREPLACE;
 
@@ -109,8 +109,8 @@ mmap_flags(const struct vma *v, bool filled)
 }
 
 /* While it is filled, memory is writable and never executable. */
-static uint64_t
-first_prot(const struct vma *v, bool filled)
+uint64_t
+plan_first_prot(const struct vma *v, bool filled)
 {
 	if (filled && !(v->prot & PROT_WRITE))
 		return PROT_READ | PROT_WRITE;
@@ -151,7 +151,7 @@ map_vma(struct plan *pl, const struct process *p, const struct host *h,
 		offset = v->offset;
 	}
 	op = PLAN_CALL(pl, CHECK_IS, SYS_mmap, v->start, len,
-	    first_prot(v, filled), (uint64_t)mmap_flags(v, filled),
+	    plan_first_prot(v, filled), (uint64_t)plan_mmap_flags(v, filled),
 	    (uint64_t)fd, offset);
 	op->want = (int64_t)v->start;
 }
@@ -163,7 +163,7 @@ protect_vma(struct plan *pl, const struct process *p, size_t i, bool filled)
 	uint64_t len = v->end - v->start, now;
 
 	now = plan_is_anonymous_object(v) ? PROT_READ | PROT_WRITE
-					  : first_prot(v, filled);
+					  : plan_first_prot(v, filled);
 	plan_what(pl, "maps:%zu", i + 1);
 	if (v->pkey != 0)
 		PLAN_CALL(pl, CHECK_OK, SYS_pkey_mprotect, v->start, len,
@@ -198,7 +198,7 @@ static int
 for_each_vma(struct snap_ctx *cx, struct plan *pl, const struct process *p,
     const struct host *h, bool protect)
 {
-	size_t run = 0;
+	size_t run = 0, k = 0;
 
 	for (size_t i = 0; i < p->nvmas; i++) {
 		const struct vma *v = &p->vmas[i];
@@ -213,6 +213,8 @@ for_each_vma(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 		filled = has_contents(p, v, run);
 		if (protect)
 			protect_vma(pl, p, i, filled);
+		else if (plan_is_there(h, i, &k))
+			plan_bring_home(pl, h, i, k);
 		else
 			map_vma(pl, p, h, i, filled);
 	}
@@ -236,7 +238,7 @@ plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 			    ->rel = 1 << 4;
 	}
 	plan_what(pl, "memory");
-	plan_op(pl, OP_CLEAR, CHECK_OK, -1, (const uint64_t[6]){ 0 });
+	plan_clear(pl, h);
 	PLAN_CALL(
 	    pl, CHECK_NOTE, SYS_prctl, PR_SET_THP_DISABLE, p->thp_disable);
 	err = for_each_vma(cx, pl, p, h, false);

@@ -61,7 +61,7 @@ static const struct {
 } kinds[] = {
 	[OP_READ] = { "read", 4 },
 	[OP_UFFD] = { "userfaultfd", 1 },
-	[OP_CLEAR] = { "clear", 0 },
+	[OP_CLEAR] = { "clear", 2 },
 	[OP_CLONE] = { "clone", 2 },
 	[OP_STORE] = { "store", 2 },
 	[OP_COPY] = { "copy", 3 },
@@ -78,6 +78,8 @@ describe(const struct op *op, int *nargs)
 	*nargs = 6;
 	if (op->kind != OP_CALL) {
 		*nargs = kinds[op->kind].nargs;
+		if (op->kind == OP_CLEAR && op->args[1] == 0)
+			*nargs = 0;
 		return kinds[op->kind].name;
 	}
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)

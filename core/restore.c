@@ -75,6 +75,8 @@ prepare_process(struct restore *r)
 		err = snap_fail(r->cx, -ENOMEM, "no memory");
 	if (err == 0)
 		err = plan_make(r->cx, r->p, &r->host, &r->plan);
+	if (err == 0)
+		err = restore_plan_inherited(r);
 	return err == 0 ? restore_area(r) : err;
 }
 
@@ -213,7 +215,9 @@ prepare(struct restore_tree *t)
 	if (err < 0)
 		return err;
 	restore_number(t);
-	err = for_each(t, prepare_process);
+	err = restore_inherit(t);
+	if (err == 0)
+		err = for_each(t, prepare_process);
 	if (err == 0)
 		snap_logf(t->cx, SNAP_STEP,
 		    "files opened, %zu operations planned", t->v[0].plan->nops);
@@ -317,6 +321,7 @@ process_fini(struct restore *r)
 		close(r->area_fd);
 	restore_close(r);
 	plan_free(r->plan);
+	plan_free(r->inherited);
 	layout_fini(&r->self);
 	free(r->host.creds.groups);
 	for (size_t i = 0; i < r->host.npatches; i++)
@@ -344,6 +349,7 @@ tree_fini(struct restore_tree *t)
 		close(t->saved[i].fd);
 	if (t->nursery != NULL)
 		munmap(t->nursery, t->nursery_len);
+	restore_inherit_free(t);
 	restore_merge_free(t);
 	restore_infants_free(t);
 	free(t->made);

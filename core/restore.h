@@ -46,6 +46,7 @@ struct restore {
 	struct layout self;
 	struct host host;
 	struct plan *plan;
+	struct plan *inherited; /* what comes before it, or NULL */
 
 	struct kept *kept;
 	size_t nkept;

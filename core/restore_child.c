@@ -315,6 +315,9 @@ restore_child(struct restore *r)
 	err = restore_rights(r, false);
 	if (err == 0 && r->index == 0 && r->host.part == PLAN_WHOLE)
 		err = open_files(r, 0);
+	/* Before there are children, which have it from then on. */
+	if (err == 0)
+		err = restore_take_inherited(r);
 	/* For the numbers of children. */
 	if (err == 0)
 		err = restore_rights(r, true);

@@ -63,6 +63,9 @@ struct restore_tree {
 	struct process all;
 	size_t *owner;
 
+	struct inheritance inheritance;
+	size_t nreserved; /* of its places, in the agent */
+
 	struct made *made;
 	size_t nmade;
 	struct saved *saved;
@@ -88,6 +91,15 @@ struct restore_tree {
 /* restore_merge.c: fill `all`, and r->merged of each. */
 int restore_merge(struct restore_tree *t);
 void restore_merge_free(struct restore_tree *t);
+
+/*
+ * restore_inherit.c: which memory a child has from its parent, and room for
+ * that; the plan of it; and, in a new process, the memory.
+ */
+int restore_inherit(struct restore_tree *t);
+void restore_inherit_free(struct restore_tree *t);
+int restore_plan_inherited(struct restore *r);
+int restore_take_inherited(struct restore *r);
 
 /* restore_infants.c: who is born of whom, and where; pure but for memory. */
 int restore_infants(struct restore_tree *t);

@@ -87,14 +87,29 @@ read_all(struct op *op)
 }
 
 static long
-clear(const struct area *a)
+unmap(uint64_t from, uint64_t to)
 {
-	long r;
+	return from < to ? call6(SYS_munmap, from, to - from, 0, 0, 0, 0) : 0;
+}
 
-	r = call6(SYS_munmap, 0, a->start, 0, 0, 0, 0);
-	if (r == 0)
-		r = call6(
-		    SYS_munmap, a->end, TASK_SIZE_MAX - a->end, 0, 0, 0, 0);
+/* All but the area, which is not among the ranges. */
+static long
+clear(const struct area *a, const uint64_t *keep, uint64_t n)
+{
+	uint64_t from = 0, to;
+	long r = 0;
+
+	for (uint64_t i = 0; r == 0 && i <= n; i++) {
+		to = i < n ? keep[2 * i] : TASK_SIZE_MAX;
+		if (from <= a->start && a->start < to) {
+			r = unmap(from, a->start);
+			from = a->end;
+		}
+		if (r == 0)
+			r = unmap(from, to);
+		if (i < n)
+			from = keep[2 * i + 1];
+	}
 	return r;
 }
 
@@ -330,7 +345,7 @@ perform(struct area *a, struct op *op)
 	case OP_UFFD:
 		return offer_uffd(a, v[0]);
 	case OP_CLEAR:
-		return clear(a);
+		return clear(a, (const uint64_t *)v[0], v[1]);
 	case OP_CLONE:
 		return clone_patiently(a, (struct clone_args *)v[0], v[1]);
 	case OP_STORE:

@@ -23,7 +23,8 @@ enum op_kind {
 	OP_READ,  /* preadv(fd, iov, n, offset) until `want` bytes are in */
 	OP_UFFD,  /* make a userfaultfd, by /dev/userfaultfd open as args[0]
 		     (-1: without); wait until the agent has it; close it */
-	OP_CLEAR, /* unmap all but the area */
+	OP_CLEAR, /* unmap all but the area and args[1] ranges at args[0]:
+		     sorted, start and end of each */
 	OP_CLONE, /* clone3(args[0]); the new thread does lane args[1] */
 	OP_STORE, /* the 8 bytes args[1] to address args[0] */
 	OP_COPY,  /* args[2] bytes from args[1] to args[0] */
