@@ -139,6 +139,81 @@ else
 	skip "a pool of python3 processes" "no python3"
 fi
 
+# ---- memory that a fork shares ----
+
+# The memory of a whole tree in KiB, each shared page counted once.
+# usage: pss PID
+pss()
+{
+	local pid
+	for pid in $(family "$1"); do
+		cat "/proc/$pid/smaps_rollup"
+	done | awk '$1 == "Pss:" { kb += $2 } END { print kb }'
+}
+
+# usage: start_forks OPTION...: PID, in $WORK/forks
+start_forks()
+{
+	rm -rf "$WORK/forks" "$WORK/image"
+	mkdir "$WORK/forks"
+	"${START[@]}" "$TOOLS/forks" "$WORK/forks" "$@" \
+	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 60 test -s "$WORK/forks/ready"
+}
+
+# All look at their memory, and find what they wrote.
+# usage: all_right PROCESSES
+all_right()
+{
+	: >"$WORK/forks/check"
+	wait_for 60 test -s "$WORK/forks/result" || {
+		echo "they do not answer"
+		return 1
+	}
+	rm "$WORK/forks/check"
+	[ "$(<"$WORK/forks/result")" = "$1 0" ] || {
+		echo "right and wrong: $(<"$WORK/forks/result")"
+		return 1
+	}
+}
+
+# Restored, it takes hardly more memory than before, nor does it a second time.
+# usage: shared_again MIB PROCESSES [OPTION...]
+shared_again()
+{
+	local mib=$1 n=$2 before after i
+	shift 2
+	start_forks -m "$mib" -p "$n" "$@" || return
+	before=$(pss "$PID")
+	for i in 1 2; do
+		copy "$PID" "$WORK/image" || {
+			tail -n 5 "$MNT/.log"
+			return 1
+		}
+		fell "$PID" && restore "$PID" "$WORK/image" || return
+		after=$(pss "$PID")
+		echo "PSS before: $before KiB, after: $after KiB"
+		# Each process also has its own page tables, stack and so on.
+		[ "$after" -le $((before + before / 20 + n * 200)) ] || return
+		rm -rf "$WORK/image"
+	done
+	all_right $((n + 1)) && fell "$PID"
+	rm -rf "$WORK/forks"
+}
+START=()
+t "50 forks of 200 MiB are 200 MiB" shared_again 200 50
+t "each the child of another" shared_again 64 20 -d -w 64
+if command -v setarch >/dev/null; then
+	# Where the restore itself has its memory; see inherit.h.
+	START=(setarch -R)
+	t "at addresses that are in use" shared_again 64 8
+	START=()
+else
+	skip "at addresses that are in use" "no setarch"
+fi
+
 # ---- a shell that copies itself ----
 
 own_shell()
