@@ -18,6 +18,7 @@
 /* How often it is seen whether those are gone of whom we have no pid. */
 #define LOOK_MS 500
 #define DYING_MS 5
+#define MANY 64 /* children, so that it is worth to look who has ended */
 
 /* ---- one event; `layout` is held for writing ---- */
 
@@ -64,10 +65,11 @@ on_fork(struct snap_pager *g, size_t parent, int fd)
 {
 	struct space *sp = process_grow(&g->spaces, &g->nspaces, sizeof(*sp));
 	const struct extents *x = &g->spaces[parent].x;
-	int err = sp == NULL ? -ENOMEM : 0;
+	int err = sp == NULL ? -ENOMEM : guard_add_space(g, fd);
 
-	guard_add_space(g, fd);
-	if (sp != NULL) {
+	if (err < 0 && sp != NULL)
+		g->nspaces--;
+	if (err == 0) {
 		sp->fd = fd;
 		err = extents_copy(&sp->x, x);
 	}
@@ -98,17 +100,22 @@ on_event(struct snap_pager *g, size_t i, const struct uffd_msg *m)
 	return 0;
 }
 
-/* All that one of them has to say. */
-static void
+/*
+ * All that one of them has to say.  false: there is a fork, but no descriptor
+ * left for it; it can be asked for again.
+ */
+static bool
 read_events(struct snap_pager *g, size_t i)
 {
 	struct uffd_msg m[BATCH];
+	bool full;
 	ssize_t n;
 	int err = 0;
 
 	pthread_rwlock_wrlock(&g->layout);
 	do {
 		n = read(g->spaces[i].fd, m, sizeof(m));
+		full = n < 0 && (errno == EMFILE || errno == ENFILE);
 		for (ssize_t k = 0; k < n / (ssize_t)sizeof(m[0]); k++) {
 			int r = on_event(g, i, &m[k]);
 
@@ -117,16 +124,29 @@ read_events(struct snap_pager *g, size_t i)
 	} while (n == sizeof(m));
 	pthread_rwlock_unlock(&g->layout);
 	if (err < 0)
-		pager_fail(g, err, "no memory for the pager");
+		pager_fail(g, err, "a process was forked: %s", strerror(-err));
+	return !full;
 }
 
 /* ---- ends ---- */
 
-/* Those that have ended want nothing any more.  Is anybody left? */
+static void
+forget(struct snap_pager *g, struct space *sp)
+{
+	guard_drop_space(g, sp->fd);
+	close(sp->fd);
+	extents_free(&sp->x);
+}
+
+/*
+ * Those that have ended want nothing any more, and of children the descriptor
+ * is given back: a program may make any number.  Is anybody left?
+ */
 static bool
 look_who_is_left(struct snap_pager *g)
 {
 	bool any = false;
+	size_t n = 0;
 
 	pthread_rwlock_wrlock(&g->layout);
 	for (size_t i = 0; i < g->nspaces; i++) {
@@ -135,7 +155,12 @@ look_who_is_left(struct snap_pager *g)
 		if (!sp->gone && uffd_state(sp->fd) == -ESRCH)
 			sp->gone = true;
 		any = any || !sp->gone;
+		if (i > 0 && sp->gone)
+			forget(g, sp);
+		else
+			g->spaces[n++] = *sp;
 	}
+	g->nspaces = n;
 	pthread_rwlock_unlock(&g->layout);
 	return any;
 }
@@ -161,6 +186,7 @@ struct listener {
 	bool dead; /* the new process */
 	bool ending;
 	uint64_t looked; /* ms */
+	size_t many;	 /* spaces, at which it is time to look */
 };
 
 #define FIXED 3 /* of the descriptors that are waited for */
@@ -225,12 +251,45 @@ look(struct snap_pager *g, bool *failed, bool *done)
 	pthread_mutex_unlock(&g->lock);
 }
 
+/* Who is left, if it is time to see. */
+static bool
+look_at_times(struct listener *l, bool now)
+{
+	struct snap_pager *g = l->g;
+	bool left;
+
+	if (!now && !l->dead && !l->ending && g->nspaces < l->many &&
+	    now_ms() - l->looked < LOOK_MS)
+		return true;
+	l->looked = now_ms();
+	left = look_who_is_left(g);
+	l->many = 2 * g->nspaces + MANY;
+	return left;
+}
+
+/*
+ * No descriptor for one that was forked: if none was given back by those that
+ * have ended, it would wait for ever, and then see zeros.
+ */
+static void
+make_way(struct listener *l)
+{
+	size_t had = l->g->nspaces;
+
+	(void)look_at_times(l, true);
+	if (l->g->nspaces == had)
+		pager_fail(l->g, -EMFILE,
+		    "a process was forked: there are %zu, and no descriptor is "
+		    "left for another",
+		    had);
+}
+
 /* false: that was all. */
 static bool
 turn(struct listener *l)
 {
 	struct snap_pager *g = l->g;
-	bool failed, done, left = true;
+	bool failed, done, full = false, left;
 	size_t n;
 
 	if (!make_room(l)) {
@@ -239,8 +298,10 @@ turn(struct listener *l)
 	}
 	n = await(l);
 	for (size_t i = 0; i < n; i++)
-		if (l->v[FIXED + i].revents != 0)
-			read_events(g, i);
+		if (l->v[FIXED + i].revents != 0 && !read_events(g, i))
+			full = true;
+	if (full)
+		make_way(l);
 	if (n > 0 && l->v[2].revents != 0)
 		pager_fail(g, -EIO, "the pager's guard was killed");
 	l->dead = l->dead || (n > 0 && l->v[1].revents != 0);
@@ -249,10 +310,7 @@ turn(struct listener *l)
 		l->ending = true;
 		end_all(g);
 	}
-	if (l->dead || l->ending || now_ms() - l->looked >= LOOK_MS) {
-		l->looked = now_ms();
-		left = look_who_is_left(g);
-	}
+	left = look_at_times(l, false);
 	return left && (l->ending || !done);
 }
 
@@ -260,7 +318,7 @@ void *
 pager_events(void *pager)
 {
 	struct snap_pager *g = pager;
-	struct listener l = { .g = g, .looked = now_ms() };
+	struct listener l = { .g = g, .looked = now_ms(), .many = MANY };
 
 	while (turn(&l))
 		;

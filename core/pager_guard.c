@@ -74,7 +74,7 @@ static bool
 all_gone(const struct guard_word *w)
 {
 	for (int i = 0; i < w->nspaces; i++)
-		if (uffd_state(w->spaces[i]) != -ESRCH)
+		if (w->spaces[i] >= 0 && uffd_state(w->spaces[i]) != -ESRCH)
 			return false;
 	return true;
 }
@@ -113,7 +113,8 @@ static void __attribute__((noreturn)) guard_main(struct snap_pager *g)
 		_exit(0);
 	pidfd_send_signal(g->pidfd, SIGKILL, NULL, 0);
 	for (int i = 1; i < d->word->nspaces; i++)
-		poison(d->word->spaces[i], &g->spaces[0].x);
+		if (d->word->spaces[i] >= 0)
+			poison(d->word->spaces[i], &g->spaces[0].x);
 	while (!all_gone(d->word))
 		nanosleep(&look, NULL);
 	_exit(1);
@@ -132,12 +133,18 @@ move_up(int fd, int to)
 	return moved;
 }
 
+/* The new process has its limits by now; ours may rise. */
 static int
 last_number(void)
 {
 	struct rlimit r = { .rlim_cur = 1024 };
 
 	getrlimit(RLIMIT_NOFILE, &r);
+	if (r.rlim_cur <= WRITE_END && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur =
+		    r.rlim_max <= WRITE_END ? r.rlim_max : WRITE_END + 1;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
 	return r.rlim_cur <= WRITE_END ? (int)r.rlim_cur - 1 : WRITE_END;
 }
 
@@ -231,15 +238,37 @@ guard_start(struct snap_ctx *cx, struct snap_pager *g)
 	return 0;
 }
 
-void
+/*
+ * The kernel gives it the lowest number, which lies below the tie's highest
+ * unless there are very many.
+ */
+int
 guard_add_space(struct snap_pager *g, int fd)
 {
 	struct guard_word *w = g->guard.word;
+	int i = 0;
 
-	if (w == NULL || w->nspaces == NSPACES)
-		return;
-	w->spaces[w->nspaces] = fd;
-	w->nspaces++;
+	if (w == NULL)
+		return 0;
+	while (i < w->nspaces && w->spaces[i] >= 0)
+		i++;
+	if (i == NSPACES || fd > g->guard.tie[2])
+		return -EMFILE;
+	w->spaces[i] = fd;
+	if (i == w->nspaces)
+		w->nspaces++;
+	return 0;
+}
+
+/* It has ended, and the descriptor is about to be closed. */
+void
+guard_drop_space(struct snap_pager *g, int fd)
+{
+	struct guard_word *w = g->guard.word;
+
+	for (int i = 0; w != NULL && i < w->nspaces; i++)
+		if (w->spaces[i] == fd)
+			w->spaces[i] = -1;
 }
 
 void

@@ -35,7 +35,7 @@
 struct space {
 	int fd;
 	struct extents x;
-	bool gone; /* it has ended */
+	bool gone; /* it has ended; a child's is soon forgotten */
 };
 
 /* What is to be done about a piece. */
@@ -50,7 +50,7 @@ enum {
 struct guard_word {
 	_Atomic int done; /* all is there: nobody need die */
 	_Atomic int nspaces;
-	_Atomic int spaces[1000]; /* descriptors, of forked children too */
+	_Atomic int spaces[4096]; /* descriptors, of forked children too; -1 */
 };
 
 struct guard {
@@ -116,7 +116,9 @@ void *pager_events(void *pager);
 /* While there are no threads: so that guard_start() will not take long. */
 void guard_reserve(int any_fd);
 int guard_start(struct snap_ctx *cx, struct snap_pager *g);
-void guard_add_space(struct snap_pager *g, int fd);
+/* EMFILE: it cannot be looked after. */
+int guard_add_space(struct snap_pager *g, int fd);
+void guard_drop_space(struct snap_pager *g, int fd);
 /* All is there: from now on nobody dies with anybody. */
 void guard_release(struct guard *d);
 void guard_init(struct guard *d);

@@ -122,6 +122,22 @@ does_at_once()
 	result
 }
 
+# Each fork is a descriptor for the pager, until the child is gone.
+crowd()
+{
+	prepare crowd crowd || return
+	set_speed 100
+	PIDS+=("$PID")
+	ANSWER=$(ulimit -n 200
+	    "$TOOLS/request" "$MNT/.restore" "$slow/crowd") || {
+		forget "$PID"
+		echo "restore: $ANSWER"
+		return 1
+	}
+	has_pager "$PID" || { echo "there is no pager"; return 1; }
+	result
+}
+
 eager()
 {
 	prepare eager touch || return
@@ -380,6 +396,7 @@ for action in none touch madvise mremap munmap mprotect fork forks spawn exec \
 	t "$action, slow" does $action 4
 	t "$action, at once" does_at_once $action
 done
+t "more forks than descriptors" crowd
 t "lazy=no" eager
 t "the restore returns before all is there" returns_early
 t "two pagers, one image" two_pagers

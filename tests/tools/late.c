@@ -291,6 +291,24 @@ action_forks(void)
 	action_none();
 }
 
+/* More than its pager may have descriptors. */
+static void
+action_crowd(void)
+{
+	for (int i = 0; i < 400; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			if (i % 20 == 19)
+				check(mem + (npages - 1) * WORDS, npages - 1,
+				    npages, "a child");
+			_exit(0);
+		}
+		expect_child(pid, "a child");
+	}
+	action_none();
+}
+
 static void
 action_spawn(void)
 {
@@ -369,6 +387,7 @@ static const struct {
 	{ "mprotect", action_mprotect },
 	{ "fork", action_fork },
 	{ "forks", action_forks },
+	{ "crowd", action_crowd },
 	{ "spawn", action_spawn },
 	{ "exec", action_exec },
 	{ "syscalls", action_syscalls },
