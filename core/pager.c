@@ -19,13 +19,15 @@
 
 /*
  * Private anonymous memory.  The kernel has no such faults for pages of
- * private file mappings, and none for memory that it may drop.
+ * private file mappings, and none for memory that it may drop.  Nor is it told
+ * that a fork had its memory wiped.
  */
 bool
 pager_wants(const struct vma *v)
 {
 	return v->kind == VMA_ANON && !v->shared &&
-	       !(v->flags & (VMA_F_DROPPABLE | VMA_F_HUGETLB));
+	       !(v->flags &
+		   (VMA_F_DROPPABLE | VMA_F_HUGETLB | VMA_F_WIPEONFORK));
 }
 
 void

@@ -222,6 +222,17 @@ START_TEST(any_order)
 }
 END_TEST
 
+/* A child sees zeros in some of it, of which the kernel does not tell. */
+START_TEST(wanted)
+{
+	struct vma v = { .kind = VMA_ANON };
+
+	ck_assert(pager_wants(&v));
+	v.flags = VMA_F_WIPEONFORK;
+	ck_assert(!pager_wants(&v));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -236,6 +247,7 @@ main(void)
 	tcase_add_test(t, dropped);
 	tcase_add_test(t, moved);
 	tcase_add_test(t, copied);
+	tcase_add_test(t, wanted);
 	tcase_add_loop_test(t, any_order, 0, 50);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_NORMAL);
