@@ -156,7 +156,15 @@ start_agent(struct restore *r)
 	return 0;
 }
 
-/* The descriptors that came with a message, -1 where there is none. */
+/*
+ * The descriptors that came with a message, -1 where there is none.  A pager
+ * has the rights of the writer, who may have it send what he likes: so there
+ * must be no room for one that is not told of here.
+ */
+_Static_assert(
+    CMSG_SPACE(AGENT_FDS * sizeof(int)) == CMSG_LEN(AGENT_FDS * sizeof(int)),
+    "no room for one more");
+
 static void
 sent_fds(struct msghdr *msg, int fds[AGENT_FDS])
 {

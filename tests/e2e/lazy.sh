@@ -288,6 +288,41 @@ process_killed()
 	rm -rf "$DIR"
 }
 
+# Whoever may trace the pager may have it send what he likes: the daemon keeps
+# nothing of that.
+pager_sends()
+{
+	local before
+	begin_watch sends || return
+	before=$(daemon_fds)
+	/usr/bin/python3 - "$pager" <<-'END' || return
+		import array, ctypes, os, socket, sys
+		libc = ctypes.CDLL(None, use_errno=True)
+		pidfd = os.pidfd_open(int(sys.argv[1]))
+		s = socket.socket(fileno=libc.syscall(438, pidfd, 3, 0))
+		for n in 1, 2, 3:
+		    for _ in range(20):
+		        s.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+		            array.array("i", [0] * n))])
+	END
+	wait_for 5 has_fds "$before" || {
+		echo "the daemon had $before descriptors, and has $(daemon_fds)"
+		return 1
+	}
+	: >"$DIR/check"
+	result
+}
+
+daemon_fds()
+{
+	ls "/proc/$DAEMON/fd" | wc -l
+}
+
+has_fds()
+{
+	[ "$(daemon_fds)" -le "$1" ]
+}
+
 image_removed()
 {
 	begin_watch removed || return
@@ -406,6 +441,7 @@ t "the pager is killed at random" pager_killed_at_random
 t "the guard is killed" guard_killed
 t "both are killed" both_killed
 t "the process is killed" process_killed
+t "the pager sends descriptors" pager_sends
 t "the image is removed" image_removed
 t "the image is truncated" image_truncated
 t "the image is changed" image_changed
