@@ -15,11 +15,12 @@
 #include <stdint.h>
 
 enum fault_class {
-	FAULT_PTRACE = 1, /* a request of ptrace(2) */
-	FAULT_CALL = 2,	  /* a call that is run in another process */
-	FAULT_MEMORY = 4, /* an allocation */
-	FAULT_TASK = 8,	  /* a thread or process is made */
-	FAULT_IO = 16,	  /* open, read, write, map, ... */
+	FAULT_PTRACE = 1,  /* a request of ptrace(2) */
+	FAULT_CALL = 2,	   /* a call that is run in another process */
+	FAULT_MEMORY = 4,  /* an allocation */
+	FAULT_TASK = 8,	   /* a thread or process is made */
+	FAULT_IO = 16,	   /* open, read, write, map, ... */
+	FAULT_SOCKET = 32, /* an option of a socket is set */
 };
 
 /*
@@ -28,10 +29,10 @@ enum fault_class {
  */
 struct fault_plan {
 	_Atomic uint32_t classes; /* which are counted; 0: nothing happens */
-	uint32_t kill;		  /* SIGKILL; else the call fails */
-	int32_t error;		  /* with this errno; 0: one that fits */
-	_Atomic uint32_t hit;	  /* it has happened */
-	uint64_t at;		  /* the passage at which it happens, from 1 */
+	uint32_t kill;	      /* SIGKILL; else the call fails */
+	int32_t error;	      /* with this errno; 0: one that fits */
+	_Atomic uint32_t hit; /* it has happened */
+	uint64_t at;	      /* the passage at which it happens, from 1 */
 	_Atomic uint64_t passed;
 	char what[48];	 /* the point at which it happened */
 	char before[48]; /* the last request of ptrace(2) before that */

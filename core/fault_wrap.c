@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -31,6 +32,10 @@
 			return bad; \
 		return __real_##name args; \
 	}
+
+WRAP(FAULT_SOCKET, int, setsockopt,
+    (int fd, int l, int o, const void *v, socklen_t n), (fd, l, o, v, n),
+    ENOPROTOOPT, -1)
 
 /* ---- memory ---- */
 

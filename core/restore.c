@@ -224,14 +224,17 @@ prepare(struct restore_tree *t)
 	return err;
 }
 
-/* Of all: nobody's ids are looked at while another's may still be in use. */
+/*
+ * Of all: nobody's ids are looked at while another's may still be in use.  Who
+ * is replaced is killed only for an image that is whole.
+ */
 static int
 free_pids(struct restore_tree *t)
 {
-	int err = 0;
+	int err = t->opt->replace ? for_each(t, verify) : 0;
 
-	for (size_t i = 0; t->opt->replace && err == 0 && i < t->n; i++)
-		err = restore_free_pids(&t->v[i]);
+	if (err == 0 && t->opt->replace)
+		err = restore_free_pids(t);
 	for (size_t i = 0; err == 0 && i < t->n; i++)
 		err = restore_check_tids(&t->v[i]);
 	return err;

@@ -119,14 +119,9 @@ int restore_release_parent(struct restore_tree *t);
 void restore_kill(struct restore_tree *t);
 
 /*
- * restore_silence.c: stop a process that is to be killed, and see to it that
- * the connections which the image has of it end in silence.
+ * restore_pids.c: the ids, free or in use.  Those that are taken late: of
+ * threads, of all but the first process.
  */
-int restore_silence(struct restore *r, pid_t pid, int pidfd);
-
-/* restore_pids.c: the ids, free or in use. */
-int restore_free_pids(struct restore *r);
-/* The ids that are taken late: of threads, of all but the first process. */
 int restore_check_tids(struct restore *r);
 /*
  * `pid` was not free, for the `tries`th time: -EEXIST and a sentence, or 0,

@@ -15,7 +15,7 @@
 #include "ctx.h"
 #include "proc.h"
 #include "proc_parse.h"
-#include "restore.h"
+#include "restore_tree.h"
 
 /* How long a process that is dying anyway may take, in ms. */
 #define DYING_MS 5000
@@ -169,60 +169,100 @@ is_ancestor(pid_t pid)
 	return at == pid || pid <= 1;
 }
 
+/* ---- making them free ---- */
+
+struct doom {
+	struct restore_tree *t;
+	struct doomed *v;
+	size_t n;
+};
+
+/* By pidfd: it stays this process even if it ends meanwhile. */
 static int
-kill_holder(struct restore *r, pid_t pid)
+doom(void *arg, pid_t pid)
 {
+	struct doom *l = arg;
+	struct snap_ctx *cx = l->t->cx;
+	struct doomed *d;
 	struct holder h;
-	int fd, err = 0;
 
 	if (!find_holder(pid, &h))
 		return 0;
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].pid == h.tgid)
+			return 0;
 	if (is_ancestor(h.tgid))
-		return snap_fail(r->cx, -EBUSY,
+		return snap_fail(cx, -EBUSY,
 		    "pid %d is in use by %s, which this restore depends on",
 		    (int)pid, h.comm);
-	/* By pidfd: it stays this process even if it ends meanwhile. */
-	fd = (int)syscall(SYS_pidfd_open, h.tgid, 0);
-	if (fd < 0 && errno == ESRCH)
+	d = process_grow(&l->v, &l->n, sizeof(*d));
+	if (d == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	d->pid = h.tgid;
+	d->pidfd = (int)syscall(SYS_pidfd_open, h.tgid, 0);
+	if (d->pidfd < 0 && errno == ESRCH) {
+		l->n--;
 		return 0;
-	if (fd >= 0) {
-		err = restore_silence(r, h.tgid, fd);
-		if (err < 0) {
-			close(fd);
-			return err;
-		}
 	}
-	if (fd < 0 ||
-	    (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 &&
+	if (d->pidfd < 0 ||
+	    (syscall(SYS_pidfd_send_signal, d->pidfd, 0, NULL, 0) < 0 &&
 		errno != ESRCH))
-		err = snap_fail(r->cx, -errno, "killing pid %d (%s): %s",
+		return snap_fail(cx, -errno, "killing pid %d (%s): %s",
 		    (int)h.tgid, h.comm, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	for (int ms = 0; err == 0 && find_holder(pid, &h); ms += POLL_MS) {
-		if (h.dead && h.ppid == r->opt->asker)
-			return snap_fail(r->cx, -ECHILD,
+	return 0;
+}
+
+static int
+await_end(void *arg, pid_t pid)
+{
+	const struct restore_tree *t = arg;
+	struct holder h;
+
+	for (int ms = 0; find_holder(pid, &h); ms += POLL_MS) {
+		if (h.dead && h.ppid == t->opt->asker)
+			return snap_fail(t->cx, -ECHILD,
 			    "pid %d (%s) was killed, and its parent %d, which "
 			    "asked for that, must wait for it first",
 			    (int)pid, h.comm, (int)h.ppid);
 		if (ms >= DYING_MS)
-			return snap_fail(r->cx, -EEXIST,
+			return snap_fail(t->cx, -EEXIST,
 			    "pid %d (%s) was killed, but its parent %d has not "
 			    "waited for it",
 			    (int)pid, h.comm, (int)h.ppid);
 		sleep_ms(POLL_MS);
 	}
-	return err;
+	return 0;
 }
 
-int
-restore_free_pids(struct restore *r)
+static int
+for_each_id(
+    struct restore_tree *t, int (*step)(void *arg, pid_t pid), void *arg)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < r->p->nthreads && err == 0; i++)
-		err = kill_holder(r, r->p->threads[i].tid);
-	for (size_t i = 0; i < r->p->nzombies && err == 0; i++)
-		err = kill_holder(r, r->p->zombies[i].pid);
+	for (size_t i = 0; i < t->n && err == 0; i++) {
+		const struct process *p = t->v[i].p;
+
+		for (size_t k = 0; k < p->nthreads && err == 0; k++)
+			err = step(arg, p->threads[k].tid);
+		for (size_t k = 0; k < p->nzombies && err == 0; k++)
+			err = step(arg, p->zombies[k].pid);
+	}
 	return err;
+}
+
+/* All of them, or none. */
+int
+restore_free_pids(struct restore_tree *t)
+{
+	struct doom l = { .t = t };
+	int err = for_each_id(t, doom, &l);
+
+	if (err == 0 && l.n > 0)
+		err = restore_kill_silently(t, l.v, l.n);
+	for (size_t i = 0; i < l.n; i++)
+		if (l.v[i].pidfd >= 0)
+			close(l.v[i].pidfd);
+	free(l.v);
+	return err == 0 ? for_each_id(t, await_end, t) : err;
 }

@@ -88,6 +88,23 @@ struct restore_tree {
 	pid_t opener; /* who sends them; 0: none, or ended */
 };
 
+/* A process that is killed because it has an id of the image. */
+struct doomed {
+	pid_t pid;
+	int pidfd;
+	bool speaks; /* it has a connection of the image */
+	struct frozen *frozen;
+};
+
+/* restore_pids.c: make all ids free. */
+int restore_free_pids(struct restore_tree *t);
+
+/*
+ * restore_silence.c: kill all of them, or none; the connections which the image
+ * has of them end in silence.
+ */
+int restore_kill_silently(struct restore_tree *t, struct doomed *v, size_t n);
+
 /* restore_merge.c: fill `all`, and r->merged of each. */
 int restore_merge(struct restore_tree *t);
 void restore_merge_free(struct restore_tree *t);

@@ -35,7 +35,7 @@ undo(const struct sock_undo *v, size_t n)
  * SIGKILL.
  */
 static void __attribute__((noreturn))
-watch(const struct sock_undo *v, size_t count, int end, int other)
+watch(struct sock_guard *g, int end, int other)
 {
 	ssize_t n;
 	char c;
@@ -48,7 +48,7 @@ watch(const struct sock_undo *v, size_t count, int end, int other)
 	while (n < 0 && errno == EINTR);
 	/* A byte says that it was done; the end, that nobody will. */
 	if (n != 1)
-		undo(v, count);
+		undo(g->v, g->n);
 	_exit(0);
 }
 
@@ -76,7 +76,7 @@ sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 	/* Not fork(3), whose handlers may wait for locks of other threads. */
 	g->pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (g->pid == 0)
-		watch(v, n, end[0], end[1]);
+		watch(g, end[0], end[1]);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	close(end[0]);
 	if (g->pid < 0) {
@@ -92,15 +92,22 @@ sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 }
 
 void
-sock_guard_end(struct sock_guard *g)
+sock_guard_leave(struct sock_guard *g)
 {
 	if (g == NULL)
 		return;
-	undo(g->v, g->n);
 	/* Not the end of the pipe: a guard that was forked later has it too. */
 	(void)!write(g->pipe, "", 1);
 	close(g->pipe);
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	free(g);
+}
+
+void
+sock_guard_end(struct sock_guard *g)
+{
+	if (g != NULL)
+		undo(g->v, g->n);
+	sock_guard_leave(g);
 }

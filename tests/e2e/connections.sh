@@ -100,6 +100,34 @@ gone_on()
 }
 t "one that has gone on: refused, and unharmed" gone_on
 
+# usage: plan N: kill whoever sets the Nth option of a socket
+plan()
+{
+	/usr/bin/python3 -c 'import struct, sys
+sys.stdout.buffer.write(struct.pack("=IIiIQQ48s48s", 32, 1, 0, 0,
+    int(sys.argv[1]), 0, b"", b""))' "$1" >"$WORK/plan"
+}
+
+# At every step until the old process is killed: it was never stopped, and no
+# connection of it is mute.
+replacer_killed()
+{
+	local i n=2
+	begin || return
+	for ((i = 1; i < 100; i++)); do
+		copy "$PID" "$WORK/image" && plan $i || return
+		SNAPFS_FAULT_PLAN=$WORK/plan "$TOOLS/snapcore-restore" \
+		    "$WORK/image" replace >"$WORK/replacer" 2>&1 3>&- 9>&-
+		! gone "$PID" || break
+		said "w$n" "$n w$n" || { echo "killed at $i"; return 1; }
+		n=$((n + 1))
+		rm -rf "$WORK/image"
+	done
+	[ $i -ge 8 ] && [ $i -lt 100 ] || { echo "$i steps"; cat "$WORK/replacer"; return 1; }
+	finish
+}
+t "replace is killed before it kills" replacer_killed
+
 # What was sent while nobody was there comes when somebody is.
 blocked()
 {

@@ -292,6 +292,25 @@ replaced()
 }
 t "replace kills the tree" replaced
 
+# Nobody is killed for an image that is damaged.
+kept()
+{
+	local pages pid
+	begin_tree || return
+	pages=$(find "$WORK/image/children" -name pages -size +0 | head -n 1)
+	chmod u+w "$pages"
+	printf XX | dd of="$pages" bs=1 seek=4095 conv=notrunc 2>/dev/null
+	PIDS+=($FAMILY)
+	refused EBADMSG "$WORK/image" replace || return
+	for pid in $FAMILY; do [ "$pid" = "$PID" ] || forget "$pid"; done
+	[ "$(family "$PID")" = "$FAMILY" ] && has_two "$PID" || {
+		echo "was $FAMILY, is $(family "$PID")"
+		return 1
+	}
+	fell "$PID"
+}
+t "replace with a damaged image kills nobody" kept
+
 cloned()
 {
 	local new
