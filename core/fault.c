@@ -63,8 +63,8 @@ fault_hits(enum fault_class c, const char *what, int error)
 	put(p->what, what);
 	atomic_store(&p->hit, 1);
 	if (p->kill) {
-		/* All of us, at once. */
-		syscall(SYS_kill, getpid(), SIGKILL);
+		/* All of us, at once; or whoever made the plan kills us. */
+		syscall(SYS_kill, getpid(), p->kill == 2 ? SIGSTOP : SIGKILL);
 		for (;;)
 			syscall(SYS_pause);
 	}

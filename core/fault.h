@@ -29,7 +29,7 @@ enum fault_class {
  */
 struct fault_plan {
 	_Atomic uint32_t classes; /* which are counted; 0: nothing happens */
-	uint32_t kill;	      /* SIGKILL; else the call fails */
+	uint32_t kill;	      /* 1: SIGKILL, 2: SIGSTOP; else the call fails */
 	int32_t error;	      /* with this errno; 0: one that fits */
 	_Atomic uint32_t hit; /* it has happened */
 	uint64_t at;	      /* the passage at which it happens, from 1 */

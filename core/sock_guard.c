@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "sock_record.h"
 
 struct sock_guard {
 	const struct sock_undo *v;
 	size_t n;
 	pid_t pid;
 	int pipe; /* of which the guard waits for the end */
+	struct sock_record record;
 };
 
 static void
@@ -47,8 +49,10 @@ watch(struct sock_guard *g, int end, int other)
 		n = read(end, &c, 1);
 	while (n < 0 && errno == EINTR);
 	/* A byte says that it was done; the end, that nobody will. */
-	if (n != 1)
+	if (n != 1) {
 		undo(g->v, g->n);
+		sock_record_end(&g->record);
+	}
 	_exit(0);
 }
 
@@ -71,6 +75,7 @@ sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 	g->v = v;
 	g->n = n;
 	g->pipe = end[1];
+	sock_record_begin(&g->record, v, n);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	/* Not fork(3), whose handlers may wait for locks of other threads. */
@@ -82,6 +87,7 @@ sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 	if (g->pid < 0) {
 		int err = -errno;
 
+		sock_record_end(&g->record);
 		close(end[1]);
 		free(g);
 		return snap_fail(cx, err, "a process that guards sockets: %s",
@@ -101,6 +107,7 @@ sock_guard_leave(struct sock_guard *g)
 	close(g->pipe);
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	sock_record_end(&g->record);
 	free(g);
 }
 

@@ -5,7 +5,8 @@
  * (SO_PEEK_OFF, TCP_REPAIR) that its owner would notice if we died in the
  * middle.  So before that is done, a process is forked which holds the sockets
  * and waits for our end: whether by sock_guard_end() or by our death, it puts
- * them right.  We do so as well, should it be the guard that was killed.
+ * them right.  We do so as well, should it be the guard that was killed; and if
+ * both are, the next sweep (sock_record.h).
  */
 #ifndef SOCK_GUARD_H
 #define SOCK_GUARD_H

@@ -1,6 +1,6 @@
 /*
  * sweep.c - clear away what a program that was killed has left in processes:
- * dead twins, code in the tail of a vDSO, scratch areas.
+ * dead twins, code in the tail of a vDSO, scratch areas, options of sockets.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include "proc_parse.h"
 #include "process.h"
 #include "snap.h"
+#include "sock_record.h"
 #include "twin.h"
 #include "vma.h"
 
@@ -168,6 +169,8 @@ snap_sweep(struct snap_ctx *cx)
 	struct dirent *e;
 	pid_t pid;
 
+	/* First, since somebody waits for these. */
+	sock_record_sweep(cx);
 	if (d == NULL)
 		return;
 	while ((e = readdir(d)) != NULL) {

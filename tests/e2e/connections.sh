@@ -100,12 +100,12 @@ gone_on()
 }
 t "one that has gone on: refused, and unharmed" gone_on
 
-# usage: plan N: kill whoever sets the Nth option of a socket
+# usage: plan N [KILL]: kill whoever sets the Nth option of a socket
 plan()
 {
 	/usr/bin/python3 -c 'import struct, sys
-sys.stdout.buffer.write(struct.pack("=IIiIQQ48s48s", 32, 1, 0, 0,
-    int(sys.argv[1]), 0, b"", b""))' "$1" >"$WORK/plan"
+sys.stdout.buffer.write(struct.pack("=IIiIQQ48s48s", 32, int(sys.argv[2]), 0, 0,
+    int(sys.argv[1]), 0, b"", b""))' "$1" "${2-1}" >"$WORK/plan"
 }
 
 # At every step until the old process is killed: it was never stopped, and no
@@ -189,6 +189,40 @@ daemon_killed()
 	finish
 }
 t "the daemon is killed while it looks" daemon_killed
+
+halted_or_gone()
+{
+	[ "$(state_of "$1")" = T ] || gone "$1"
+}
+
+# Both who would put it right are killed, at every step: the next sweep does.
+guard_killed_too()
+{
+	local i n=2 taker guard
+	begin || return
+	for ((i = 1; i < 40; i++)); do
+		plan $i 2 || return
+		SNAPFS_FAULT_PLAN=$WORK/plan "$TOOLS/snapcore-take" "$PID" - \
+		    </dev/null >"$WORK/taker" 2>&1 3>&- 9>&- &
+		taker=$!
+		PIDS+=("$taker")
+		wait_for 10 halted_or_gone "$taker" || { echo "it hangs"; return 1; }
+		! gone "$taker" || break
+		guard=$(pgrep -P "$taker" -x snapfs-guard)
+		# shellcheck disable=SC2086  # pids
+		kill -9 $guard "$taker"
+		wait "$taker" 2>/dev/null
+		forget "$taker"
+		"$TOOLS/snapcore-take" -s || return
+		said "w$n" "$n w$n" || { echo "killed at $i"; return 1; }
+		n=$((n + 1))
+	done
+	wait "$taker" 2>/dev/null
+	forget "$taker"
+	[ $i -ge 5 ] && [ $i -lt 40 ] || { echo "$i steps"; cat "$WORK/taker"; return 1; }
+	finish
+}
+t "its guard is killed with it" guard_killed_too
 
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
