@@ -40,26 +40,26 @@ unix_match(const struct fd_probe *q)
 
 /*
  * Does the path, if it is one, still lead to the file that was made when it
- * was bound?  A relative one begins at the working directory.
+ * was bound?  It begins at the process's own root, or working directory.
  */
 static bool
 stat_name(const struct fd_probe *q, const char *path, struct stat *st)
 {
+	const bool relative = path[0] != '/';
 	struct open_how how = {
 		.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW,
-		.resolve = q->root == AT_FDCWD ? 0 : RESOLVE_IN_ROOT,
+		.resolve = relative ? 0 : RESOLVE_IN_ROOT,
 	};
-	char cwd[40];
-	int dir = q->root, fd, n;
+	char from[40];
+	int dir, fd, n;
 
-	if (path[0] != '/') {
-		snprintf(cwd, sizeof(cwd), "/proc/%d/cwd", (int)q->p->pid);
-		dir = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		how.resolve = 0;
-	}
+	snprintf(from, sizeof(from), "/proc/%d/%s", (int)q->p->pid,
+	    relative ? "cwd" : "root");
+	dir = open(from, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return false;
 	fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
-	if (dir != q->root && dir >= 0)
-		close(dir);
+	close(dir);
 	if (fd < 0)
 		return false;
 	n = fstat(fd, st);

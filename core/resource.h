@@ -67,6 +67,9 @@ struct fd_restore {
 	 */
 	uint32_t (*find)(
 	    const struct fd_restore *r, const struct openfile *f, int fd);
+	/* The process that has f, which says where paths begin; NULL: p. */
+	const struct process *(*owner)(
+	    const struct fd_restore *r, const struct openfile *f);
 	const void *find_arg;
 };
 

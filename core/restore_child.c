@@ -105,16 +105,29 @@ open_same(struct restore *r)
 	return 0;
 }
 
+static const struct restore *
+owner(const struct fd_restore *f, const struct openfile *file)
+{
+	const struct restore_tree *t = f->find_arg;
+
+	return &t->v[t->owner[resource_index(f, file)]];
+}
+
 static uint32_t
 find_file(const struct fd_restore *f, const struct openfile *file, int fd)
 {
-	const struct restore_tree *t = f->find_arg;
-	const struct restore *r = &t->v[t->owner[resource_index(f, file)]];
+	const struct restore *r = owner(f, file);
 
 	for (size_t i = 0; i < r->p->nfds; i++)
 		if (r->p->fds[i].fd == fd)
 			return r->merged[r->p->fds[i].file];
 	return UINT32_MAX;
+}
+
+static const struct process *
+find_owner(const struct fd_restore *f, const struct openfile *file)
+{
+	return owner(f, file)->p;
 }
 
 /*
@@ -131,6 +144,7 @@ open_files(struct restore *r, pid_t pid)
 		.base = r->fd_base,
 		.note = r->area->note,
 		.find = find_file,
+		.owner = find_owner,
 		.find_arg = r->tree,
 	};
 

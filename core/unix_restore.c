@@ -12,13 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ctx.h"
 #include "fdkv.h"
-#include "sock_diag.h"
 #include "sock_name.h"
 #include "sock_option.h"
 #include "sock_queue.h"
@@ -60,95 +58,6 @@ own_ids(uid_t uid, gid_t gid)
 	(void)syscall(SYS_setresgid, -1, gid, -1);
 }
 
-/* ---- names ---- */
-
-/* What lies at the path goes if it is a socket that nobody is bound to. */
-static int
-clear_path(struct snap_ctx *cx, const struct openfile *f, const char *path)
-{
-	struct stat st;
-	int diag, bound;
-
-	if (lstat(path, &st) != 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return snap_fail(cx, -EADDRINUSE,
-		    "fd %u: %s is there already, and is no socket", f->id,
-		    path);
-	diag = sock_diag_open(cx, 0);
-	if (diag < 0)
-		return diag;
-	bound = sock_diag_bound(cx, diag, (uint32_t)st.st_ino, st.st_dev);
-	close(diag);
-	if (bound < 0)
-		return bound;
-	if (bound > 0)
-		return snap_fail(cx, -EADDRINUSE,
-		    "fd %u: another process is bound to %s", f->id, path);
-	return unlink(path) == 0 ? 0 : fail(cx, f, -errno, path);
-}
-
-static void
-own_path(const struct fd_restore *r, const struct openfile *f,
-    const struct unix_sock *u, const char *path)
-{
-	struct stat st;
-
-	if (lstat(path, &st) == 0 &&
-	    (st.st_uid != u->uid || st.st_gid != u->gid) &&
-	    lchown(path, u->uid, u->gid) != 0)
-		resource_note(r, "fd %u: the owner of %s: %s", f->id, path,
-		    strerror(errno));
-}
-
-static int
-bind_path(struct snap_ctx *cx, const struct fd_restore *r,
-    const struct openfile *f, const struct unix_sock *u, int fd)
-{
-	char path[SOCK_NAME_MAX];
-	mode_t mask;
-	int err;
-
-	sock_name_path(&u->name, u->name_len, path);
-	if (path[0] != '/' && chdir(r->p->cwd) != 0)
-		return fail(cx, f, -errno, r->p->cwd);
-	if (u->name_gone && access(path, F_OK) == 0) {
-		resource_note(
-		    r, "fd %u: its name %s is another's now", f->id, path);
-		return 0;
-	}
-	err = u->name_gone ? 0 : clear_path(cx, f, path);
-	if (err < 0)
-		return err;
-	mask = umask(u->name_gone ? 077 : ~u->mode & 0777);
-	err = bind(fd, (const void *)&u->name, u->name_len) == 0 ? 0 : -errno;
-	umask(mask);
-	if (err < 0)
-		return fail(cx, f, err, path);
-	if (u->name_gone)
-		unlink(path);
-	else
-		own_path(r, f, u, path);
-	return 0;
-}
-
-static int
-bind_name(struct snap_ctx *cx, const struct fd_restore *r,
-    const struct openfile *f, const struct unix_sock *u, int fd)
-{
-	const struct sockaddr_storage *a = &u->name;
-	char text[SOCK_NAME_MAX];
-
-	if (u->name_len == 0)
-		return 0;
-	if (((const char *)a)[sizeof(sa_family_t)] != '\0')
-		return bind_path(cx, r, f, u, fd);
-	if (bind(fd, (const void *)a, u->name_len) == 0)
-		return 0;
-	sock_name_format(text, a, u->name_len);
-	return fail(cx, f, -errno, text);
-}
-
 /*
  * A connection lives without its name, which one that was accepted has from a
  * socket that may be elsewhere.
@@ -159,7 +68,7 @@ bind_connected(const struct fd_restore *r, const struct openfile *f,
 {
 	struct snap_ctx quiet = { .error = 0 };
 
-	if (bind_name(&quiet, r, f, u, fd) < 0)
+	if (unix_bind(&quiet, r, f, u, fd) < 0)
 		resource_note(r, "without the name of %s", quiet.text);
 }
 
@@ -175,7 +84,7 @@ make(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f,
 		return fail(cx, f, -errno, "socket");
 	err = sock_option_begin(cx, r, f, fd);
 	if (err == 0)
-		err = bind_name(cx, r, f, u, fd);
+		err = unix_bind(cx, r, f, u, fd);
 	if (err == 0)
 		return fd;
 	close(fd);
@@ -270,40 +179,82 @@ listener_fd(struct snap_ctx *cx, const struct fd_restore *r,
 	return fd < 0 ? fd : place(cx, r, f, fd);
 }
 
-/*
- * Since it is bound, others may connect to it, too: whoever does so in this
- * moment is turned away.
- */
+/* One that waits to be accepted: 1 if it is of our own, 0, -errno. */
 static int
-accept_own(int listener)
+accept_one(int listener, int *fd)
 {
-	for (;;) {
-		struct ucred c = { 0 };
-		socklen_t len = sizeof(c);
-		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	struct ucred c = { 0 };
+	socklen_t len = sizeof(c);
 
-		if (fd < 0)
-			return -errno;
-		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len);
-		if (c.pid == getpid())
-			return fd;
-		close(fd);
-	}
+	*fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (*fd < 0)
+		return -errno;
+	getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &c, &len);
+	if (c.pid == getpid())
+		return 1;
+	close(*fd);
+	*fd = -1;
+	return 0;
 }
 
-/* v[0] was accepted from `l`, v[1] is its client. */
+/*
+ * Since it is bound, others may connect to it, too: whoever does so in this
+ * moment is turned away.  Neither of the two waits: for one who fills the queue
+ * of those who wait nobody else would make room, and the path may be another's
+ * by now, so that nobody comes.
+ */
+static int
+meet(int client, int listener, const struct unix_sock *l)
+{
+	int fd = -1, got = 0;
+
+	while (connect(client, (const void *)&l->name, l->name_len) != 0) {
+		if (errno != EAGAIN)
+			return -errno;
+		got = accept_one(listener, &fd);
+		if (got < 0 && got != -EAGAIN)
+			return got;
+	}
+	do
+		got = accept_one(listener, &fd);
+	while (got == 0);
+	return got == -EAGAIN ? -ECONNREFUSED : got < 0 ? got : fd;
+}
+
+static int
+connect_own(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *lf, const struct unix_sock *l, int client,
+    int listener)
+{
+	int flags = fcntl(listener, F_GETFL), fd;
+	struct unix_view v;
+
+	fd = unix_enter(cx, r, lf, &l->name, l->name_len, &v);
+	if (fd < 0)
+		return fd;
+	(void)fcntl(listener, F_SETFL, flags | O_NONBLOCK);
+	(void)fcntl(client, F_SETFL, O_NONBLOCK);
+	fd = meet(client, listener, l);
+	(void)fcntl(client, F_SETFL, 0);
+	(void)fcntl(listener, F_SETFL, flags);
+	unix_leave(&v);
+	return fd;
+}
+
+/* v[0] was accepted from `lf`, v[1] is its client. */
 static int
 connect_pair(struct snap_ctx *cx, const struct fd_restore *r,
-    const struct openfile *client, const struct unix_sock *cu, int listener,
-    const struct unix_sock *l, int v[2])
+    const struct openfile *client, const struct unix_sock *cu,
+    const struct openfile *lf, const struct unix_sock *l, int v[2])
 {
+	int listener = listener_fd(cx, r, lf, l);
+
+	if (listener < 0)
+		return listener;
 	v[1] = make(cx, r, client, cu);
 	if (v[1] < 0)
 		return v[1];
-	if (connect(v[1], (const void *)&l->name, l->name_len) != 0)
-		v[0] = -errno;
-	else
-		v[0] = accept_own(listener);
+	v[0] = connect_own(cx, r, lf, l, v[1], listener);
 	if (v[0] >= 0)
 		return 0;
 	close(v[1]);
@@ -324,10 +275,7 @@ make_ends(struct snap_ctx *cx, const struct fd_restore *r,
 		l = listener_of(r, &u[i], &lu);
 		if (l == NULL)
 			continue;
-		err = listener_fd(cx, r, l, &lu);
-		if (err >= 0)
-			err =
-			    connect_pair(cx, r, f[!i], &u[!i], err, &lu, ends);
+		err = connect_pair(cx, r, f[!i], &u[!i], l, &lu, ends);
 		if (err == 0) {
 			v[i] = ends[0];
 			v[!i] = ends[1];
@@ -530,18 +478,26 @@ static int
 fill(struct settle *s)
 {
 	struct sock_queue q = { 0 };
+	struct unix_view v;
 	size_t at = 0;
 	int err;
 
 	if (openfile_get(s->f, "message") == NULL)
 		return 0;
 	err = sock_queue_get(s->cx, s->r->p, s->f, &q);
+	if (err == 0)
+		err = unix_enter(
+		    s->cx, s->r, s->f, &s->u.name, s->u.name_len, &v);
+	if (err < 0)
+		goto out;
 	for (size_t i = 0; i < q.n && err == 0; i++) {
 		err = send_message(s, &q, &q.v[i], at);
 		at += q.v[i].len;
 		if (err < 0)
 			err = fail(s->cx, s->f, err, "its unread bytes");
 	}
+	unix_leave(&v);
+out:
 	sock_queue_fini(&q);
 	return err;
 }
@@ -555,6 +511,8 @@ connect_named(struct settle *s)
 	struct sockaddr_storage a;
 	socklen_t len = sizeof(a);
 	char text[SOCK_NAME_MAX];
+	struct unix_view v;
+	int err;
 
 	if (u->type != SOCK_DGRAM || u->peer != UNIX_SOCKET ||
 	    u->peer_name_len == 0 || getpeername(s->fd, (void *)&a, &len) == 0)
@@ -562,24 +520,36 @@ connect_named(struct settle *s)
 	g = unix_sock_find(s->r->p, u->ino);
 	if (g != NULL && is_pair(s->f, u, g))
 		return 0;
-	if (connect(s->fd, (const void *)&u->peer_name, u->peer_name_len) == 0)
+	err = unix_enter(s->cx, s->r, g == NULL ? s->f : g, &u->peer_name,
+	    u->peer_name_len, &v);
+	if (err < 0)
+		return err;
+	if (connect(s->fd, (const void *)&u->peer_name, u->peer_name_len) != 0)
+		err = -errno;
+	unix_leave(&v);
+	if (err == 0)
 		return 0;
 	sock_name_format(text, &u->peer_name, u->peer_name_len);
-	return fail(s->cx, s->f, -errno, text);
+	return fail(s->cx, s->f, err, text);
 }
 
 static int
 connect_waiting(
     struct settle *s, const struct unix_sock *l, const struct openfile *client)
 {
-	int fd = resource_place(s->r, client), err = 0;
+	int fd = resource_place(s->r, client), err;
 	int fl = fcntl(fd, F_GETFL);
+	struct unix_view v;
 
+	err = unix_enter(s->cx, s->r, s->f, &l->name, l->name_len, &v);
+	if (err < 0)
+		return err;
 	if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) != 0 ||
 	    connect(fd, (const void *)&l->name, l->name_len) != 0)
 		err = -errno;
 	if (fl >= 0)
 		(void)fcntl(fd, F_SETFL, fl);
+	unix_leave(&v);
 	return err == 0 ? 0 : fail(s->cx, client, err, "connecting it again");
 }
 

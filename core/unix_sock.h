@@ -1,6 +1,6 @@
 /*
- * unix_sock.h - a socket of the UNIX domain as an image has it, for the two
- * files that deal with it: res_unix.c, unix_restore.c.
+ * unix_sock.h - a socket of the UNIX domain as an image has it, for the files
+ * that deal with it: res_unix.c, unix_restore.c, unix_name.c.
  */
 #ifndef UNIX_SOCK_H
 #define UNIX_SOCK_H
@@ -57,5 +57,21 @@ void unix_sock_outside(
 int unix_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
 int unix_settle(struct snap_ctx *cx, const struct fd_restore *r);
+
+/*
+ * unix_name.c: be where the name `a`, as the process of f has it, leads to what
+ * it led to; and come back.
+ */
+struct unix_view {
+	int root; /* ours; -1: it was not left */
+};
+int unix_enter(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *f, const struct sockaddr_storage *a, socklen_t len,
+    struct unix_view *v);
+void unix_leave(struct unix_view *v);
+
+/* Give it its name, if it has one. */
+int unix_bind(struct snap_ctx *cx, const struct fd_restore *r,
+    const struct openfile *f, const struct unix_sock *u, int fd);
 
 #endif

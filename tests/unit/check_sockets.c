@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -164,6 +165,104 @@ START_TEST(paths)
 	ck_assert_msg(
 	    strstr(board->text, "no socket") != NULL, "%s", board->text);
 	unlink(u.sun_path);
+	process_free(p);
+}
+END_TEST
+
+/* One that is bound where the kernel does not tell of it. */
+START_TEST(path_elsewhere)
+{
+	struct sockaddr_un u = in("l");
+	struct process *p = collect(path_prepare);
+	int fd, status;
+	pid_t pid;
+
+	unlink(u.sun_path);
+	pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWNET) != 0)
+			_exit(77);
+		fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		OK(bind(fd, (void *)&u, sizeof(u)) == 0);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+	if (WIFSTOPPED(status)) {
+		ck_assert_int_eq(restore(p, nothing), -EADDRINUSE);
+		ck_assert_int_eq(access(u.sun_path, F_OK), 0);
+		end(pid);
+	} else
+		ck_assert_int_eq(WEXITSTATUS(status), 77);
+	process_free(p);
+}
+END_TEST
+
+static void
+rooted_prepare(void)
+{
+	struct sockaddr_un u = { .sun_family = AF_UNIX, .sun_path = "/l" };
+
+	OK(chroot(dir) == 0 && chdir("/") == 0);
+	at(socket(AF_UNIX, SOCK_STREAM, 0), 5);
+	OK(bind(5, (void *)&u, sizeof(u)) == 0 && listen(5, 3) == 0);
+}
+
+/* Its paths begin at a root directory of its own. */
+START_TEST(path_rooted)
+{
+	struct sockaddr_un u = in("l");
+	struct process *p;
+
+	if (geteuid() != 0)
+		return;
+	p = collect(rooted_prepare);
+	ck_assert_int_eq(p->nunsupported, 0);
+	p->root = strdup(dir);
+	unlink(u.sun_path);
+	ck_assert_int_eq(restore(p, path_verify), 0);
+	ck_assert_int_eq(access("/l", F_OK), -1);
+	process_free(p);
+}
+END_TEST
+
+static void
+accepted_prepare(void)
+{
+	struct sockaddr_un u = in("l");
+
+	at(socket(AF_UNIX, SOCK_STREAM, 0), 5);
+	OK(bind(5, (void *)&u, sizeof(u)) == 0 && listen(5, 0) == 0);
+	at(socket(AF_UNIX, SOCK_STREAM, 0), 6);
+	OK(connect(6, (void *)&u, sizeof(u)) == 0);
+	at(accept(5, NULL, NULL), 7);
+}
+
+static void
+accepted_verify(void)
+{
+	char c = 0;
+
+	OK(write(6, "x", 1) == 1 && read(7, &c, 1) == 1 && c == 'x');
+}
+
+/* Others, who connect all the time, fill the queue of those who wait. */
+START_TEST(crowded)
+{
+	struct sockaddr_un u = in("l");
+	struct process *p = collect(accepted_prepare);
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;) {
+			int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+			if (connect(fd, (void *)&u, sizeof(u)) != 0)
+				close(fd);
+		}
+	for (int i = 0; i < 10; i++)
+		ck_assert_int_eq(restore(p, accepted_verify), 0);
+	end(pid);
 	process_free(p);
 }
 END_TEST
@@ -574,6 +673,9 @@ suite(void)
 	tcase_add_test(tc, longest_name);
 	tcase_add_test(tc, filters);
 	tcase_add_test(tc, paths);
+	tcase_add_test(tc, path_elsewhere);
+	tcase_add_test(tc, path_rooted);
+	tcase_add_test(tc, crowded);
 	tcase_add_test(tc, outsiders);
 	tcase_add_test(tc, unseen);
 	tcase_add_test(tc, urgent);
