@@ -54,6 +54,27 @@ sock_queue_fini(struct sock_queue *q)
 
 /* ---- a checkpoint ---- */
 
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4
+#endif
+
+/* Descriptors that the kernel made for us, and that are not in the message. */
+static void
+close_rest(const struct cmsghdr *c)
+{
+	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+	if (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_PIDFD)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
 static int
 take_rights(struct sock_message *m, const struct cmsghdr *c)
 {
@@ -62,12 +83,7 @@ take_rights(struct sock_message *m, const struct cmsghdr *c)
 	m->fds = malloc((n + 1) * sizeof(int));
 	m->files = calloc(n + 1, sizeof(*m->files));
 	if (m->fds == NULL || m->files == NULL) {
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			close(fd);
-		}
+		close_rest(c);
 		return -ENOMEM;
 	}
 	memcpy(m->fds, CMSG_DATA(c), n * sizeof(int));
@@ -94,6 +110,8 @@ take_control(struct peek *p, struct sock_message *m, struct msghdr *h)
 		} else if (c->cmsg_type == SCM_CREDENTIALS) {
 			memcpy(&m->cred, CMSG_DATA(c), sizeof(m->cred));
 			m->has_cred = true;
+		} else {
+			close_rest(c);
 		}
 	}
 	return err;

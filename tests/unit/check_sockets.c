@@ -359,6 +359,40 @@ START_TEST(peek)
 }
 END_TEST
 
+static size_t
+count_fds(void)
+{
+	size_t n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Who asks for the sender as a descriptor makes the kernel give us one, too. */
+START_TEST(peek_pidfd)
+{
+	struct sock_queue q;
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	int v[2], on = 1;
+	size_t before;
+
+	ck_assert(socketpair(AF_UNIX, SOCK_STREAM, 0, v) == 0);
+	/* SO_PASSPIDFD: Linux 6.5 */
+	if (setsockopt(v[1], SOL_SOCKET, 76, &on, sizeof(on)) == 0) {
+		ck_assert(write(v[0], "abc", 3) == 3);
+		before = count_fds();
+		ck_assert_int_eq(sock_queue_peek(cx, v[1], &q), 0);
+		ck_assert_uint_eq(q.len, 3);
+		sock_queue_fini(&q);
+		ck_assert_uint_eq(count_fds(), before);
+	}
+	close(v[0]);
+	close(v[1]);
+	snap_ctx_free(cx);
+}
+END_TEST
+
 /* If we are killed while it is in force, it is undone all the same. */
 START_TEST(guarded)
 {
@@ -680,6 +714,7 @@ suite(void)
 	tcase_add_test(tc, unseen);
 	tcase_add_test(tc, urgent);
 	tcase_add_test(tc, peek);
+	tcase_add_test(tc, peek_pidfd);
 	tcase_add_test(tc, guarded);
 	tcase_add_test(tc, port);
 	tcase_add_test(tc, addresses);
