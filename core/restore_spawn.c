@@ -207,7 +207,7 @@ restore_release_parent(struct restore_tree *t)
  * waits for us.
  */
 static bool
-is_unreaped(pid_t pid)
+is_ours(pid_t pid)
 {
 	siginfo_t si;
 
@@ -220,10 +220,10 @@ static bool
 any_left(const struct restore_tree *t)
 {
 	if (t->parent > 0 || t->opener > 0 ||
-	    (t->v[0].pid > 0 && is_unreaped(t->v[0].pid)))
+	    (t->v[0].pid > 0 && is_ours(t->v[0].pid)))
 		return true;
 	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
-		if (t->nursery->pids[i] > 0 && is_unreaped(t->nursery->pids[i]))
+		if (t->nursery->pids[i] > 0 && is_ours(t->nursery->pids[i]))
 			return true;
 	return false;
 }
@@ -242,8 +242,9 @@ restore_kill(struct restore_tree *t)
 	close_fd(&t->go[1]);
 	if (t->v[0].pid > 0)
 		kill(t->v[0].pid, SIGKILL);
+	/* The number of one that was reaped may be another's by now. */
 	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
-		if (t->nursery->pids[i] > 0)
+		if (t->nursery->pids[i] > 0 && is_ours(t->nursery->pids[i]))
 			kill(t->nursery->pids[i], SIGKILL);
 	if (t->opener > 0)
 		kill(t->opener, SIGKILL);

@@ -139,6 +139,25 @@ send_all(const struct fd_restore *r, const struct openfile *f,
 	return err;
 }
 
+/* The other end of `fd`, not somebody who was faster. */
+static int
+accept_own(int l, int fd)
+{
+	struct sockaddr_storage a, b;
+	socklen_t alen, blen = sizeof(b);
+	int peer;
+
+	if (getsockname(fd, (void *)&b, &blen) != 0)
+		return -1;
+	for (;;) {
+		alen = sizeof(a);
+		peer = accept4(l, (void *)&a, &alen, SOCK_CLOEXEC);
+		if (peer < 0 || sock_name_equal(&a, alen, &b, blen))
+			return peer;
+		close(peer);
+	}
+}
+
 /* A connection of our own, which we end at once. */
 static int
 make_ended(struct snap_ctx *cx, const struct fd_restore *r,
@@ -163,7 +182,7 @@ make_ended(struct snap_ctx *cx, const struct fd_restore *r,
 	if (l < 0 || fd < 0 || bind(l, (void *)&a, len) != 0 ||
 	    listen(l, 1) != 0 || getsockname(l, (void *)&a, &len) != 0 ||
 	    connect(fd, (void *)&a, len) != 0 ||
-	    (peer = accept4(l, NULL, NULL, SOCK_CLOEXEC)) < 0) {
+	    (peer = accept_own(l, fd)) < 0) {
 		err = -errno;
 		if (fd >= 0)
 			close(fd);
