@@ -50,6 +50,17 @@ log_message(void *arg, const struct snap_log_record *record)
 	send_message(&m);
 }
 
+/*
+ * An error of the library is the answer, which the daemon logs with the path
+ * of the image.  The new process's is also the agent's.
+ */
+static void
+log_step(void *arg, const struct snap_log_record *record)
+{
+	if (record->level != SNAP_ERROR)
+		log_message(arg, record);
+}
+
 static int fail(struct agent *a, int err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -172,7 +183,7 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 	const struct restore_request *ask = &a->ask.restore;
 	struct snap_options opt = {
 		.freeze_timeout_ms = a->ask.freeze_timeout_ms,
-		.log = log_message,
+		.log = log_step,
 		.log_level = a->ask.log_level,
 	};
 	struct snap_restore_options ropt = {

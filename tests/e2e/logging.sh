@@ -28,6 +28,26 @@ in_order()
 	done
 }
 
+# Whichever of the processes of a restore found it.
+once()
+{
+	local f n
+	start_subject mem_private || return
+	rm -rf "$WORK/image"
+	copy "$PID" "$WORK/image" && chmod -R u+w "$WORK/image" || return
+	refused EEXIST "$WORK/image" || return
+	for f in .log .status; do
+		n=$(grep -cF "${ANSWER#* }" "$MNT/$f")
+		[ "$n" = 1 ] || { echo "$n times in $f: $ANSWER"; return 1; }
+	done
+	# The new process finds this one.
+	kill9 "$PID" || return
+	ln -sfT /nowhere "$WORK/image/fd/0"
+	refused ENOENT "$WORK/image" || return
+	n=$(grep -cF "${ANSWER#* }" "$MNT/.log")
+	[ "$n" = 1 ] || { echo "$n times: $ANSWER"; return 1; }
+}
+
 steps()
 {
 	job || return 1
@@ -156,5 +176,6 @@ t "what is no ring, or another build's" other_build
 t "a stripped program decodes" stripped
 t "the ring in a core file" in_a_core
 t "each user's own" of_users
+t "why a restore failed, once" once
 t "unmount" unmount_snapfs
 [ $TEST_FAILED = no ]
