@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,7 @@ int
 sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
     struct sock_guard **out)
 {
+	const struct sched_param first = { .sched_priority = 1 };
 	struct sock_guard *g = calloc(1, sizeof(*g));
 	sigset_t all, old;
 	int end[2];
@@ -93,6 +95,8 @@ sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 		return snap_fail(cx, err, "a process that guards sockets: %s",
 		    strerror(-err));
 	}
+	/* If we may: the owner goes on at the very moment when it is woken. */
+	(void)sched_setscheduler(g->pid, SCHED_FIFO, &first);
 	*out = g;
 	return 0;
 }

@@ -32,6 +32,7 @@
  *	SYS_RESOURCE       descriptors and limits of targets, where there is it
  *	IPC_OWNER          shared memory segments of another user
  *	NET_ADMIN          the queues of sockets
+ *	SYS_NICE           what must not be kept waiting: the guard of these
  *
  * The agent of a restore starts with all that is permitted, since it becomes
  * the writer, who may have any.
@@ -41,7 +42,7 @@
 	    CAP(CAP_DAC_OVERRIDE) | CAP(CAP_SYS_ADMIN) | \
 	    CAP(CAP_CHECKPOINT_RESTORE) | CAP(CAP_KILL) | CAP(CAP_SETUID) | \
 	    CAP(CAP_SETGID) | CAP(CAP_SETPCAP) | CAP(CAP_SYS_RESOURCE) | \
-	    CAP(CAP_IPC_OWNER) | CAP(CAP_NET_ADMIN))
+	    CAP(CAP_IPC_OWNER) | CAP(CAP_NET_ADMIN) | CAP(CAP_SYS_NICE))
 
 /* ---- capabilities of the calling thread ---- */
 

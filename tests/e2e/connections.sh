@@ -119,6 +119,7 @@ replacer_killed()
 		SNAPFS_FAULT_PLAN=$WORK/plan "$TOOLS/snapcore-restore" \
 		    "$WORK/image" replace >"$WORK/replacer" 2>&1 3>&- 9>&-
 		! gone "$PID" || break
+		no_strays 10 || return
 		said "w$n" "$n w$n" || { echo "killed at $i"; return 1; }
 		n=$((n + 1))
 		rm -rf "$WORK/image"
