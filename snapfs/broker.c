@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void
@@ -104,6 +105,21 @@ pid_of(const struct snapfs *fs, int pidfd)
 	return p == NULL ? -1 : (pid_t)atoi(p + 5);
 }
 
+/*
+ * A template is ended by a signal of ours, which may be sent to any process: so
+ * whoever tells of one may tell only of what is the writer's anyway.
+ */
+static bool
+is_writers(const struct broker *b, pid_t pid)
+{
+	struct stat st;
+	char dir[16];
+
+	snprintf(dir, sizeof(dir), "%d", (int)pid);
+	return pid > 0 && fstatat(b->fs->proc, dir, &st, 0) == 0 &&
+	       st.st_uid == b->uid;
+}
+
 static void
 keep_it(struct broker *b, const struct agent_message *m, int fds[AGENT_FDS])
 {
@@ -119,7 +135,7 @@ keep_it(struct broker *b, const struct agent_message *m, int fds[AGENT_FDS])
 		    .end = m->offer.end },
 	};
 
-	if (b->place == NULL || !b->looked || made.pid <= 0)
+	if (b->place == NULL || !b->looked || !is_writers(b, made.pid))
 		return;
 	memcpy(made.t.note, m->offer.note, sizeof(made.t.note) - 1);
 	fds[0] = fds[1] = -1;
