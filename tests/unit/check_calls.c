@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "calls.h"
+#include "unit.h"
 
 #define RIP 0x401000u
 
@@ -161,8 +162,6 @@ main(void)
 {
 	Suite *s = suite_create("calls");
 	TCase *tc = tcase_create("calls");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_loop_test(tc, hides_eintr, 0, sizeof(eintr) / sizeof(*eintr));
 	tcase_add_loop_test(
@@ -171,8 +170,5 @@ main(void)
 	tcase_add_test(tc, image_of_a_restarted_sleep);
 	tcase_add_test(tc, sa_restart_counts);
 	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return unit_run(s);
 }

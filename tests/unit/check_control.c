@@ -12,6 +12,7 @@
 #include "control.h"
 #include "opts.h"
 #include "procinfo.h"
+#include "unit.h"
 
 /* ---- requests ---- */
 
@@ -371,8 +372,6 @@ main(void)
 {
 	Suite *s = suite_create("control");
 	TCase *tc = tcase_create("control");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_loop_test(
 	    tc, parse, 0, sizeof(requests) / sizeof(requests[0]));
@@ -391,9 +390,5 @@ main(void)
 	    tc, cgroup_directories, 0, sizeof(cgroups) / sizeof(cgroups[0]));
 	tcase_add_loop_test(tc, seconds, 0, 10);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return unit_run(s);
 }

@@ -8,6 +8,7 @@
 
 #include "extents.h"
 #include "pager.h"
+#include "unit.h"
 
 #define P 0x1000ull
 #define PIECE (4 * P)
@@ -238,8 +239,6 @@ main(void)
 {
 	Suite *s = suite_create("extents");
 	TCase *t = tcase_create("extents");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, made);
@@ -250,8 +249,5 @@ main(void)
 	tcase_add_test(t, wanted);
 	tcase_add_loop_test(t, any_order, 0, 50);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return unit_run(s);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fileid.h"
+#include "unit.h"
 
 #define ID_LEN 20
 
@@ -171,8 +172,6 @@ main(void)
 {
 	Suite *s = suite_create("fileid");
 	TCase *t = tcase_create("fileid");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, set_up, NULL);
 	tcase_set_timeout(t, 60);
@@ -183,8 +182,5 @@ main(void)
 	tcase_add_test(t, of_the_vdso);
 	tcase_add_test(t, differences);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return unit_run(s);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "heal_code.h"
+#include "unit.h"
 
 #define AT 0x7ffff7fc1000ull
 
@@ -122,14 +123,9 @@ main(void)
 {
 	Suite *s = suite_create("heal_code");
 	TCase *tc = tcase_create("heal_code");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_loop_test(tc, block_is_read_back, 0, 2);
 	tcase_add_test(tc, block_takes_home);
 	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return unit_run(s);
 }

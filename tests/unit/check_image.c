@@ -6,6 +6,7 @@
 
 #include "ctx.h"
 #include "sample.h"
+#include "unit.h"
 
 static struct snap_ctx *cx;
 static struct process *p;
@@ -564,8 +565,6 @@ main(void)
 {
 	Suite *s = suite_create("image");
 	TCase *t = tcase_create("image");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_set_timeout(t, 60);
@@ -582,8 +581,5 @@ main(void)
 	tcase_add_test(t, of_another_world);
 	tcase_add_test(t, random_edits);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return unit_run(s);
 }

@@ -13,6 +13,7 @@
 
 #include "ctx.h"
 #include "log.h"
+#include "unit.h"
 
 #define HEAD 192 /* of a ring */
 #define STAMP(raw, i) ((uint64_t *)((raw) + HEAD + (size_t)(i)*RING_CELL))
@@ -606,8 +607,6 @@ main(void)
 {
 	Suite *s = suite_create("log");
 	TCase *tc = tcase_create("log");
-	SRunner *sr;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, conversions);
@@ -628,9 +627,5 @@ main(void)
 	tcase_add_test(tc, many_writers);
 	tcase_add_test(tc, received);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return unit_run(s);
 }

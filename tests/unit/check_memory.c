@@ -17,6 +17,7 @@
 
 #include "ctx.h"
 #include "memory.h"
+#include "unit.h"
 #include "vma.h"
 
 #define PAGE 4096ul
@@ -289,16 +290,11 @@ main(void)
 {
 	Suite *s = suite_create("memory");
 	TCase *t = tcase_create("collect");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, from_a_twin);
 	tcase_add_test(t, among_many_vmas);
 	tcase_add_test(t, without_a_twin);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return unit_run(s);
 }

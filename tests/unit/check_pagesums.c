@@ -10,6 +10,7 @@
 #include "ctx.h"
 #include "pagers.h"
 #include "pagesums.h"
+#include "unit.h"
 #include "vma.h"
 
 static struct snap_ctx *cx;
@@ -185,8 +186,6 @@ main(void)
 {
 	Suite *s = suite_create("pagesums");
 	TCase *t = tcase_create("pagesums");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, there_and_back, 0, 6);
@@ -195,8 +194,5 @@ main(void)
 	tcase_add_loop_test(t, missing, 0, sizeof(smaps) / sizeof(smaps[0]));
 	tcase_add_test(t, title);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return unit_run(s);
 }

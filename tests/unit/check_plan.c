@@ -15,6 +15,7 @@
 #include "ctx.h"
 #include "layout.h"
 #include "plan.h"
+#include "unit.h"
 
 #define GOLDEN TEST_GOLDEN "/"
 
@@ -374,8 +375,6 @@ main(void)
 {
 	Suite *s = suite_create("plan");
 	TCase *tc = tcase_create("plan");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, smallest);
@@ -389,9 +388,5 @@ main(void)
 	tcase_add_test(tc, refuse_overflow);
 	tcase_add_test(tc, holes);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return unit_run(s);
 }

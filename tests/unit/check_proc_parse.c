@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proc_parse.h"
+#include "unit.h"
 
 static const char status[] =
     "Name:\ta\\nTgid:\\\\b\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t12\n"
@@ -150,8 +151,6 @@ main(void)
 {
 	Suite *s = suite_create("proc_parse");
 	TCase *tc = tcase_create("proc_parse");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_test(tc, reads_status);
 	tcase_add_test(tc, refuses_half_a_status);
@@ -159,8 +158,5 @@ main(void)
 	tcase_add_test(tc, reads_timers);
 	tcase_add_test(tc, reads_limits);
 	suite_add_tcase(s, tc);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return unit_run(s);
 }

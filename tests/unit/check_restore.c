@@ -29,6 +29,7 @@
 #include "proc_parse.h"
 #include "resource.h"
 #include "restore.h"
+#include "unit.h"
 
 #define ERESTART_RESTARTBLOCK 516
 
@@ -454,8 +455,6 @@ main(void)
 {
 	Suite *s = suite_create("restore");
 	TCase *tc = tcase_create("restore");
-	SRunner *sr;
-	int failed;
 
 	if (geteuid() != 0) {
 		puts("restore: needs root, skipped");
@@ -469,9 +468,5 @@ main(void)
 	tcase_add_test(tc, refuses_taken);
 	tcase_add_test(tc, leaves_nothing);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return unit_run(s);
 }

@@ -15,6 +15,7 @@
 #include "sock_guard.h"
 #include "sock_name.h"
 #include "sock_queue.h"
+#include "unit.h"
 
 /* ---- names ---- */
 
@@ -728,11 +729,5 @@ suite(void)
 int
 main(void)
 {
-	SRunner *sr = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return unit_run(suite());
 }

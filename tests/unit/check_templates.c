@@ -13,6 +13,7 @@
 
 #include "opts.h"
 #include "templates.h"
+#include "unit.h"
 
 static struct templates all;
 static pid_t child;
@@ -214,8 +215,6 @@ main(void)
 {
 	Suite *s = suite_create("templates");
 	TCase *tc = tcase_create("templates");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, of_the_same_image_in_the_same_place);
@@ -228,9 +227,5 @@ main(void)
 	tcase_add_test(tc, worth_it_the_second_time);
 	tcase_add_test(tc, sizes);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return unit_run(s);
 }

@@ -9,6 +9,7 @@
 
 #include "ctx.h"
 #include "text.h"
+#include "unit.h"
 
 enum { DEC, OCT, XNUM, ADDR };
 
@@ -231,8 +232,6 @@ main(void)
 {
 	Suite *s = suite_create("text");
 	TCase *t = tcase_create("text");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_loop_test(t, number, 0, sizeof(numbers) / sizeof(numbers[0]));
 	tcase_add_test(t, signed_number);
@@ -244,8 +243,5 @@ main(void)
 	tcase_add_test(t, lines);
 	tcase_add_test(t, growth);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return unit_run(s);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tree.h"
+#include "unit.h"
 
 /* A checkpoint as the library would show it, with a directory in a directory. */
 
@@ -328,8 +329,6 @@ main(void)
 {
 	Suite *s = suite_create("tree");
 	TCase *tc = tcase_create("tree");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_loop_test(
 	    tc, names_of_processes, 0, sizeof(pids) / sizeof(pids[0]));
@@ -346,9 +345,5 @@ main(void)
 	tcase_add_test(tc, nodes_that_it_has_not);
 	tcase_add_test(tc, attributes);
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return unit_run(s);
 }

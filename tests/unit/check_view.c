@@ -8,6 +8,7 @@
 
 #include <linux/capability.h>
 
+#include "unit.h"
 #include "view.h"
 
 static struct view_table table;
@@ -492,8 +493,6 @@ main(void)
 {
 	Suite *s = suite_create("view");
 	TCase *tc = tcase_create("view");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, each_reader_its_own);
@@ -520,9 +519,5 @@ main(void)
 	tcase_add_test(tc, a_name_that_fails);
 	tcase_add_loop_test(tc, rights, 0, sizeof(covers) / sizeof(covers[0]));
 	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return unit_run(s);
 }

@@ -10,6 +10,7 @@
 
 #include "ctx.h"
 #include "proc.h"
+#include "unit.h"
 #include "vma.h"
 
 #ifndef TEST_DATA
@@ -236,8 +237,6 @@ main(void)
 {
 	Suite *s = suite_create("vma");
 	TCase *t = tcase_create("vma");
-	SRunner *r = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_loop_test(
@@ -250,8 +249,5 @@ main(void)
 	tcase_add_test(t, flag_names);
 	tcase_add_test(t, finding);
 	suite_add_tcase(s, t);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return unit_run(s);
 }
