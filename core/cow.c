@@ -14,6 +14,9 @@
 #define PAGE 4096ull
 #define PIECE 512u /* pages looked at in one go */
 
+/* What images may take memory for that they have no text for: 200 MB. */
+#define RESOLVED_MAX (1u << 22)
+
 /* Bits of an entry of /proc/PID/pagemap. */
 #define ENTRY_PRESENT (1ull << 63)
 #define ENTRY_FILE (1ull << 61)
@@ -267,7 +270,7 @@ put(struct run **v, size_t *n, const struct run *r)
 /* Every byte of it must be held by the parent, or by its parent. */
 static int
 resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
-    size_t *k, struct run **v, size_t *n)
+    size_t *k, struct run **v, size_t *n, size_t *pieces)
 {
 	uint64_t at = r->start;
 
@@ -284,6 +287,11 @@ resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
 		piece.offset += at - o->start;
 		piece.src_off += at - o->start;
 		piece.up++;
+		if (++*pieces > RESOLVED_MAX)
+			return snap_fail(cx, -E2BIG,
+			    "pagemap: more than %u pieces of the memory of "
+			    "parents in the processes of this image",
+			    RESOLVED_MAX);
 		if (put(v, n, &piece) < 0)
 			return -ENOMEM;
 		at = piece.end;
@@ -298,7 +306,8 @@ resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
 }
 
 int
-cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q)
+cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q,
+    size_t *pieces)
 {
 	struct run *v = NULL;
 	size_t n = 0, k = 0;
@@ -306,7 +315,7 @@ cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q)
 
 	for (size_t i = 0; err == 0 && i < p->nruns; i++)
 		err = p->runs[i].kind == RUN_INHERITED
-			  ? resolve(cx, &p->runs[i], q, &k, &v, &n)
+			  ? resolve(cx, &p->runs[i], q, &k, &v, &n, pieces)
 			  : put(&v, &n, &p->runs[i]);
 	if (err < 0) {
 		free(v);

@@ -19,9 +19,11 @@ int cow_find(struct snap_ctx *cx, struct family *t, struct twin *const *twins);
 /*
  * Of an image that was read: where the bytes of p's RUN_INHERITED are, now that
  * those of its parent q are known.  They become RUN_HELD, `up` levels above.
+ * A line of p may stand for any number of lines of q: *pieces, of all
+ * processes of an image, counts them, and there may not be very many.
  */
-int cow_resolve(
-    struct snap_ctx *cx, struct process *p, const struct process *q);
+int cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q,
+    size_t *pieces);
 
 /* Does it have any that is still to be resolved? */
 bool cow_is_partial(const struct process *p);

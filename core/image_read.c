@@ -743,13 +743,14 @@ static int
 resolve_all(struct snap_ctx *cx, int dir, struct family *t)
 {
 	int err = read_all_above(cx, dir, t);
+	size_t pieces = 0;
 
 	for (size_t i = t->nabove; err == 0 && i-- > 1;)
-		err = cow_resolve(cx, t->above[i - 1], t->above[i]);
+		err = cow_resolve(cx, t->above[i - 1], t->above[i], &pieces);
 	if (err == 0 && t->nabove > 0)
-		err = cow_resolve(cx, t->v[0], t->above[0]);
+		err = cow_resolve(cx, t->v[0], t->above[0], &pieces);
 	for (size_t i = 1; err == 0 && i < t->n; i++)
-		err = cow_resolve(cx, t->v[i], t->v[t->v[i]->parent]);
+		err = cow_resolve(cx, t->v[i], t->v[t->v[i]->parent], &pieces);
 	return err;
 }
 
