@@ -15,11 +15,23 @@
 #include "ctx.h"
 #include "restore_tree.h"
 
+/* Each is looked for among all. */
+#define INFANTS_MAX (3 * FAMILY_MAX)
+
+/* NULL: no memory, or there are too many; then there is a sentence. */
 static struct infant *
 add(struct restore_tree *t, enum infant_kind kind, size_t parent, pid_t pid)
 {
-	struct infant *b = process_grow(&t->infants, &t->ninfants, sizeof(*b));
+	struct infant *b;
 
+	if (t->ninfants >= INFANTS_MAX) {
+		snap_fail(t->cx, -E2BIG,
+		    "children: more processes, with those that have ended, "
+		    "than there may be (%d)",
+		    INFANTS_MAX);
+		return NULL;
+	}
+	b = process_grow(&t->infants, &t->ninfants, sizeof(*b));
 	if (b == NULL)
 		return NULL;
 	b->kind = kind;
@@ -197,7 +209,10 @@ restore_infants(struct restore_tree *t)
 	}
 	if (err == 0)
 		err = add_groups(t);
-	return err == -ENOMEM ? snap_fail(t->cx, err, "no memory") : err;
+	if (err == -ENOMEM)
+		err = t->cx->error != 0 ? t->cx->error
+					: snap_fail(t->cx, err, "no memory");
+	return err;
 }
 
 void
