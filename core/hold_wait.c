@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -132,13 +133,28 @@ take_select(struct hold_wait *w, int pidfd)
 	return err;
 }
 
+/* The process that waits for an answer, not one that has its number by now. */
 static int
-take_fds(struct hold_wait *w)
+open_process(const struct hold *h, const struct hold_wait *w)
 {
-	int pidfd = pidfd_open(w->tgid, 0), err = 0;
+	int pidfd = pidfd_open(w->tgid, 0), err;
 
 	if (pidfd < 0)
 		return -errno;
+	if (ioctl(h->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &w->n.id) == 0)
+		return pidfd;
+	err = -errno;
+	close(pidfd);
+	return err;
+}
+
+static int
+take_fds(const struct hold *h, struct hold_wait *w)
+{
+	int pidfd = open_process(h, w), err = 0;
+
+	if (pidfd < 0)
+		return pidfd;
 	switch (w->n.data.nr) {
 	case SYS_poll:
 	case SYS_ppoll:
@@ -227,9 +243,9 @@ is_read(long nr)
  * when it goes on, which does no harm.
  */
 static void
-listen_for(const struct hold_wait *w)
+listen_for(const struct hold *h, const struct hold_wait *w)
 {
-	int pidfd = pidfd_open(w->tgid, 0), fd;
+	int pidfd = open_process(h, w), fd;
 
 	if (pidfd < 0)
 		return;
@@ -256,7 +272,7 @@ hold_look(struct hold *h, struct hold_wait *w)
 		if (w->tgid != h->pid)
 			return HOLD_PASS;
 		if (kind == SNAP_POINT_LISTEN)
-			listen_for(w);
+			listen_for(h, w);
 		return HOLD_POINT;
 	}
 	if (is_read(nr))
@@ -264,7 +280,8 @@ hold_look(struct hold *h, struct hold_wait *w)
 	if (nr == SYS_accept || nr == SYS_accept4)
 		return HOLD_POINT;
 	w->end = end_of(w);
-	return take_fds(w) < 0 || hold_wait_over(h, w) ? HOLD_PASS : HOLD_MAYBE;
+	return take_fds(h, w) < 0 || hold_wait_over(h, w) ? HOLD_PASS
+							  : HOLD_MAYBE;
 }
 
 /* ---- does it wait? ---- */
