@@ -1,8 +1,9 @@
 #include "access.h"
 
+#include "caps.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <stdio.h>
@@ -15,8 +16,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define CAP(c) (UINT64_C(1) << (c))
 
 /*
  * What the daemon itself does with capabilities:
@@ -43,39 +42,6 @@
 	    CAP(CAP_CHECKPOINT_RESTORE) | CAP(CAP_KILL) | CAP(CAP_SETUID) | \
 	    CAP(CAP_SETGID) | CAP(CAP_SETPCAP) | CAP(CAP_SYS_RESOURCE) | \
 	    CAP(CAP_IPC_OWNER) | CAP(CAP_NET_ADMIN) | CAP(CAP_SYS_NICE))
-
-/* ---- capabilities of the calling thread ---- */
-
-static int
-caps_get(uint64_t *eff, uint64_t *prm, uint64_t *inh)
-{
-	struct __user_cap_header_struct h = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct d[2];
-
-	if (syscall(SYS_capget, &h, d) < 0)
-		return -errno;
-	*eff = d[0].effective | (uint64_t)d[1].effective << 32;
-	*prm = d[0].permitted | (uint64_t)d[1].permitted << 32;
-	*inh = d[0].inheritable | (uint64_t)d[1].inheritable << 32;
-	return 0;
-}
-
-static int
-caps_set(uint64_t eff, uint64_t prm, uint64_t inh)
-{
-	struct __user_cap_header_struct h = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct d[2] = {
-		{ (uint32_t)eff, (uint32_t)prm, (uint32_t)inh },
-		{ (uint32_t)(eff >> 32), (uint32_t)(prm >> 32),
-		    (uint32_t)(inh >> 32) },
-	};
-
-	return syscall(SYS_capset, &h, d) < 0 ? -errno : 0;
-}
 
 /* The inode of a namespace, which is its name; 0 if it cannot be seen. */
 static uint64_t

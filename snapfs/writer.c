@@ -1,12 +1,12 @@
 #include "writer.h"
 
+#include "caps.h"
 #include "cgroup.h"
 #include "node.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -26,8 +26,6 @@
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
 #endif
-
-#define CAP(c) (UINT64_C(1) << (c))
 
 /* So that clone3(2) may be told the pids. */
 #define LENT CAP(CAP_CHECKPOINT_RESTORE)
@@ -515,32 +513,12 @@ drop_bounding(struct writer *w)
 	return 0;
 }
 
-static int
-capset_to(uint64_t eff, uint64_t prm, uint64_t inh)
-{
-	struct __user_cap_header_struct h = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct d[2] = {
-		{ (uint32_t)eff, (uint32_t)prm, (uint32_t)inh },
-		{ (uint32_t)(eff >> 32), (uint32_t)(prm >> 32),
-		    (uint32_t)(inh >> 32) },
-	};
-
-	return (int)syscall(SYS_capset, &h, d);
-}
-
 static uint64_t
 permitted(void)
 {
-	struct __user_cap_header_struct h = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct d[2];
+	uint64_t eff, prm, inh;
 
-	if (syscall(SYS_capget, &h, d) < 0)
-		return 0;
-	return d[0].permitted | (uint64_t)d[1].permitted << 32;
+	return caps_get(&eff, &prm, &inh) < 0 ? 0 : prm;
 }
 
 /*
@@ -560,7 +538,7 @@ take_ids(struct writer *w)
 		return fail_errno(w, "setresgid");
 	if (setresuid(st->uid[0], st->uid[1], st->uid[2]) < 0)
 		return fail_errno(w, "setresuid");
-	if (capset_to(permitted(), permitted(), 0) < 0)
+	if (caps_set(permitted(), permitted(), 0) < 0)
 		return fail_errno(w, "capset");
 	setfsgid(st->gid[3]);
 	setfsuid(st->uid[3]);
@@ -570,7 +548,7 @@ take_ids(struct writer *w)
 		return fail_errno(w, "setfsuid");
 	}
 	/* That changes the effective set. */
-	if (capset_to(permitted(), permitted(), 0) < 0)
+	if (caps_set(permitted(), permitted(), 0) < 0)
 		return fail_errno(w, "capset");
 	return 0;
 }
@@ -584,7 +562,7 @@ take_capabilities(struct writer *w)
 
 	w->lent = LENT & have & ~st->cap_prm;
 	/* Permitted, not in effect: the library knows when. */
-	if (capset_to(st->cap_eff & have, (st->cap_prm & have) | w->lent,
+	if (caps_set(st->cap_eff & have, (st->cap_prm & have) | w->lent,
 		st->cap_inh & have) < 0)
 		return fail_errno(w, "capset");
 	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
@@ -641,7 +619,7 @@ writer_be_pager(void)
 	uint64_t keep = permitted() & CAP(CAP_KILL);
 
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	(void)capset_to(keep, keep, 0);
+	(void)caps_set(keep, keep, 0);
 	(void)!chdir("/");
 	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 }
