@@ -9,7 +9,7 @@
 #include "proc_parse.h"
 
 static int
-read_creds(pid_t pid, pid_t tid, struct creds *c)
+read_status(pid_t pid, pid_t tid, struct early *y)
 {
 	struct proc_status st;
 	char name[48], *text;
@@ -22,25 +22,23 @@ read_creds(pid_t pid, pid_t tid, struct creds *c)
 	err = proc_parse_status(text, &st);
 	free(text);
 	if (err == 0)
-		*c = st.creds;
+		*y = (struct early){ tid, st.creds, st.seccomp };
 	return err;
 }
 
 int
 early_read(struct earlies *e, pid_t pid, pid_t tid)
 {
-	struct early *y;
-	struct creds c;
+	struct early *y, now;
 
-	if (read_creds(pid, tid, &c) != 0)
+	if (read_status(pid, tid, &now) != 0)
 		return 0;
 	y = process_grow(&e->v, &e->n, sizeof(*y));
 	if (y == NULL) {
-		free(c.groups);
+		free(now.creds.groups);
 		return -ENOMEM;
 	}
-	y->tid = tid;
-	y->creds = c;
+	*y = now;
 	return 0;
 }
 
@@ -78,10 +76,12 @@ early_find(const struct earlies *e, pid_t tid)
 }
 
 static bool
-same(const struct creds *a, const struct creds *b)
+same(const struct early *x, const struct early *y)
 {
-	return a->cap_bnd == b->cap_bnd && a->cap_amb == b->cap_amb &&
-	       a->ngroups == b->ngroups &&
+	const struct creds *a = &x->creds, *b = &y->creds;
+
+	return x->seccomp == y->seccomp && a->cap_bnd == b->cap_bnd &&
+	       a->cap_amb == b->cap_amb && a->ngroups == b->ngroups &&
 	       (a->ngroups == 0 || memcmp(a->groups, b->groups,
 				       a->ngroups * sizeof(gid_t)) == 0);
 }
@@ -90,14 +90,14 @@ int
 early_confirm(const struct earlies *e, pid_t pid)
 {
 	for (size_t i = 0; i < e->n; i++) {
-		struct creds now;
+		struct early now;
 		bool yes;
 
 		/* It has ended since: it will not tell any more. */
-		if (read_creds(pid, e->v[i].tid, &now) != 0)
+		if (read_status(pid, e->v[i].tid, &now) != 0)
 			continue;
-		yes = same(&e->v[i].creds, &now);
-		free(now.groups);
+		yes = same(&e->v[i], &now);
+		free(now.creds.groups);
 		if (!yes)
 			return -EAGAIN;
 	}

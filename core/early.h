@@ -1,9 +1,9 @@
 /*
  * early.h - what is read of the threads before the freeze, and proved after.
  *
- * /proc/PID/task/TID/status takes long to make, and two things that only it
- * tells hardly ever change: the capability bounding set, which can only
- * shrink, and the ambient set.  They are read before the freeze and again
+ * /proc/PID/task/TID/status takes long to make, and what only it tells
+ * hardly ever changes: the capability bounding set, which can only shrink, the
+ * ambient set, and the mode of seccomp.  They are read before the freeze and again
  * after it: if they are the same, they were so during it.
  */
 #ifndef EARLY_H
@@ -14,6 +14,7 @@
 struct early {
 	pid_t tid;
 	struct creds creds;
+	unsigned seccomp; /* SECCOMP_MODE_* */
 };
 
 struct earlies {

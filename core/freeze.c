@@ -14,10 +14,12 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "freeze_seccomp.h"
 #include "heal.h"
 #include "hold.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "seccomp.h"
 
 #define USER64_CS 0x33
 
@@ -106,7 +108,6 @@ check_process(struct snap_ctx *cx, struct frozen *z)
 		err = proc_read(cx, z->pid, "stat", &text, NULL);
 	if (err != 0)
 		return err;
-	z->seccomp = st.seccomp;
 	z->held = hold_is_kept(st.ppid);
 	z->held_filter = z->held && st.seccomp_filters == 1;
 	z->adopts = st.nspids > 1 || st.nspid == 1;
@@ -548,6 +549,8 @@ freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out)
 	z->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
 	err = check_process(cx, z);
 	if (err == 0)
+		err = freeze_seccomp_may(cx, z);
+	if (err == 0)
 		err = freeze_threads(cx, z);
 	if (err == 0) {
 		sort(z);
@@ -556,8 +559,7 @@ freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out)
 			    pid, z->v[i].tid, &z->v[i].regs, &z->v[i].sample);
 		frozen_step(cx, z, "frozen");
 		z->mem = proc_open(cx, pid, "mem", O_RDWR);
-		if (z->mem < 0)
-			err = z->mem;
+		err = z->mem < 0 ? z->mem : freeze_seccomp(cx, z);
 	}
 	if (err != 0) {
 		thaw(cx, z);
@@ -628,6 +630,7 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 	if (z->slack > 0)
 		prctl(PR_SET_TIMERSLACK, z->slack);
 	early_free(&z->early);
+	filters_free(&z->filters);
 	free(z->v);
 	free(z);
 	return end / 1000;

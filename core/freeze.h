@@ -28,11 +28,11 @@ struct frozen {
 	struct timespec time; /* the same as CLOCK_REALTIME */
 	int slack;	      /* our own timer slack as it was */
 	bool group_stopped;
-	unsigned seccomp; /* as in /proc/PID/status: 0, or the calls are */
-	/* filtered */
+	struct filters filters; /* of seccomp, that its threads are under */
 	/*
-	 * A keeper (hold.h) stands by it: it is stopped for us, and what is
-	 * filtered, by that one filter, are calls that the keeper lets pass.
+	 * A keeper (hold.h) stands by it: it is stopped for us, and the
+	 * filter of the keeper's making, which lets all of them pass, is no
+	 * affair of the program's.  held_filter: it has that one and no other.
 	 */
 	bool held, held_filter;
 	struct earlies early; /* what was read before */

@@ -305,6 +305,20 @@ note_shared(struct process *p)
 
 /* ---- all of it ---- */
 
+/* One that may not make the calls that tell. */
+static int
+note_filtered(const struct tracee *t, struct process *p)
+{
+	char what[32];
+
+	if (t->seccomp == 0)
+		return 0;
+	snprintf(what, sizeof(what), "thread %d", (int)t->tid);
+	return process_unsupported(p, what,
+	    "it is under a seccomp filter that lets us not ask for its signal "
+	    "stack and tid address: it comes back without these");
+}
+
 static int
 ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
     struct thread_asks *asks, struct process_calls *pc)
@@ -320,11 +334,12 @@ ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
 	if (err == 0)
 		err = heal_finish(cx, z);
 	for (size_t i = 0; i < z->n && err == 0; i++) {
-		if (z->v[i].no_calls)
-			err = thread_look(z, i, &p->threads[i], &pending[i]);
-		else
-			err = thread_take(
-			    z, i, &asks[i], &p->threads[i], &pending[i]);
+		struct thread *t = &p->threads[i];
+
+		if (!z->v[i].no_calls)
+			err = thread_take(z, i, &asks[i], t, &pending[i]);
+		else if ((err = thread_look(z, i, t, &pending[i])) == 0)
+			err = note_filtered(&z->v[i], p);
 	}
 	if (err == 0)
 		err = take_process(z, caller, pc, p);

@@ -17,9 +17,9 @@
 #include "ctx.h"
 #include "freeze.h"
 #include "gather.h"
-#include "hold.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "seccomp.h"
 #include "uapi.h"
 
 #define XSAVE_ROOM (64u << 10)
@@ -122,6 +122,8 @@ read_thread(struct frozen *z, struct tracee *t, struct thread *th,
 
 	th->tid = t->tid;
 	th->restart.nr = -1;
+	th->seccomp = t->seccomp;
+	th->filter = t->filter;
 	err = read_xsave(t, th, &p->xfeatures, buf);
 	if (err == 0)
 		err = read_rseq(z, t, th);
@@ -245,20 +247,18 @@ begin(struct snap_ctx *cx, const struct frozen *z, struct process *p)
 	return 0;
 }
 
-/* A new process would not have the filter, and ours may not be installed. */
+/* A filter may ask another process, which we do not know. */
 static int
-note_seccomp(const struct frozen *z, struct process *p)
+note_seccomp(struct process *p)
 {
-	if (z->seccomp == 0)
-		return 0;
-	/* Only root may look at it; others believe its keeper's name. */
-	if (z->held_filter && hold_filter_alone(z->pid) != 0)
-		return 0;
-	return process_unsupported(p, "seccomp",
-	    z->seccomp == 1
-		? "it is in seccomp's strict mode, and comes back without"
-		: "its system calls are filtered (seccomp); it comes back "
-		  "without the filter");
+	for (size_t i = 0; i < p->nthreads; i++)
+		if (p->threads[i].seccomp == SECCOMP_MODE_FILTER &&
+		    filters_notify(&p->filters, p->threads[i].filter))
+			return process_unsupported(p, "seccomp",
+			    "a supervisor decides about some of its calls "
+			    "(SECCOMP_RET_USER_NOTIF); they will fail with "
+			    "ENOSYS");
+	return 0;
 }
 
 int
@@ -279,7 +279,8 @@ gather_outside(struct snap_ctx *cx, struct frozen *z, struct process *p)
 		err = read_owner(cx, p);
 	if (err == 0)
 		err = proc_readlink(cx, p->pid, "cwd", &p->cwd);
-	if (err == 0 && note_seccomp(z, p) != 0)
+	if (err == 0 && (filters_copy(&p->filters, &z->filters) != 0 ||
+			    note_seccomp(p) != 0))
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	frozen_step(cx, z, "seen from outside");
 	return err;

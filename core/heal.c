@@ -1,15 +1,22 @@
 #include "heal.h"
 
 #include <errno.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ctx.h"
+#include "freeze_seccomp.h"
 #include "leftover.h"
+#include "syscalls.h"
 
 #define PAGE 4096u
 
@@ -28,10 +35,10 @@ struct list {
 
 struct heal {
 	size_t caller;
-	unsigned options; /* PTRACE_O_* that every thread needs */
-	uint64_t tail;	  /* 0: not written */
-	uint64_t scratch; /* 0: not mapped */
-	uint8_t *shadow;  /* what is, or is to be, in the scratch area */
+	unsigned children; /* PTRACE_O_* of processes that it makes for us */
+	uint64_t tail;	   /* 0: not written */
+	uint64_t scratch;  /* 0: not mapped */
+	uint8_t *shadow;   /* what is, or is to be, in the scratch area */
 	size_t size;
 	size_t done;	    /* offset of what the threads say, 32 bits each */
 	struct list *lists; /* one a thread */
@@ -196,7 +203,7 @@ call_at(struct snap_ctx *cx, struct frozen *z, unsigned entry, long nr,
 	int err;
 
 	heal_code_enter_call(&r, &t->regs, h->tail + entry, nr, args);
-	err = tracee_options(t, h->options | PTRACE_O_TRACESYSGOOD);
+	err = tracee_options(t, PTRACE_O_TRACESYSGOOD);
 	if (err == 0)
 		err = tracee_move(t, &r);
 	if (err == 0)
@@ -292,34 +299,109 @@ map_scratch(struct snap_ctx *cx, struct frozen *z)
 	return 0;
 }
 
-/* System calls must be ours to make in some thread, and not be filtered. */
+/* ---- what its filters let pass ---- */
+
+/* What the code itself calls in every thread, and in the caller. */
+static const struct heal_record codes_calls[] = {
+	{ SYS_rt_sigprocmask, { SIG_SETMASK, 0, 0, sizeof(uint64_t) } },
+	{ SYS_ppoll, { 0, 0, 0, 0, sizeof(uint64_t) } },
+	{ SYS_mmap, { 0, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+			MAP_SHARED | MAP_ANONYMOUS, (uint64_t)-1, 0 } },
+	{ SYS_munmap, { 0, PAGE } },
+	{ SYS_clone, { CLONE_VM | CLONE_FS | CLONE_FILES } },
+	{ SYS_clone, { CLONE_FILES } },
+	{ SYS_wait4, { 1, 0, __WALL } },
+	{ SYS_exit_group, { 0 } },
+	{ SYS_prctl, { PR_SET_NAME } },
+};
+#define OF_EVERY_THREAD 2
+
+/* The first call of some that it may not make, or NULL. */
+static const struct heal_record *
+forbidden(const struct frozen *z, size_t thread, const struct heal_record *v,
+    size_t n)
+{
+	const struct tracee *t = &z->v[thread];
+
+	for (size_t i = 0; i < n; i++)
+		if (!freeze_seccomp_allows(z, t, (long)v[i].nr, v[i].args))
+			return &v[i];
+	return NULL;
+}
+
 static int
-choose_caller(struct snap_ctx *cx, struct frozen *z)
+not_allowed(struct snap_ctx *cx, const struct frozen *z, size_t i, uint64_t nr)
+{
+	if (z->v[i].seccomp == SECCOMP_MODE_STRICT)
+		return snap_fail(cx, -ENOTSUP,
+		    "process %d: it is in seccomp's strict mode, in which no "
+		    "call can be made in it",
+		    (int)z->pid);
+	return snap_fail(cx, -ENOTSUP,
+	    "process %d: its seccomp filter does not let %s pass, a call that "
+	    "must be made in it",
+	    (int)z->pid, syscall_name((long)nr));
+}
+
+/* Is there anything in the lists that a thread may not do?  Then it does none. */
+static int
+check_lists(struct snap_ctx *cx, struct frozen *z)
 {
 	struct heal *h = z->heal;
 
-	while (h->caller < z->n && z->v[h->caller].no_calls)
-		h->caller++;
-	if (h->caller == z->n)
-		return snap_fail(cx, -ENOTSUP,
-		    "process %d: all of its system calls are redirected "
-		    "(syscall user dispatch)",
-		    (int)z->pid);
-	if (z->seccomp == 0)
-		return 0;
-	h->options = PTRACE_O_SUSPEND_SECCOMP;
 	for (size_t i = 0; i < z->n; i++) {
-		if (tracee_options(&z->v[i], h->options) == 0)
+		const struct list *l = &h->lists[i];
+		const struct heal_record *r;
+
+		if (z->v[i].no_calls || z->v[i].seccomp == 0)
 			continue;
-		h->options = 0;
-		if (z->held_filter)
-			return 0;
-		return snap_fail(cx, -ENOTSUP,
-		    "process %d: its system calls are filtered (seccomp), "
-		    "which only root can suspend",
-		    (int)z->pid);
+		r = forbidden(
+		    z, i, (const void *)(h->shadow + l->records), l->nrecords);
+		if (r != NULL && i == h->caller)
+			return not_allowed(cx, z, i, r->nr);
+		z->v[i].no_calls = r != NULL;
 	}
 	return 0;
+}
+
+/* System calls must be ours to make in some thread. */
+static int
+choose_caller(struct snap_ctx *cx, struct frozen *z)
+{
+	const size_t n = sizeof(codes_calls) / sizeof(codes_calls[0]);
+	struct heal *h = z->heal;
+	const struct heal_record *r, *first = NULL;
+	size_t i, filtered = z->n;
+
+	for (i = z->n; i-- > 0;) {
+		struct tracee *t = &z->v[i];
+
+		if (t->no_calls || t->seccomp == 0)
+			continue;
+		t->no_calls =
+		    forbidden(z, i, codes_calls, OF_EVERY_THREAD) != NULL;
+		h->children = PTRACE_O_SUSPEND_SECCOMP;
+	}
+	for (i = 0; i < z->n; i++) {
+		struct tracee *t = &z->v[i];
+
+		r = forbidden(z, i, codes_calls, n);
+		if (!t->no_calls && r == NULL)
+			break;
+		if (r != NULL && first == NULL) {
+			first = r;
+			filtered = i;
+		}
+	}
+	h->caller = i;
+	if (i < z->n)
+		return 0;
+	if (first != NULL)
+		return not_allowed(cx, z, filtered, first->nr);
+	return snap_fail(cx, -ENOTSUP,
+	    "process %d: all of its system calls are redirected "
+	    "(syscall user dispatch)",
+	    (int)z->pid);
 }
 
 /*
@@ -370,7 +452,7 @@ heal_open(struct snap_ctx *cx, struct frozen *z, struct process *p,
 unsigned
 heal_options(const struct frozen *z)
 {
-	return z->heal->options;
+	return z->heal->children;
 }
 
 void
@@ -487,6 +569,9 @@ heal_start(struct snap_ctx *cx, struct frozen *z)
 	if (!frozen_write(z, h->scratch, h->shadow, h->size))
 		return snap_fail(cx, -errno, "process %d: write to it: %s",
 		    (int)z->pid, strerror(errno));
+	err = check_lists(cx, z);
+	if (err != 0)
+		return err;
 	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n && err == 0; i++)
 		if (!z->v[i].no_calls)
@@ -664,8 +749,7 @@ heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
 	if (err == 0 && code == heal_code_twin)
 		err = set_head(z, h->scratch + slot);
 	if (err == 0)
-		err =
-		    tracee_options(caller(z), h->options | PTRACE_O_TRACECLONE);
+		err = tracee_options(caller(z), PTRACE_O_TRACECLONE);
 	if (err == 0)
 		err = enter(z, i, code);
 	if (err != 0)

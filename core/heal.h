@@ -45,7 +45,7 @@ struct heal_room {
 int heal_open(struct snap_ctx *cx, struct frozen *z, struct process *p,
     const struct heal_room *room);
 
-/* PTRACE_O_* that a child of the process needs too. */
+/* PTRACE_O_* that a child which it makes for us needs. */
 unsigned heal_options(const struct frozen *z);
 
 /* Where the scratch area is. */

@@ -54,11 +54,6 @@ size_t hold_filter(
     const struct snap_point *point, struct sock_filter v[HOLD_FILTER_MAX]);
 /* Is this one of those?  Pure. */
 bool hold_filter_ours(const struct sock_filter *v, size_t n);
-/*
- * Has the stopped tracee `tid` one of those, and no other?  -errno: the kernel
- * does not tell us.
- */
-int hold_filter_alone(pid_t tid);
 
 /* Is `ppid` a keeper, by its name? */
 bool hold_is_kept(pid_t ppid);

@@ -1,10 +1,8 @@
 #include "hold.h"
 
-#include <errno.h>
 #include <linux/audit.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 #include "proc.h"
@@ -18,11 +16,6 @@
  */
 #define MAGIC 0x736e6170u
 #define MAX_RULES 32
-#define FILTERS_MAX 32
-
-#ifndef PTRACE_SECCOMP_GET_FILTER
-#define PTRACE_SECCOMP_GET_FILTER 0x420c
-#endif
 
 struct condition {
 	bool used, equal;
@@ -168,28 +161,4 @@ hold_is_kept(pid_t ppid)
 	yes = strcmp(comm, HOLD_COMM "\n") == 0;
 	free(comm);
 	return yes;
-}
-
-int
-hold_filter_alone(pid_t tid)
-{
-	struct sock_filter *v = calloc(BPF_MAXINSNS, sizeof(*v));
-	int ours = 0, others = 0;
-	long n = 0;
-
-	if (v == NULL)
-		return -ENOMEM;
-	for (long i = 0; i < FILTERS_MAX; i++) {
-		n = ptrace((enum __ptrace_request)PTRACE_SECCOMP_GET_FILTER,
-		    tid, (void *)i, v);
-		if (n < 0)
-			break;
-		if (hold_filter_ours(v, (size_t)n))
-			ours++;
-		else
-			others++;
-	}
-	n = n < 0 && errno != ENOENT ? -errno : 0;
-	free(v);
-	return n < 0 ? (int)n : ours > 0 && others == 0;
 }

@@ -20,6 +20,7 @@ static const struct snap_name top_names[] = {
 	{ "regs", SNAP_FILE },
 	{ "signals", SNAP_FILE },
 	{ "timers", SNAP_FILE },
+	{ "seccomp", SNAP_FILE },
 	{ "zombies", SNAP_FILE },
 	{ "cmdline", SNAP_FILE },
 	{ "environ", SNAP_FILE },
@@ -148,6 +149,7 @@ add_texts(struct builder *b)
 		{ "regs", img_regs_write },
 		{ "signals", img_signals_write },
 		{ "timers", img_timers_write },
+		{ "seccomp", img_seccomp_write },
 		{ "zombies", img_zombies_write },
 	};
 	int err = 0;

@@ -211,6 +211,7 @@ read_texts(struct input *in)
 		{ "regs", img_regs_read },
 		{ "signals", img_signals_read },
 		{ "timers", img_timers_read },
+		{ "seccomp", img_seccomp_read },
 		{ "zombies", img_zombies_read },
 		{ "unsupported", img_unsupported_read },
 	};

@@ -142,6 +142,7 @@ plan_make(struct snap_ctx *cx, const struct process *p, const struct host *h,
 		plan_instance(pl, p, h);
 	plan_unforked(pl, p);
 	plan_process(pl, p, h);
+	plan_seccomp_common(pl, p, h);
 	plan_clones(pl, p, h);
 	plan_process_late(pl, p, h);
 	plan_thread(pl, p, 0, h);
@@ -175,5 +176,6 @@ plan_free(struct plan *pl)
 	free(pl->ops);
 	free(pl->lanes);
 	free(pl->text);
+	free(pl->filters);
 	free(pl);
 }

@@ -32,6 +32,7 @@ struct host {
 		uint64_t cur, max;
 	} rlimits[PROCESS_NRLIMITS];
 	bool new_pid;
+	bool suspended; /* seccomp filters have no effect yet */
 	/*
 	 * What is made: a process, from nothing; or a template, which has the
 	 * memory and nothing else, and gets its orders from control_fd; or an
@@ -74,6 +75,8 @@ struct plan {
 	size_t nops;
 	struct lane *lanes;
 	size_t nlanes;
+	uint64_t *filters; /* offset of each one's struct sock_fprog */
+	size_t nfilters;
 	char *text; /* what the operations are about */
 	size_t ntext;
 
@@ -189,6 +192,11 @@ void plan_clones(
     struct plan *pl, const struct process *p, const struct host *h);
 void plan_process_late(
     struct plan *pl, const struct process *p, const struct host *h);
+/* plan_seccomp.c */
+void plan_seccomp_common(
+    struct plan *pl, const struct process *p, const struct host *h);
+void plan_seccomp(struct plan *pl, const struct process *p,
+    const struct thread *t, const struct host *h);
 /* plan_thread.c, plan_creds.c */
 void plan_thread(struct plan *pl, const struct process *p, size_t lane,
     const struct host *h);

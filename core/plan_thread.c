@@ -171,6 +171,7 @@ plan_thread(
 		plan_what(pl, "thread %d: AMX tiles", t->tid);
 		plan_op(pl, OP_TILES, CHECK_OK, -1, (const uint64_t[6]){ 0 });
 	}
+	plan_seccomp(pl, p, t, h);
 	plan_what(pl, "thread %d: uid %u, gid %u", t->tid, t->creds.euid,
 	    t->creds.egid);
 	plan_creds(pl, &t->creds, h);

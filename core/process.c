@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "seccomp.h"
+
 struct process *
 process_new(void)
 {
@@ -81,6 +83,7 @@ process_free(struct process *p)
 		free(p->unsupported[i].why);
 	}
 	memory_fini(p);
+	filters_free(&p->filters);
 	free(p->threads);
 	free(p->files);
 	free(p->fds);

@@ -13,6 +13,7 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
+#include <linux/filter.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,6 +49,22 @@ struct ksigaction {
 
 struct siginfos {
 	siginfo_t *v; /* 128 bytes each, as PTRACE_PEEKSIGINFO has them */
+	size_t n;
+};
+
+/* ---- seccomp ---- */
+
+/* A filter, and the one that was there before it in the same chain. */
+struct filter {
+	uint32_t before; /* its number, 0: none; numbers are from 1 */
+	uint32_t flags;	 /* SECCOMP_FILTER_FLAG_LOG */
+	struct sock_filter *v;
+	size_t n;
+};
+
+/* Chains that begin in the same way have that in common: see seccomp.h. */
+struct filters {
+	struct filter *v;
 	size_t n;
 };
 
@@ -100,6 +117,8 @@ struct thread {
 	size_t affinity_len;
 
 	struct creds creds;
+	uint32_t seccomp; /* SECCOMP_MODE_* */
+	uint32_t filter;  /* in mode 2: the number of its newest filter */
 };
 
 /* ---- timers ---- */
@@ -298,6 +317,7 @@ struct process {
 
 	struct thread *threads; /* the leader first, then by tid */
 	size_t nthreads;
+	struct filters filters;
 
 	uint32_t umask;
 	uint32_t personality;

@@ -35,7 +35,7 @@ inet_match(const struct fd_probe *q)
 
 /* ---- groups ---- */
 
-union filter {
+union any_filter {
 	struct group_filter f;
 	char room[GROUP_FILTER_SIZE(SOURCES_MAX)];
 };
@@ -48,7 +48,7 @@ level_of(int family)
 
 /* membership: INTERFACE GROUP include|exclude [SOURCE...], as inet:A:0 */
 static int
-put_group(struct openfile *f, const union filter *u)
+put_group(struct openfile *f, const union any_filter *u)
 {
 	char line[64 + (SOURCES_MAX + 1) * 64], name[SOCK_NAME_MAX];
 	size_t n;
@@ -68,7 +68,7 @@ static int
 try_group(struct snap_ctx *cx, struct openfile *f, int fd, unsigned interface,
     const struct sockaddr_storage *group)
 {
-	union filter u = { .f = { .gf_interface = interface,
+	union any_filter u = { .f = { .gf_interface = interface,
 			       .gf_group = *group,
 			       .gf_numsrc = SOURCES_MAX } };
 	socklen_t len = sizeof(u);
@@ -162,7 +162,7 @@ parse_address(const char **s, struct sockaddr_storage *a)
 }
 
 static bool
-parse_group(const char *s, union filter *u)
+parse_group(const char *s, union any_filter *u)
 {
 	uint64_t interface;
 
@@ -188,7 +188,7 @@ static int
 join(struct snap_ctx *cx, const struct openfile *f, int fd, const char *value)
 {
 	struct group_req g = { 0 };
-	union filter u;
+	union any_filter u;
 	int level;
 
 	if (!parse_group(value, &u))
@@ -315,7 +315,7 @@ inet_check(
     struct snap_ctx *cx, const struct process *p, const struct openfile *f)
 {
 	struct inet_sock s;
-	union filter u;
+	union any_filter u;
 
 	if (!inet_parse(f, &s))
 		return snap_fail(cx, -EBADMSG,

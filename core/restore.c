@@ -20,6 +20,7 @@
 #include "image.h"
 #include "pager.h"
 #include "resource.h"
+#include "restore_seccomp.h"
 
 #define KSIGSET 8
 
@@ -77,7 +78,9 @@ prepare_process(struct restore *r)
 		err = plan_make(r->cx, r->p, &r->host, &r->plan);
 	if (err == 0)
 		err = restore_plan_inherited(r);
-	return err == 0 ? restore_area(r) : err;
+	if (err == 0)
+		err = restore_area(r);
+	return err == 0 ? restore_seccomp_check(r) : err;
 }
 
 static int
@@ -215,6 +218,7 @@ prepare(struct restore_tree *t)
 	if (err < 0)
 		return err;
 	restore_number(t);
+	restore_seccomp_probe(t);
 	err = restore_inherit(t);
 	if (err == 0)
 		err = for_each(t, prepare_process);

@@ -28,6 +28,7 @@
 #include "ctx.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "restore_seccomp.h"
 #include "restore_tree.h"
 #include "tcp_sock.h"
 
@@ -417,6 +418,10 @@ verify_creds(struct restore *r, size_t i)
 	     (have->cap_eff & ~have->cap_prm) == 0 &&
 	     (have->cap_amb & ~have->cap_prm) == 0;
 	free(st.creds.groups);
+	if (r->host.suspended && st.seccomp != r->p->threads[i].seccomp)
+		return snap_fail(r->cx, -EPERM,
+		    "thread %d did not come under its seccomp filters",
+		    (int)tid_of(r, i));
 	if (!ok)
 		return snap_fail(r->cx, -EPERM,
 		    "thread %d did not get the credentials of the image",
@@ -484,6 +489,21 @@ set_death_signals(struct finish *f)
 	return 0;
 }
 
+static int
+call_of_thread(
+    void *arg, size_t i, int nr, const uint64_t args[6], int64_t *ret)
+{
+	struct finish *f = arg;
+
+	return call(f, tid_of(f->r, i), nr, args, ret);
+}
+
+static int
+confine(struct finish *f)
+{
+	return restore_seccomp_confine(f->r, call_of_thread, f);
+}
+
 /* The first process becomes an orphan, as it will be. */
 static int
 release_parent(struct finish *f)
@@ -543,7 +563,7 @@ prepare(struct finish *f)
 		err = find_gate(f);
 	for (size_t i = 0; i < r->p->nthreads && err == 0; i++)
 		err = restart_call(f, i);
-	return err == 0 ? unmap_area(f) : err;
+	return err;
 }
 
 /* It is complete: may it go on? */
@@ -571,8 +591,8 @@ static int
 finish_all(struct restore_tree *t, struct finish *f)
 {
 	static int (*const steps[])(struct finish * f) = { stop_all, prepare,
-		release_parent, set_death_signals, close_gate, ready, wake,
-		set_registers, detach };
+		release_parent, set_death_signals, confine, unmap_area,
+		close_gate, ready, wake, set_registers, detach };
 	int err = 0;
 
 	for (size_t s = 0; s < sizeof(steps) / sizeof(steps[0]); s++)

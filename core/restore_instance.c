@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "restore_seccomp.h"
 #include "restore_tree.h"
 
 #define TICK_NS 50000000
@@ -220,7 +221,8 @@ static int
 trace(struct restore *r, pid_t pid)
 {
 	if (ptrace(PTRACE_SEIZE, pid, 0,
-		PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) < 0)
+		PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD |
+		    restore_seccomp_options(r->tree)) < 0)
 		return snap_fail(r->cx, -errno, "tracing the new process: %s",
 		    strerror(errno));
 	r->pid = r->tree->nursery->pids[0] = r->area->lanes[0].tid = pid;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "restore_seccomp.h"
 #include "restore_tree.h"
 
 #define END_DONE 'd' /* to the parent: it is complete, it needs you no more */
@@ -178,7 +179,8 @@ restore_spawn(struct restore_tree *t)
 	close_fd(&t->go[0]);
 	close_fd(&t->end[0]);
 	if (ptrace(PTRACE_SEIZE, t->v[0].pid, 0,
-		PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) < 0)
+		PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD |
+		    restore_seccomp_options(t)) < 0)
 		return snap_fail(t->cx, -errno, "tracing the new process: %s",
 		    strerror(errno));
 	if (write(t->go[1], "g", 1) != 1)

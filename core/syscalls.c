@@ -1,6 +1,8 @@
 /*
- * syscalls.c - the numbers of system calls by their names.
+ * syscalls.c - the numbers of system calls, and their names.
  */
+#include "syscalls.h"
+
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -20,4 +22,13 @@ snap_syscall_number(const char *name)
 		if (strcmp(syscalls[i].name, name) == 0)
 			return syscalls[i].nr;
 	return -1;
+}
+
+const char *
+syscall_name(long nr)
+{
+	for (size_t i = 0; i < sizeof(syscalls) / sizeof(syscalls[0]); i++)
+		if (syscalls[i].nr == nr)
+			return syscalls[i].name;
+	return "an unknown call";
 }

@@ -43,10 +43,13 @@ struct tracee {
 	 * return to our code.
 	 */
 	bool went_home;
-	bool settled;	  /* its EINTR, if it had one, is hidden */
-	bool no_calls;	  /* its own calls are redirected: run none in it */
+	bool settled; /* its EINTR, if it had one, is hidden */
+	/* Its own calls are redirected, or filtered: run none in it. */
+	bool no_calls;
 	unsigned options; /* PTRACE_O_* in force */
 	struct call_sample sample;
+	unsigned seccomp; /* SECCOMP_MODE_* */
+	uint32_t filter;  /* its newest in frozen->filters; 0: not known */
 };
 
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */

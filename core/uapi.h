@@ -69,6 +69,15 @@ struct uapi_pm_scan_arg {
 
 #define UAPI_PAGEMAP_SCAN _IOWR('f', 16, struct uapi_pm_scan_arg)
 
+/* ---- seccomp filters of a tracee, 4.4 and 4.16; not in all C libraries ---- */
+
+#define UAPI_PTRACE_SECCOMP_GET_FILTER 0x420c
+#define UAPI_PTRACE_SECCOMP_GET_METADATA 0x420d
+
+struct uapi_seccomp_metadata {
+	uint64_t filter_off, flags;
+};
+
 /* ---- PROCMAP_QUERY on /proc/PID/maps, 6.11 ---- */
 
 #define UAPI_PROCMAP_VMA_READABLE 0x01u

@@ -23,7 +23,7 @@
  *	SYS_PTRACE         freeze a process of another user, read its memory
  *	DAC_READ_SEARCH    find /proc/PID of another user
  *	DAC_OVERRIDE       open /proc/PID/mem and map_files of another user
- *	SYS_ADMIN          map_files, PTRACE_O_SUSPEND_SECCOMP, the unmount
+ *	SYS_ADMIN          map_files, seccomp filters, the unmount
  *	CHECKPOINT_RESTORE map_files, PAGEMAP
  *	KILL               end an agent that has become another user
  *	SETUID SETGID      ask for access as the caller

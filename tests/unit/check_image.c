@@ -115,6 +115,8 @@ expect_same_thread(const struct thread *a, const struct thread *b)
 	ck_assert_uint_eq(a->creds.cap_bnd, b->creds.cap_bnd);
 	ck_assert_uint_eq(a->creds.securebits, b->creds.securebits);
 	ck_assert_uint_eq(a->creds.no_new_privs, b->creds.no_new_privs);
+	ck_assert_uint_eq(a->seccomp, b->seccomp);
+	ck_assert_uint_eq(a->filter, b->filter);
 }
 
 /* What a writer and a reader that both forget would not show. */

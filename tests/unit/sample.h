@@ -16,6 +16,7 @@
 
 #include "image.h"
 #include "memory.h"
+#include "seccomp.h"
 #include "vma.h"
 #include "xstate.h"
 
@@ -240,6 +241,19 @@ sample_signals(struct process *p)
 	*t = (struct posix_timer){ .id = 0, .clockid = 1, .notify = 1 };
 }
 
+static inline void
+sample_seccomp(struct process *p)
+{
+	const struct sock_filter v[] = { { 0x20, 0, 0, 4 },
+		{ 0x15, 1, 255, 0xc000003e }, { 6, 0, 0, 0x7fff0000 } };
+
+	p->threads[0].seccomp = 2;
+	p->threads[0].filter = filters_add(&p->filters, 0, 2, v, 3);
+	p->threads[1].seccomp = 2;
+	p->threads[1].filter = filters_add(&p->filters, 1, 0, v + 2, 1);
+	p->threads[2].seccomp = 1;
+}
+
 static inline struct process *
 sample_process(void)
 {
@@ -285,6 +299,7 @@ sample_process(void)
 	sample_thread(p, 4400, 3);
 	sample_fds(p);
 	sample_signals(p);
+	sample_seccomp(p);
 	process_unsupported(p, "fd 9", "a socket:\nnot yet");
 	process_unsupported(p, "vma 1-2", "%s", "");
 	return p;
