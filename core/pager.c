@@ -297,9 +297,8 @@ pager_hot_is_there(struct snap_pager *g)
 	pthread_mutex_unlock(&g->lock);
 }
 
-/* Until now the CPUs were for those who make the process. */
-static void
-let_background(struct snap_pager *g)
+void
+pager_let_go(struct snap_pager *g)
 {
 	pthread_mutex_lock(&g->lock);
 	g->held = false;
@@ -310,7 +309,7 @@ let_background(struct snap_pager *g)
 int
 pager_finish(struct snap_ctx *cx, struct snap_pager *g)
 {
-	let_background(g);
+	pager_let_go(g);
 	wait_end(g, NULL, NULL);
 	return pager_error(cx, g);
 }
@@ -333,7 +332,6 @@ pager_commit(struct snap_ctx *cx, struct snap_pager *g)
 
 	if (err == 0 && !pager_is_done(g))
 		err = guard_start(cx, g);
-	let_background(g);
 	return err;
 }
 

@@ -51,6 +51,12 @@ void pager_hot_is_there(struct snap_pager *g);
  */
 int pager_commit(struct snap_ctx *cx, struct snap_pager *g);
 
+/*
+ * It runs: bring what nobody waits for, too.  Until now the CPUs were for those
+ * who make the process.
+ */
+void pager_let_go(struct snap_pager *g);
+
 /* The pager's failure, as an error of `cx`; 0 if there was none. */
 int pager_error(struct snap_ctx *cx, struct snap_pager *g);
 

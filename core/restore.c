@@ -244,7 +244,10 @@ free_pids(struct restore_tree *t)
 	return err;
 }
 
-/* The pages are verified while the new processes read them. */
+/*
+ * What is read is verified while the new processes read it; a pager verifies
+ * what it brings.
+ */
 static int
 bring_up(struct restore_tree *t)
 {
@@ -260,17 +263,21 @@ bring_up(struct restore_tree *t)
 	if (err == 0)
 		snap_logf(
 		    t->cx, SNAP_STEP, "process %d made", (int)t->v[0].pid);
-	if (err == 0 && t->v[0].host.paged)
-		err = restore_pager_start(&t->v[0]);
 	if (err == 0)
 		err = restore_verify(t);
+	if (err == 0 && t->v[0].host.paged)
+		err = restore_pager_start(&t->v[0]);
 	if (err == 0)
 		err = restore_wait(t);
 	if (err == 0 && t->v[0].pager != NULL)
 		err = restore_pager_settle(&t->v[0]);
 	if (err == 0)
 		snap_logf(t->cx, SNAP_STEP, "memory and threads made");
-	return err == 0 ? restore_finish(t) : err;
+	if (err == 0)
+		err = restore_finish(t);
+	if (err == 0 && t->v[0].pager != NULL)
+		pager_let_go(t->v[0].pager);
+	return err;
 }
 
 /* What a pager could not bring is why the process died, not that it did. */
