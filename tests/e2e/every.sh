@@ -1,0 +1,280 @@
+#!/bin/bash
+# every.sh - snapfs-every: checkpoints at an interval, increments, rotation,
+# and what is left when it dies anywhere.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+
+dir=$WORK/kept
+log=$WORK/every.log
+EVERY=
+export PATH="$top/mountscripts:$BUILD/snapfs:$PATH"
+
+# usage: every ARG...: in the background.
+every()
+{
+	snapfs-every -m "$MNT" "$@" </dev/null >>"$log" 2>&1 3>&- &
+	EVERY=$!
+	PIDS+=("$EVERY")
+}
+
+once()
+{
+	snapfs-every -1 -m "$MNT" "$@" 3>&-
+}
+
+begin()
+{
+	[ ! -d "$dir" ] || { chmod -R u+w "$dir" && rm -rf "$dir"; }
+	: >"$log"
+	start_subject "$@"
+}
+
+names()
+{
+	(cd "$dir" && echo [0-9]*)
+}
+
+parent()
+{
+	sed -n 's/^parent: //p' "$dir/$1/checkpoint"
+}
+
+id()
+{
+	sed -n 's/^id: //p' "$dir/$1/checkpoint"
+}
+
+# The daemon has noted that the newest copy was one.
+noted()
+{
+	grep -q " parent $(id latest) " "$MNT/$PID/.track"
+}
+
+# usage: rounds N [ARG...]: so many checkpoints, one by one.
+rounds()
+{
+	local n=$1
+	shift
+	while [ $((n--)) -gt 0 ]; do
+		once "$@" 1s "$PID" "$dir" || return
+		wait_for 10 noted || { echo "not noted"; return 1; }
+	done
+}
+
+# usage: has_line N: so many checkpoints have been told of.
+has_lines()
+{
+	[ "$(grep -c ' KiB' "$log")" -ge "$1" ]
+}
+
+# Each of them comes back by itself; the last is left running.
+all_restore()
+{
+	local n
+	for n in $(names); do
+		kill9 "$PID"
+		restore "$PID" "$dir/$n" || { echo "$n does not restore"; return 1; }
+	done
+	check_subject restored
+}
+
+at_intervals()
+{
+	begin mem_private || return
+	every 0.5 "$PID" "$dir"
+	wait_for 60 has_lines 4 || { cat "$log"; return 1; }
+	kill "$EVERY"
+	wait "$EVERY" || { echo "status $?"; return 1; }
+	[ ! -e "$dir/.new" ] || return
+	[ "$(parent 0000000001)" = none ] || return
+	grep -q increment "$log" || { cat "$log"; return 1; }
+	[ "$(readlink "$dir/latest")" = "$(names | tr ' ' '\n' | tail -n 1)" ] ||
+	    return
+	kill9 "$PID"
+	restore "$PID" "$dir/latest" && check_subject restored
+}
+
+# Increments to one another; never twice the number that is wanted.
+rotated()
+{
+	begin mem_private || return
+	rounds 5 -k 3 || return
+	[ "$(parent 0000000005)" = "$(id 0000000004)" ] || return
+	[ "$(names | wc -w)" = 5 ] || { names; return 1; }
+	rounds 1 -k 3 || return
+	[ "$(names)" = "0000000004 0000000005 0000000006" ] || { names; return 1; }
+	[ "$(parent 0000000004)" = none ] || { echo "not whole"; return 1; }
+	[ "$(parent 0000000005)" = "$(id 0000000004)" ] || return
+	rounds 1 -k 3 || return
+	[ "$(parent 0000000007)" = "$(id 0000000006)" ] || return
+	all_restore
+}
+
+only_one()
+{
+	begin mem_private || return
+	rounds 3 -k 1 || return
+	[ "$(names)" = 0000000003 ] && [ "$(parent 0000000003)" = none ] ||
+	    { names; return 1; }
+	kill9 "$PID"
+	restore "$PID" "$dir/latest" && check_subject restored
+}
+
+# Whoever copies it meanwhile makes the next one whole.
+copied_by_others()
+{
+	begin mem_private || return
+	rounds 2 || return
+	copy "$PID" "$WORK/other" || return
+	rm -rf "$WORK/other"
+	wait_for 10 not_noted || return
+	rounds 1 && [ "$(parent 0000000003)" = none ] || return
+	check_survived
+}
+
+not_noted()
+{
+	! noted
+}
+
+# It looks at its mappings itself, and would see that they are registered.
+check_survived()
+{
+	echo off >"$MNT/$PID/.track" && check_subject survived
+}
+
+daemon_anew()
+{
+	begin mem_private || return
+	rounds 2 || return
+	unmount_snapfs && mount_snapfs freeze_timeout=20 || return
+	rounds 2 || return
+	[ "$(parent 0000000003)" = none ] || return
+	[ "$(parent 0000000004)" = "$(id 0000000003)" ] || return
+	check_survived
+}
+
+# Killed after a while, again and again: what has a name is whole, and the next
+# one goes on.
+killed()
+{
+	local i left
+	begin mem_private || return
+	rounds 1 -k 2 || return
+	for i in 5 15 30 50 75 100 140 180 230 300 400 500; do
+		every -k 2 0.05 "$PID" "$dir"
+		sleep "$(printf 0.%03d "$i")"
+		kill -9 "$EVERY"
+		wait "$EVERY" 2>/dev/null
+		# What it had started ends by itself.
+		wait_for 20 flock -n "$dir/.lock" true || return
+	done
+	left=$(names)
+	rounds 1 -k 2 || return
+	[ ! -e "$dir/.new" ] && [ ! -e "$dir/.trash" ] || return
+	[ -z "$(find "$dir" -name '*.whole' -o -name '*.part')" ] || return
+	[ "$(names | wc -w)" -lt 5 ] || { echo "$left; $(names)"; return 1; }
+	all_restore
+}
+
+# The newest is complete, and the older ones are there still.
+disk_full()
+{
+	local out
+	mkdir -p "$WORK/small"
+	mount -t tmpfs -o size=8m tmpfs "$WORK/small" || return
+	begin mem_private
+	dir=$WORK/small/kept
+	rounds 1 || return
+	head -c 8m /dev/zero >"$WORK/small/filler" 2>/dev/null
+	out=$(once 1s "$PID" "$dir" 2>&1) && { echo "no room, no error"; return 1; }
+	[[ $out == *"the next will be a whole one"* ]] || { echo "$out"; return 1; }
+	[ "$(names)" = 0000000001 ] && [ ! -e "$dir/.new" ] || return
+	rm "$WORK/small/filler"
+	kill9 "$PID"
+	restore "$PID" "$dir/latest" && check_subject restored
+}
+
+full_and_clean()
+{
+	local rc=0
+	disk_full || rc=1
+	dir=$WORK/kept
+	umount "$WORK/small" && return $rc
+}
+
+the_end()
+{
+	begin mem_private || return
+	every 0.3 "$PID" "$dir"
+	wait_for 60 has_lines 1 || return
+	kill9 "$PID"
+	wait_for 30 gone "$EVERY" || { echo "it goes on"; return 1; }
+	wait "$EVERY" || return
+	grep -q "process $PID has ended; its last checkpoint is 0" "$log" ||
+	    { cat "$log"; return 1; }
+}
+
+one_at_a_time()
+{
+	local out
+	begin mem_private || return
+	every 10 "$PID" "$dir"
+	wait_for 60 has_lines 1 || return
+	out=$(once 1s "$PID" "$dir" 2>&1) && return 1
+	[[ $out == *"another one is at work"* ]] || { echo "$out"; return 1; }
+	kill "$EVERY" && wait "$EVERY" && check_survived
+}
+
+# As a user, of a process of his own.
+as_user()
+{
+	begin mem_private || return
+	kill9 "$PID"
+	mkdir "$WORK/user" && chown nobody "$WORK/user" && chmod 711 "$WORK" || return
+	setpriv --reuid nobody --clear-groups sleep 1000 </dev/null 3>&- &
+	PID=$!
+	PIDS+=("$PID")
+	sleep 0.2
+	for _ in 1 2 3 4; do
+		setpriv --reuid nobody --clear-groups env "PATH=$PATH" \
+		    snapfs-every -1 -k 2 -m "$MNT" 1s "$PID" "$WORK/user/kept" \
+		    3>&- || return
+	done
+	[ "$(cd "$WORK/user/kept" && echo 0*)" = "0000000003 0000000004" ] || {
+		ls "$WORK/user/kept"
+		return 1
+	}
+	kill9 "$PID"
+}
+
+bad_usage()
+{
+	local a rc
+	for a in "0 $$ x" "5x $$ x" "-1 $$ x" "5 0 x" "5 abc x" "5 $$" \
+	    "-k 0 5 $$ x" "-k x 5 $$ x" "-z 5 $$ x" ". $$ x"; do
+		# shellcheck disable=SC2086 # words
+		snapfs-every -m "$MNT" $a >/dev/null 2>&1
+		rc=$?
+		[ $rc = 2 ] || { echo "$a: $rc"; return 1; }
+	done
+	! once 1s 4194303 "$WORK/none" 2>/dev/null || return
+	[ ! -e "$WORK/none" ] || return
+	! snapfs-every -1 -m "$WORK" 1s $$ "$WORK/none" 2>/dev/null
+}
+
+mount_snapfs freeze_timeout=20
+t "checkpoints come at an interval" at_intervals
+t "the oldest are merged into one" rotated
+t "one alone is kept" only_one
+t "after another copy the next is whole" copied_by_others
+t "after a restart of the daemon the next is whole" daemon_anew
+t "killed anywhere, all that is there restores" killed
+t "a full disk costs nothing that is there" full_and_clean
+t "it ends with the process" the_end
+t "two do not share a directory" one_at_a_time
+t "a user has it for his own process" as_user
+t "wrong usage is told" bad_usage
+unmount_snapfs
+[ $TEST_FAILED = no ]
