@@ -35,6 +35,9 @@ static const struct {
 static struct process *sample;
 static struct image_tree tree;
 
+/* Behind the descriptors, so that what was kept means what it did. */
+#define ZOMBIES (NTEXTS + sample->nfds)
+
 static const struct image_node *
 node(const struct image_tree *t, const char *dir, const char *name)
 {
@@ -71,6 +74,7 @@ write_seeds(const char *dir)
 		snprintf(name, sizeof(name), "%d", sample->fds[i].fd);
 		write_seed(dir, NTEXTS + i, node(&tree, "fdinfo", name));
 	}
+	write_seed(dir, ZOMBIES, node(&tree, "", "zombies"));
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -132,11 +136,12 @@ read_text(struct snap_ctx *cx, struct process *p, const struct input *in,
 
 	memcpy(buf, bytes, len);
 	buf[len] = '\0';
-	snprintf(
-	    name, sizeof(name), "%s%s", i < NTEXTS ? "" : "fdinfo/", n->name);
+	snprintf(name, sizeof(name), "%s%s",
+	    i < NTEXTS || i == ZOMBIES ? "" : "fdinfo/", n->name);
 	lines_init(&l, cx, name, buf, len);
-	err = i < NTEXTS ? texts[i].read(&l, p)
-			 : img_fdinfo_read(&l, p, atoi(n->name), target);
+	err = i < NTEXTS     ? texts[i].read(&l, p)
+	      : i == ZOMBIES ? img_zombies_read(&l, p)
+			     : img_fdinfo_read(&l, p, atoi(n->name), target);
 	free(buf);
 	return err;
 }
@@ -165,6 +170,9 @@ read_all(struct snap_ctx *cx, struct process *p, const struct input *in)
 		    cx, p, in, i, node(in->t, "", texts[i].name), NULL);
 	for (size_t i = 0; err == 0 && i < sample->nfds; i++)
 		err = read_fd(cx, p, in, NTEXTS + i);
+	if (err == 0)
+		err = read_text(
+		    cx, p, in, ZOMBIES, node(in->t, "", "zombies"), NULL);
 	if (err == 0)
 		err = img_fdinfo_finish(cx, p);
 	return err == 0 ? fds_check(cx, p) : err;
@@ -249,7 +257,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (data[0] & AS_IT_SAYS)
 			target = own_target(data + 1, size - 1);
 		in.target = target;
-		in.which = (data[0] & ~AS_IT_SAYS) % (NTEXTS + sample->nfds);
+		in.which = (data[0] & ~AS_IT_SAYS) % (ZOMBIES + 1);
 		err = read_all(cx, p, &in);
 		if ((err == 0) != (snap_error(cx)[0] == '\0'))
 			abort();
