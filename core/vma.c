@@ -402,8 +402,8 @@ vma_smaps_missing(const char *smaps)
 	while ((line = strstr(line, key)) != NULL) {
 		line += sizeof(key) - 1;
 		end = strchrnul(line, '\n');
-		um = strstr(line, " um");
-		if (um != NULL && um < end && (um[3] == ' ' || um[3] == '\n'))
+		um = memmem(line, (size_t)(end - line), " um", 3);
+		if (um != NULL && (um[3] == ' ' || um[3] == '\n'))
 			return true;
 	}
 	return false;
