@@ -286,6 +286,48 @@ subject_checked()
 	[ -e "$DIR/result" ] || gone "$PID"
 }
 
+# ---- trees ----
+
+# All that are below a process, it first.
+# usage: family PID
+family()
+{
+	local child
+	echo "$1"
+	for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+		family "$child"
+	done
+}
+
+# Kill a whole tree, and wait until its ids are free.
+# usage: fell PID
+fell()
+{
+	local pid all
+	kill -STOP "$1" 2>/dev/null
+	all=$(family "$1")
+	# shellcheck disable=SC2086  # pids
+	kill -9 $all 2>/dev/null
+	wait "$1" 2>/dev/null
+	forget "$1"
+	for pid in $all; do
+		wait_for 10 free_pid "$pid" || {
+			echo "process $pid does not end"
+			return 1
+		}
+	done
+}
+
+# The memory of a whole tree in KiB, each shared page counted once.
+# usage: pss PID
+pss()
+{
+	local pid
+	for pid in $(family "$1"); do
+		cat "/proc/$pid/smaps_rollup"
+	done | awk '$1 == "Pss:" { kb += $2 } END { print kb }'
+}
+
 # ---- checkpoint and restore ----
 
 # usage: copy PID DIR
