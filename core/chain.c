@@ -9,12 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "contents.h"
 #include "ctx.h"
+#include "family.h"
 #include "image.h"
-#include "memory.h"
 
-#define CHUNK (1u << 20)
 #define HEAD_MAX 512 /* of `checkpoint`: id and parent are in its first lines */
 
 /* A directory that may be a link. */
@@ -30,7 +28,7 @@ struct chain {
 	struct snap_ctx *cx;
 	struct candidate *v;
 	size_t n;
-	struct chain_fds *fds;
+	struct family *f;
 };
 
 /* ---- which there are ---- */
@@ -186,46 +184,59 @@ check_link(struct snap_ctx *cx, const struct candidate *c,
 	return 0;
 }
 
-/* What is wrong was said of a file; say of which directory, too. */
-static int
-in_directory(struct snap_ctx *cx, const struct candidate *c, int err)
+/* Of a parent only the pages are wanted. */
+static void
+forget_contents(struct process *p)
 {
-	char text[sizeof(cx->text)];
-
-	snprintf(text, sizeof(text), "%s", cx->text);
-	snap_clear(cx);
-	return snap_fail(
-	    cx, err, "%s/%s", c->name != NULL ? c->name : c->id, text);
+	for (size_t i = 0; i < p->ncontents; i++)
+		if (p->contents[i].fd >= 0)
+			close(p->contents[i].fd);
+	p->ncontents = 0;
 }
 
-/* Read and verify it; its `pages` stay open with the chain. */
 static int
-read_link(struct chain *ch, const struct process *child, struct process **out)
+read_candidate(struct chain *ch, const struct candidate *c,
+    struct process **out, struct image_sums **sums)
 {
-	struct image_sums *sums = NULL;
-	struct candidate *c = NULL;
-	int err, dir, *fd;
+	int dir = open_candidate(c), err;
+	char *name;
 
-	err = find(ch, child, &c);
-	if (err < 0)
-		return err;
-	dir = open_candidate(c);
 	if (dir < 0)
 		return snap_fail(ch->cx, -errno, "%s: %s",
 		    c->name != NULL ? c->name : c->id, strerror(errno));
-	err = image_read(ch->cx, dir, out, &sums);
-	close(dir);
-	if (err == 0 && sums != NULL)
-		err = image_verify(ch->cx, *out, sums, false);
-	image_sums_free(sums);
-	if (err < 0)
-		return in_directory(ch->cx, c, err);
-	fd = process_grow(&ch->fds->v, &ch->fds->n, sizeof(*fd));
-	if (fd == NULL)
+	if (asprintf(&name, "%s/", c->name != NULL ? c->name : c->id) < 0) {
+		close(dir);
 		return -ENOMEM;
-	*fd = (*out)->pages_fd;
-	(*out)->pages_fd = -1;
-	return check_link(ch->cx, c, *out, child);
+	}
+	ch->cx->where = name;
+	err = image_read(ch->cx, dir, out, sums);
+	ch->cx->where = NULL;
+	close(dir);
+	if (err < 0) {
+		free(name);
+		return err;
+	}
+	forget_contents(*out);
+	(*out)->dir = name;
+	return 0;
+}
+
+/* The parent of `child` becomes the next of those above. */
+static int
+read_link(struct chain *ch, const struct process *child)
+{
+	struct image_sums *sums = NULL;
+	struct candidate *c = NULL;
+	struct process *p;
+	int err;
+
+	err = find(ch, child, &c);
+	if (err == 0)
+		err = read_candidate(ch, c, &p, &sums);
+	if (err < 0)
+		return err;
+	err = family_add_above(ch->f, p, sums);
+	return err == 0 ? check_link(ch->cx, c, p, child) : err;
 }
 
 /* ---- whose page is it ---- */
@@ -238,19 +249,20 @@ struct resolver {
 	size_t n;
 };
 
-static int
+static struct run *
 add_run(
     struct resolver *r, const struct run *from, uint64_t start, uint64_t end)
 {
 	struct run *run = process_grow(&r->v, &r->n, sizeof(*run));
 
 	if (run == NULL)
-		return -ENOMEM;
+		return NULL;
 	*run = *from;
 	run->start = start;
 	run->end = end;
+	run->offset = from->offset + (start - from->start);
 	run->src_off = from->src_off + (start - from->start);
-	return 0;
+	return run;
 }
 
 /* *at is where to begin looking: runs are in order on both sides. */
@@ -259,11 +271,11 @@ take_over(struct resolver *r, const struct run *want, size_t *at)
 {
 	const struct process *p = r->parent;
 	uint64_t from = want->start, end;
-	int err = 0;
+	struct run *run;
 
 	while (*at < p->nruns && p->runs[*at].end <= from)
 		(*at)++;
-	for (size_t i = *at; err == 0 && from < want->end; i++) {
+	for (size_t i = *at; from < want->end; i++, from = end) {
 		const struct run *has = i < p->nruns ? &p->runs[i] : NULL;
 
 		if (has == NULL || has->start > from || has->kind != RUN_HELD)
@@ -272,22 +284,12 @@ take_over(struct resolver *r, const struct run *want, size_t *at)
 			    "does not hold it",
 			    r->child->id, (unsigned long)from);
 		end = has->end < want->end ? has->end : want->end;
-		err = add_run(r, has, from, end);
-		from = end;
+		run = add_run(r, has, from, end);
+		if (run == NULL)
+			return -ENOMEM;
+		run->up++;
 	}
-	return err;
-}
-
-/* Neighbours are one run where they were one in the process. */
-static void
-settle(struct process *p)
-{
-	p->pages_size = 0;
-	for (size_t i = 0; i < p->nruns; i++) {
-		p->runs[i].offset = p->pages_size;
-		if (p->runs[i].kind == RUN_HELD)
-			p->pages_size += p->runs[i].end - p->runs[i].start;
-	}
+	return 0;
 }
 
 static int
@@ -301,9 +303,10 @@ resolve_runs(
 	for (size_t i = 0; err == 0 && i < child->nruns; i++) {
 		const struct run *run = &child->runs[i];
 
-		err = run->kind == RUN_PARENT
-			  ? take_over(&r, run, &at)
-			  : add_run(&r, run, run->start, run->end);
+		if (run->kind == RUN_PARENT)
+			err = take_over(&r, run, &at);
+		else if (add_run(&r, run, run->start, run->end) == NULL)
+			err = -ENOMEM;
 	}
 	if (err < 0) {
 		free(r.v);
@@ -312,28 +315,26 @@ resolve_runs(
 	free(child->runs);
 	child->runs = r.v;
 	child->nruns = r.n;
-	child->parent_id[0] = '\0';
-	settle(child);
 	return 0;
 }
 
 /* ---- the chain ---- */
 
-/* v[0] is the increment itself; the others are read here. */
 static int
-read_links(struct chain *ch, struct process **v, size_t *n)
+read_links(struct chain *ch)
 {
+	const struct process *last = ch->f->v[0];
 	int err = 0;
 
-	while (err == 0 && v[*n - 1]->parent_id[0] != '\0') {
-		if (*n == CHAIN_MAX)
+	while (err == 0 && last->parent_id[0] != '\0') {
+		if (ch->f->nabove == CHAIN_MAX)
 			return snap_fail(ch->cx, -E2BIG,
 			    "a chain of more than %d increments: merge it in "
 			    "parts",
 			    CHAIN_MAX);
-		err = read_link(ch, v[*n - 1], &v[*n]);
-		if (v[*n] != NULL)
-			(*n)++;
+		err = read_link(ch, last);
+		if (err == 0)
+			last = ch->f->above[ch->f->nabove - 1];
 	}
 	return err;
 }
@@ -364,91 +365,45 @@ list_candidates(
 	return err;
 }
 
+/* From the oldest on; a parent's runs are not needed any more then. */
+static int
+resolve_all(struct snap_ctx *cx, struct family *f)
+{
+	int err = 0;
+
+	for (size_t i = f->nabove; err == 0 && i-- > 0;) {
+		err = resolve_runs(
+		    cx, i == 0 ? f->v[0] : f->above[i - 1], f->above[i]);
+		free(f->above[i]->runs);
+		f->above[i]->runs = NULL;
+		f->above[i]->nruns = 0;
+	}
+	if (err == 0)
+		f->v[0]->parent_id[0] = '\0';
+	return err;
+}
+
 int
 chain_resolve(struct snap_ctx *cx, int dir, const int *more, size_t nmore,
-    struct process *p, const struct image_sums *sums, struct chain_fds *fds)
+    struct family *f)
 {
-	struct process **v = calloc(CHAIN_MAX, sizeof(struct process *));
-	struct chain ch = { .cx = cx, .fds = fds };
-	size_t n = 1;
-	int above = -1, err = v == NULL ? -ENOMEM : 0;
+	struct chain ch = { .cx = cx, .f = f };
+	int above = -1, err;
 
-	if (err == 0 && sums != NULL)
-		err = image_verify(cx, p, sums, false);
-	if (err == 0)
-		err = list_candidates(&ch, dir, more, nmore, &above);
+	if (f->n > 1 || f->nabove > 0)
+		return snap_fail(cx, -EBADMSG,
+		    "checkpoint: an increment, of more than one process");
+	err = list_candidates(&ch, dir, more, nmore, &above);
 	if (err == 0) {
-		v[0] = p;
-		mark_used(&ch, p);
-		err = read_links(&ch, v, &n);
+		mark_used(&ch, f->v[0]);
+		err = read_links(&ch);
 	}
-	for (size_t i = n - 1; err == 0 && i > 0; i--)
-		err = resolve_runs(cx, v[i - 1], v[i]);
-	for (size_t i = 1; v != NULL && i < n; i++)
-		process_free(v[i]);
+	if (err == 0)
+		err = resolve_all(cx, f);
 	if (above >= 0)
 		close(above);
 	for (size_t i = 0; i < ch.n; i++)
 		free(ch.v[i].name);
 	free(ch.v);
-	free(v);
-	if (err == -ENOMEM)
-		snap_fail(cx, err, "no memory");
-	return err;
-}
-
-void
-chain_close(struct chain_fds *fds)
-{
-	for (size_t i = 0; i < fds->n; i++)
-		if (fds->v[i] >= 0)
-			close(fds->v[i]);
-	free(fds->v);
-	*fds = (struct chain_fds){ 0 };
-}
-
-static int
-copy_pages(const struct process *p, int to, char *buf)
-{
-	uint64_t off = 0;
-	ssize_t n = 0, w;
-
-	while (off < p->pages_size) {
-		n = memory_read(p, buf, CHUNK, off);
-		if (n <= 0)
-			return n < 0 ? (int)n : -EBADMSG;
-		for (ssize_t done = 0; done < n; done += w) {
-			w = pwrite(to, buf + done, (size_t)(n - done),
-			    (off_t)(off + (uint64_t)done));
-			if (w < 0 && errno != EINTR)
-				return -errno;
-			if (w < 0)
-				w = 0;
-		}
-		off += (uint64_t)n;
-	}
-	return 0;
-}
-
-int
-chain_collect(struct snap_ctx *cx, struct process *p)
-{
-	int fd = contents_open(p, p->pages_size), err;
-	char *buf = malloc(CHUNK);
-
-	err = fd < 0 ? fd : buf == NULL ? -ENOMEM : copy_pages(p, fd, buf);
-	free(buf);
-	if (err < 0) {
-		if (fd >= 0)
-			close(fd);
-		return snap_fail(cx, err, "collecting the pages of a chain: %s",
-		    strerror(-err));
-	}
-	close(p->pages_fd);
-	p->pages_fd = fd;
-	for (size_t i = 0; i < p->nruns; i++) {
-		p->runs[i].src_fd = fd;
-		p->runs[i].src_off = p->runs[i].offset;
-	}
-	return 0;
+	return err == -ENOMEM ? snap_fail(cx, err, "no memory") : err;
 }

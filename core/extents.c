@@ -15,9 +15,9 @@ add(struct extents *x, uint64_t start, uint64_t end, uint64_t off)
 }
 
 static int
-add_run(struct extents *x, const struct run *r, uint64_t piece)
+add_run(struct extents *x, const struct run *r, uint64_t piece, uint64_t off)
 {
-	uint64_t at = r->start, off = r->offset;
+	uint64_t at = r->start;
 
 	while (at < r->end) {
 		uint64_t n = piece - off % piece;
@@ -32,9 +32,37 @@ add_run(struct extents *x, const struct run *r, uint64_t piece)
 	return 0;
 }
 
+static int
+by_offset(const void *a, const void *b, void *v)
+{
+	const struct extent *e = v;
+	const size_t *i = a, *k = b;
+
+	return e[*i].off < e[*k].off ? -1 : e[*i].off > e[*k].off;
+}
+
+/* Those of several files `pages` are mixed. */
+static int
+put_in_order(struct extents *x)
+{
+	size_t i = 1;
+
+	while (i < x->n && x->v[i - 1].off <= x->v[i].off)
+		i++;
+	if (i >= x->n)
+		return 0;
+	x->order = calloc(x->n, sizeof(*x->order));
+	if (x->order == NULL)
+		return -ENOMEM;
+	for (i = 0; i < x->n; i++)
+		x->order[i] = i;
+	qsort_r(x->order, x->n, sizeof(*x->order), by_offset, x->v);
+	return 0;
+}
+
 int
 extents_make(struct extents *x, const struct process *p, uint64_t piece,
-    bool (*wanted)(const struct vma *v))
+    const uint64_t *bases, bool (*wanted)(const struct vma *v))
 {
 	size_t v = 0;
 	int err = 0;
@@ -46,8 +74,10 @@ extents_make(struct extents *x, const struct process *p, uint64_t piece,
 		while (v < p->nvmas && p->vmas[v].end <= r->start)
 			v++;
 		if (r->kind == RUN_HELD && v < p->nvmas && wanted(&p->vmas[v]))
-			err = add_run(x, r, piece);
+			err = add_run(x, r, piece, bases[r->up] + r->offset);
 	}
+	if (err == 0)
+		err = put_in_order(x);
 	if (err < 0)
 		extents_free(x);
 	return err;
@@ -57,7 +87,7 @@ int
 extents_copy(struct extents *x, const struct extents *from)
 {
 	memset(x, 0, sizeof(*x));
-	x->moved = from->moved;
+	x->moved = from->moved || from->order != NULL;
 	for (size_t i = 0; i < from->n; i++) {
 		const struct extent *e = &from->v[i];
 
@@ -73,6 +103,7 @@ void
 extents_free(struct extents *x)
 {
 	free(x->v);
+	free(x->order);
 	memset(x, 0, sizeof(*x));
 }
 
@@ -101,15 +132,22 @@ extents_find(const struct extents *x, uint64_t addr)
 	return i < x->n && x->v[i].start <= addr ? &x->v[i] : NULL;
 }
 
-/* The first with bytes at or above `off`; offsets are in order. */
+/* The extent at place `i` of the order of offsets. */
+static struct extent *
+at_place(const struct extents *x, size_t i)
+{
+	return &x->v[x->order == NULL ? i : x->order[i]];
+}
+
+/* The first place with bytes at or above `off`. */
 static size_t
-by_offset(const struct extents *x, uint64_t off)
+place_of(const struct extents *x, uint64_t off)
 {
 	size_t lo = 0, hi = x->n;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		const struct extent *e = &x->v[mid];
+		const struct extent *e = at_place(x, mid);
 
 		if (e->off + (e->end - e->start) <= off)
 			lo = mid + 1;
@@ -119,18 +157,21 @@ by_offset(const struct extents *x, uint64_t off)
 	return lo;
 }
 
+static size_t
+next_place(const struct extents *x, const struct extent *e, uint64_t off)
+{
+	if (e != NULL)
+		return x->order == NULL ? (size_t)(e - x->v) + 1
+					: place_of(x, e->off) + 1;
+	return x->moved ? 0 : place_of(x, off);
+}
+
 struct extent *
 extents_next(
     const struct extents *x, const struct extent *e, uint64_t off, uint64_t end)
 {
-	size_t i;
-
-	if (e != NULL)
-		i = (size_t)(e - x->v) + 1;
-	else
-		i = x->moved ? 0 : by_offset(x, off);
-	for (; i < x->n; i++) {
-		struct extent *c = &x->v[i];
+	for (size_t i = next_place(x, e, off); i < x->n; i++) {
+		struct extent *c = at_place(x, i);
 
 		if (!x->moved && c->off >= end)
 			break;
@@ -139,6 +180,14 @@ extents_next(
 			return c;
 	}
 	return NULL;
+}
+
+static void
+forget_order(struct extents *x)
+{
+	x->moved = x->moved || x->order != NULL;
+	free(x->order);
+	x->order = NULL;
 }
 
 /* Cut the extent that goes across `addr` in two. */
@@ -150,6 +199,7 @@ cut(struct extents *x, uint64_t addr)
 
 	if (e == NULL || e->start == addr)
 		return 0;
+	forget_order(x);
 	i = (size_t)(e - x->v);
 	if (process_grow(&x->v, &x->n, sizeof(*x->v)) == NULL)
 		return -ENOMEM;
@@ -210,6 +260,7 @@ extents_move(struct extents *x, uint64_t from, uint64_t to, uint64_t len)
 		err = extents_drop(x, to, to + len);
 	if (err < 0)
 		return err;
+	forget_order(x);
 	forget_done(x);
 	for (size_t i = at_or_above(x, from);
 	     i < x->n && x->v[i].start < from + len; i++) {

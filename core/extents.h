@@ -19,15 +19,17 @@ struct extent {
 struct extents {
 	struct extent *v; /* by address, disjoint */
 	size_t n;
-	bool moved; /* no longer in the order of their offsets */
+	/* Their indices in the order of their offsets, if it is another. */
+	size_t *order;
+	bool moved; /* the order of their offsets is not known any more */
 };
 
 /*
  * The held runs of those of p's VMAs for which wanted() says so, all to come.
- * 0 or -ENOMEM.
+ * What a run calls its offset is one from bases[run->up] on.  0 or -ENOMEM.
  */
 int extents_make(struct extents *x, const struct process *p, uint64_t piece,
-    bool (*wanted)(const struct vma *v));
+    const uint64_t *bases, bool (*wanted)(const struct vma *v));
 /* Those of `from` that are not done. */
 int extents_copy(struct extents *x, const struct extents *from);
 void extents_free(struct extents *x);

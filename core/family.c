@@ -29,6 +29,27 @@ family_add(struct family *t, size_t parent)
 	return *v;
 }
 
+int
+family_add_above(struct family *t, struct process *p, struct image_sums *sums)
+{
+	size_t n = t->nabove;
+	struct image_sums **s =
+	    process_grow(&t->above_sums, &n, sizeof(struct image_sums *));
+	struct process **slot = NULL;
+
+	if (s != NULL)
+		slot = process_grow(
+		    &t->above, &t->nabove, sizeof(struct process *));
+	if (slot == NULL) {
+		process_free(p);
+		image_sums_free(sums);
+		return -ENOMEM;
+	}
+	*slot = p;
+	*s = sums;
+	return 0;
+}
+
 void
 family_fini(struct family *t)
 {

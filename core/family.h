@@ -13,6 +13,9 @@ struct snap_ctx;
  * NULL: no memory, or there are too many.  Parents are added before children.
  */
 struct process *family_add(struct family *t, size_t parent);
+/* One more whose pages are needed; takes over both, at failure too. */
+int family_add_above(
+    struct family *t, struct process *p, struct image_sums *sums);
 void family_fini(struct family *t);
 
 /* NULL if there is none. */

@@ -102,12 +102,13 @@ int image_read_tree(struct snap_ctx *cx, int dir, struct family *out);
 const struct pagesums *image_pagesums(const struct image_sums *sums);
 
 /*
- * Verify files/ID and, unless it is `paged`, `pages`: reads them whole.  What a
- * pager brings is verified as it is read; then here are verified only those
- * pieces that hold what the new process reads itself.
+ * Verify files/ID and `pages`: reads them whole.  What a pager brings is
+ * verified as it is read: then `paged` is who is restored, p itself or one
+ * `up` levels below, and only those pieces are verified here that hold what
+ * the new process reads itself.  NULL: it has no pager.
  */
 int image_verify(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums, bool paged);
+    const struct image_sums *sums, const struct process *paged, uint32_t up);
 /* Only files/ID. */
 int image_verify_contents(struct snap_ctx *cx, const struct process *p,
     const struct image_sums *sums);

@@ -688,21 +688,15 @@ read_children(struct where *w, int dir)
 static int
 read_above(struct snap_ctx *cx, int dir, struct family *t)
 {
-	struct process *p = process_new(), **slot = NULL;
-	struct image_sums **sums;
-	size_t n = t->nabove;
+	struct image_sums *sums;
+	struct process *p;
 	int err;
 
-	sums = process_grow(&t->above_sums, &n, sizeof(struct image_sums *));
-	if (sums != NULL && p != NULL && n <= FAMILY_DEPTH_MAX)
-		slot = process_grow(
-		    &t->above, &t->nabove, sizeof(struct process *));
-	if (slot == NULL) {
-		process_free(p);
+	if (t->nabove == FAMILY_DEPTH_MAX)
 		return snap_fail(cx, -E2BIG, "pagemap: too many levels");
-	}
-	*slot = p;
-	err = read_into(cx, dir, p, sums);
+	err = image_read(cx, dir, &p, &sums);
+	if (err == 0)
+		return family_add_above(t, p, sums);
 	if (err != -ENOENT)
 		return err;
 	snap_clear(cx);

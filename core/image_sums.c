@@ -302,18 +302,19 @@ verify_pieces(struct verifier *v, const struct process *p, uint64_t off,
 
 /* What the new process reads itself: all that no pager wants. */
 static int
-verify_unpaged(struct verifier *v, const struct process *p)
+verify_unpaged(struct verifier *v, const struct process *p,
+    const struct process *reader, uint32_t up)
 {
 	size_t next = 0, k = 0;
 	int err = 0;
 
-	for (size_t i = 0; err == 0 && i < p->nruns; i++) {
-		const struct run *r = &p->runs[i];
+	for (size_t i = 0; err == 0 && i < reader->nruns; i++) {
+		const struct run *r = &reader->runs[i];
 
-		while (k < p->nvmas && p->vmas[k].end <= r->start)
+		while (k < reader->nvmas && reader->vmas[k].end <= r->start)
 			k++;
-		if (r->kind == RUN_HELD && r->up == 0 && k < p->nvmas &&
-		    !pager_wants(&p->vmas[k]))
+		if (r->kind == RUN_HELD && r->up == up && k < reader->nvmas &&
+		    !pager_wants(&reader->vmas[k]))
 			err = verify_pieces(v, p, r->offset,
 			    r->offset + (r->end - r->start), &next);
 	}
@@ -321,16 +322,18 @@ verify_unpaged(struct verifier *v, const struct process *p)
 }
 
 static int
-verify_pages(struct verifier *v, const struct process *p, bool paged)
+verify_pages(struct verifier *v, const struct process *p,
+    const struct process *paged, uint32_t up)
 {
-	if (paged && v->sums->pages != NULL)
-		return verify_unpaged(v, p);
+	if (paged != NULL && v->sums->pages != NULL)
+		return verify_unpaged(v, p, paged, up);
 	return verify(v, "pages", p->pages_fd, p->pages_size);
 }
 
 static int
 verify_image(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums, bool pages, bool paged)
+    const struct image_sums *sums, bool pages, const struct process *paged,
+    uint32_t up)
 {
 	struct verifier v = { cx, sums, malloc(CHUNK), XXH3_createState() };
 	char path[32];
@@ -339,7 +342,7 @@ verify_image(struct snap_ctx *cx, const struct process *p,
 	if (v.buf == NULL || v.state == NULL)
 		err = snap_fail(cx, -ENOMEM, "verifying: out of memory");
 	if (err == 0 && pages)
-		err = verify_pages(&v, p, paged);
+		err = verify_pages(&v, p, paged, up);
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++) {
 		if (p->contents[i].up > 0)
 			continue;
@@ -353,14 +356,14 @@ verify_image(struct snap_ctx *cx, const struct process *p,
 
 int
 image_verify(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums, bool paged)
+    const struct image_sums *sums, const struct process *paged, uint32_t up)
 {
-	return verify_image(cx, p, sums, true, paged);
+	return verify_image(cx, p, sums, true, paged, up);
 }
 
 int
-image_verify_contents(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums)
+image_verify_contents(
+    struct snap_ctx *cx, const struct process *p, const struct image_sums *sums)
 {
-	return verify_image(cx, p, sums, false, false);
+	return verify_image(cx, p, sums, false, NULL, 0);
 }

@@ -10,6 +10,8 @@
 
 #include "chain.h"
 #include "ctx.h"
+#include "family.h"
+#include "memory.h"
 #include "served.h"
 
 #define CHUNK (1u << 20)
@@ -124,23 +126,38 @@ write_image(struct merge *m, int out)
 	return err;
 }
 
+static int
+verify(struct snap_ctx *cx, const struct family *f)
+{
+	int err = image_verify(cx, f->v[0], f->sums[0], NULL, 0);
+
+	for (size_t i = 0; err == 0 && i < f->nabove; i++) {
+		cx->where = f->above[i]->dir;
+		err = image_verify(cx, f->above[i], f->above_sums[i], NULL, 0);
+	}
+	cx->where = NULL;
+	return err;
+}
+
 int
 snap_merge(struct snap_ctx *cx, int dir, const int *more, size_t nmore, int out)
 {
 	struct merge m = { .cx = cx };
-	struct image_sums *sums = NULL;
-	struct chain_fds fds = { 0 };
-	int err = image_read(cx, dir, &m.p, &sums);
+	struct family f = { 0 };
+	int err = image_read_tree(cx, dir, &f);
 
-	if (err == 0 && m.p->parent_id[0] == '\0')
+	if (err == 0 && f.v[0]->parent_id[0] == '\0')
 		err = snap_fail(cx, -EINVAL,
-		    "it is no increment: checkpoint %s is whole", m.p->id);
+		    "it is no increment: checkpoint %s is whole", f.v[0]->id);
 	if (err == 0)
-		err = chain_resolve(cx, dir, more, nmore, m.p, sums, &fds);
-	image_sums_free(sums);
+		err = chain_resolve(cx, dir, more, nmore, &f);
 	if (err == 0)
+		err = verify(cx, &f);
+	if (err == 0) {
+		m.p = f.v[0];
+		memory_settle_runs(m.p);
 		err = write_image(&m, out);
-	process_free(m.p);
-	chain_close(&fds);
+	}
+	family_fini(&f);
 	return err;
 }

@@ -87,25 +87,6 @@ init_locks(struct snap_pager *g)
 	pthread_cond_init(&g->news, NULL);
 }
 
-static int
-copy_sums(struct snap_pager *g, const struct pagesums *sums)
-{
-	g->piece = PAGESUMS_PIECE;
-	if (sums == NULL)
-		return 0;
-	g->sums = pagesums_new(sums->size);
-	if (g->sums == NULL)
-		return -ENOMEM;
-	free(g->sums->sum);
-	*g->sums = *sums;
-	g->sums->sum = reallocarray(NULL, sums->n + 1, sizeof(*sums->sum));
-	if (g->sums->sum == NULL)
-		return -ENOMEM;
-	memcpy(g->sums->sum, sums->sum, sums->n * sizeof(*sums->sum));
-	g->piece = sums->piece;
-	return 0;
-}
-
 /* Which pieces are wanted, and how much that is. */
 static int
 make_pieces(struct snap_pager *g, const struct extents *x)
@@ -128,27 +109,42 @@ make_pieces(struct snap_pager *g, const struct extents *x)
 }
 
 static int
+make_extents(
+    const struct snap_pager *g, const struct process *p, struct extents *x)
+{
+	uint64_t *bases = calloc(g->nsources + 1, sizeof(*bases));
+	int err;
+
+	if (bases == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nsources; i++)
+		bases[i] = g->sources[i].base;
+	err = extents_make(x, p, g->piece, bases, pager_wants);
+	free(bases);
+	return err;
+}
+
+static int
 make(struct snap_pager *g, const struct pager_setup *s)
 {
 	struct space *sp;
-	int err;
+	int err = 0;
 
 	init_locks(g);
 	guard_init(&g->guard);
 	g->pid = s->pid;
-	g->pages_size = s->p->pages_size;
 	g->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	g->pages_fd = fcntl(s->pages_fd, F_DUPFD_CLOEXEC, 3);
 	g->pidfd = pidfd_open(s->pid, 0);
-	if (g->wake < 0 || g->pages_fd < 0 || g->pidfd < 0)
+	if (g->wake < 0 || g->pidfd < 0)
 		return -errno;
 	sp = process_grow(&g->spaces, &g->nspaces, sizeof(*sp));
 	if (sp == NULL)
 		return -ENOMEM;
 	sp->fd = s->uffd;
-	err = copy_sums(g, s->sums);
+	for (size_t i = 0; err == 0 && i < s->nsources; i++)
+		err = source_add(g, &s->sources[i]);
 	if (err == 0)
-		err = extents_make(&sp->x, s->p, g->piece, pager_wants);
+		err = make_extents(g, s->p, &sp->x);
 	return err == 0 ? make_pieces(g, &sp->x) : err;
 }
 
@@ -231,7 +227,7 @@ pager_start(
 		close(s->uffd);
 		return snap_fail(cx, -ENOMEM, "no memory for the pager");
 	}
-	g->wake = g->pages_fd = g->pidfd = -1;
+	g->wake = g->pidfd = -1;
 	g->held = true;
 	err = make(g, s);
 	if (err == 0)
@@ -365,13 +361,11 @@ pager_free(struct snap_pager *g)
 	}
 	free(g->spaces);
 	guard_fini(&g->guard);
-	pagesums_free(g->sums);
+	sources_free(g);
 	free(g->state);
 	free(g->queue);
 	if (g->wake >= 0)
 		close(g->wake);
-	if (g->pages_fd >= 0)
-		close(g->pages_fd);
 	if (g->pidfd >= 0)
 		close(g->pidfd);
 	pthread_rwlock_destroy(&g->layout);

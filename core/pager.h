@@ -18,12 +18,20 @@ struct snap_ctx;
 struct snap_pager;
 struct pagesums;
 
+/* A file `pages`; runs say which by `up`. */
+struct pager_source {
+	int fd; /* not consumed */
+	uint64_t size;
+	const struct pagesums *sums; /* to be verified by, or NULL; copied */
+	const char *name; /* of its directory, with a slash, or NULL; copied */
+};
+
 struct pager_setup {
 	const struct process *p;
-	pid_t pid;		     /* the new process */
-	int uffd;		     /* of it, shaken hands with; taken over */
-	int pages_fd;		     /* the image's; not consumed */
-	const struct pagesums *sums; /* to be verified by, or NULL; copied */
+	pid_t pid; /* the new process */
+	int uffd;  /* of it, shaken hands with; taken over */
+	const struct pager_source *sources; /* whose sums have one piece size */
+	size_t nsources;
 	/* Addresses that will be touched first. */
 	const uint64_t *hot;
 	size_t nhot;

@@ -1,16 +1,13 @@
 /*
- * pager_fill.c - the workers: a piece of `pages` is read, verified, and put
- * where it is wanted.
+ * pager_fill.c - the workers: a piece of `pages` is put where it is wanted.
  *
  * Pieces that somebody waits for come first; one worker is always free for
  * them.  The others bring what is left, and go on from where somebody waited
  * last: what is touched next is likely to lie there.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "pager_parts.h"
 #include "uffd.h"
@@ -104,32 +101,6 @@ is_wanted(struct snap_pager *g, uint64_t off, uint64_t end)
 			 extents_next(&g->spaces[i].x, NULL, off, end) != NULL;
 	pthread_rwlock_unlock(&g->layout);
 	return wanted;
-}
-
-static bool
-read_piece(struct snap_pager *g, size_t k, char *buf, uint64_t len)
-{
-	uint64_t at = 0, off = k * g->piece;
-	ssize_t n;
-
-	while (at < len) {
-		n = pread(g->pages_fd, buf + at, len - at, (off_t)(off + at));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			pager_fail(g, n < 0 ? -errno : -EBADMSG,
-			    "pages: at %" PRIu64 ": %s", off + at,
-			    n < 0 ? strerror(errno)
-				  : "the file has become shorter");
-			return false;
-		}
-		at += (uint64_t)n;
-	}
-	if (g->sums != NULL && !pagesums_good(g->sums, k, buf)) {
-		pager_fail(g, -EBADMSG, PAGESUMS_BAD, off);
-		return false;
-	}
-	return true;
 }
 
 /* ---- putting ---- */
@@ -226,14 +197,12 @@ nap(struct snap_pager *g)
 static bool
 bring(struct snap_pager *g, size_t k, char *buf)
 {
-	uint64_t off = k * g->piece, len = g->pages_size - off;
+	uint64_t off = k * g->piece, len = source_bytes(g, k);
 	int err;
 
-	if (len > g->piece)
-		len = g->piece;
 	if (!is_wanted(g, off, off + len))
 		return true;
-	if (!read_piece(g, k, buf, len))
+	if (!source_read(g, k, buf))
 		return false;
 	while ((err = fill(g, buf, off, len)) == -EAGAIN && nap(g))
 		;
@@ -243,7 +212,7 @@ bring(struct snap_pager *g, size_t k, char *buf)
 static void
 settle(struct snap_pager *g, size_t k, bool brought, bool back)
 {
-	uint64_t len = g->pages_size - k * g->piece;
+	uint64_t len = source_bytes(g, k);
 
 	pthread_mutex_lock(&g->lock);
 	g->nback -= back;
@@ -251,7 +220,6 @@ settle(struct snap_pager *g, size_t k, bool brought, bool back)
 		pthread_cond_broadcast(&g->news);
 	g->state[k] &= PIECE_QUEUED;
 	if (brought) {
-		len = len < g->piece ? len : g->piece;
 		g->left -= len < g->left ? len : g->left;
 		g->nwanted--;
 	}

@@ -2,8 +2,8 @@
  * pager_parts.h - a pager, as its parts see it.
  *
  *	pager.c		begin, end, wait
- *	pager_fill.c	workers: read a piece of `pages`, verify it, put it
- *			where it is wanted
+ *	pager_source.c	`pages`, one file or several: read a piece, verify it
+ *	pager_fill.c	workers: put a piece where it is wanted
  *	pager_event.c	one thread: what the kernel says through the
  *			userfaultfd: faults, forks, changes of the layout
  *	pager_guard.c	the process and its pager die together
@@ -61,11 +61,22 @@ struct guard {
 	int tie[3];	/* writing, reading, writing: see pager_guard.c */
 };
 
-struct snap_pager {
-	int pages_fd;
+/*
+ * A file `pages`.  Where there are several, they are numbered as one: each from
+ * `base`, a multiple of the size of pieces, so that a piece is of one of them.
+ */
+struct source {
+	int fd;
+	uint64_t base, size;
 	struct pagesums *sums;
+	char *name;
+};
+
+struct snap_pager {
+	struct source *sources; /* by `up` of runs, and by base */
+	size_t nsources;
 	uint64_t piece;
-	uint64_t pages_size;
+	uint64_t pages_size; /* the end of the last */
 	pid_t pid;
 	int pidfd; /* of the new process */
 	struct guard guard;
@@ -103,6 +114,14 @@ void pager_fail(struct snap_pager *g, int err, const char *fmt, ...)
 /* Have the event thread look. */
 void pager_nudge(struct snap_pager *g);
 bool pager_has_failed(struct snap_pager *g);
+
+/* pager_source.c */
+int source_add(struct snap_pager *g, const struct pager_source *from);
+void sources_free(struct snap_pager *g);
+/* Bytes of piece k: the last of a file may be shorter. */
+uint64_t source_bytes(const struct snap_pager *g, size_t k);
+/* Read and verify it; false: the pager has failed. */
+bool source_read(struct snap_pager *g, size_t k, char *buf);
 
 /* pager_fill.c */
 void *pager_worker(void *pager);

@@ -92,6 +92,7 @@ process_free(struct process *p)
 	free(p->unsupported);
 	free(p->pending.v);
 	free(p->timers);
+	free(p->dir);
 	free(p->kernel);
 	free(p->cwd);
 	free(p->root);

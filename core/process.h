@@ -224,7 +224,8 @@ struct run {
 	 */
 	int src_fd;
 	uint64_t src_off;
-	uint32_t up; /* whose `pages`: of the process so many levels above */
+	uint32_t up; /* whose `pages`: of the process so many levels above, or
+			of the link so many above in a chain */
 };
 
 struct mm_layout { /* struct prctl_mm_map, without auxv and exe */
@@ -296,6 +297,7 @@ struct process {
 	/* of the checkpoint itself */
 	char id[33];
 	char parent_id[33]; /* of an increment; "": it is whole */
+	char *dir; /* of a link of a chain: its directory, "NAME/"; or NULL */
 	struct timespec time;
 	uint64_t frozen_us;
 	char *kernel;	    /* uname -r */
@@ -381,8 +383,8 @@ struct family {
 	struct image_sums **sums; /* of an image that was read: what is left to
 				     verify of each; else NULL */
 	size_t n;
-	/* Those above an image that is not restored from its top, if it needs
-	   their pages: its parent first. */
+	/* Whose pages it needs, too: those above an image that is not restored
+	   from its top, its parent first; or the parents of an increment. */
 	struct process **above;
 	struct image_sums **above_sums;
 	size_t nabove;

@@ -117,11 +117,12 @@ for_each(struct restore_tree *t, int (*step)(struct restore *r))
 /* An instance reads no pages. */
 static int
 verify_one(struct restore *r, const struct process *p,
-    const struct image_sums *sums, bool paged)
+    const struct image_sums *sums, uint32_t up)
 {
 	return r->host.part == PLAN_INSTANCE
 		   ? image_verify_contents(r->cx, p, sums)
-		   : image_verify(r->cx, p, sums, paged);
+		   : image_verify(
+			 r->cx, p, sums, r->host.paged ? r->p : NULL, up);
 }
 
 /* All that it reads: the pages of those above it, too. */
@@ -132,12 +133,13 @@ verify(struct restore *r)
 	const struct image_sums *sums = t->sums[r->index];
 	int err = 0;
 
-	for (size_t i = 0; err == 0 && r->index == 0 && i < t->nabove; i++)
-		err = verify_one(r, t->above[i], t->above_sums[i], false);
-	if (err < 0)
-		return err;
-
-	return sums == NULL ? 0 : verify_one(r, r->p, sums, r->host.paged);
+	for (size_t i = 0; err == 0 && r->index == 0 && i < t->nabove; i++) {
+		r->cx->where = t->above[i]->dir;
+		err = verify_one(
+		    r, t->above[i], t->above_sums[i], (uint32_t)i + 1);
+	}
+	r->cx->where = r->where;
+	return err == 0 && sums != NULL ? verify_one(r, r->p, sums, 0) : err;
 }
 
 int
@@ -170,7 +172,10 @@ prepare_template(struct restore_tree *t)
 	if (t->family->nabove > 0)
 		return snap_fail(t->cx, -ENOTSUP,
 		    "instances share the memory of one process only, and part "
-		    "of this is in the image of its parent");
+		    "of this is in the image of its parent%s",
+		    t->family->above[0]->dir != NULL
+			? ": it is an increment, snapfs-merge(1) it"
+			: "");
 	if (t->template == NULL)
 		return 0;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, t->control) <
@@ -430,37 +435,21 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	return err;
 }
 
-/* An increment becomes whole, and is verified with all its parents. */
+/* An increment is read with its parents. */
 static int
-resolve(struct snap_ctx *cx, int dir, struct family *family)
+read_image(struct snap_ctx *cx, const struct snap_restore_options *opt,
+    struct family *family)
 {
-	struct process *p = family->v[0];
-	struct chain_fds fds = { 0 };
-	int err;
+	int err = image_read_tree(cx, opt->dir, family);
 
-	if (family->n > 1 || family->nabove > 0)
-		return snap_fail(cx, -EBADMSG,
-		    "checkpoint: an increment, of more than one process");
-	err = chain_resolve(cx, dir, NULL, 0, p, family->sums[0], &fds);
+	if (err < 0 || family->v[0]->parent_id[0] == '\0')
+		return err;
+	restore_raise_limit();
+	err = chain_resolve(cx, opt->dir, opt->parents, opt->nparents, family);
 	if (err == 0)
-		err = chain_collect(cx, p);
-	chain_close(&fds);
-	image_sums_free(family->sums[0]);
-	family->sums[0] = NULL;
-	if (err == 0)
-		snap_logf(cx, SNAP_STEP, "increment made whole: %llu bytes",
-		    (unsigned long long)p->pages_size);
+		snap_logf(cx, SNAP_STEP, "%zu parents of the increment read",
+		    family->nabove);
 	return err;
-}
-
-static int
-read_image(struct snap_ctx *cx, int dir, struct family *family)
-{
-	int err = image_read_tree(cx, dir, family);
-
-	return err == 0 && family->v[0]->parent_id[0] != '\0'
-		   ? resolve(cx, dir, family)
-		   : err;
 }
 
 int
@@ -471,7 +460,7 @@ snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	int err;
 
 	memset(res, 0, sizeof(*res));
-	err = read_image(cx, opt->dir, &family);
+	err = read_image(cx, opt, &family);
 	if (err == 0)
 		snap_logf(cx, SNAP_STEP,
 		    "image of %d read: %zu processes, %zu VMAs, %llu bytes "
@@ -501,7 +490,7 @@ snap_template_make(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	int err;
 
 	*out = (struct snap_template){ .control = -1, .pidfd = -1 };
-	err = read_image(cx, o.dir, &family);
+	err = read_image(cx, &o, &family);
 	if (err == 0)
 		err = restore_family(cx, &o, &family, &res, out);
 	if (err == 0)

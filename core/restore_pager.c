@@ -18,6 +18,7 @@
 #include "ctx.h"
 #include "image.h"
 #include "pager.h"
+#include "pagesums.h"
 #include "restore_tree.h"
 #include "uffd.h"
 
@@ -29,9 +30,6 @@ has_work(const struct process *p)
 	for (size_t i = 0, v = 0; i < p->nruns; i++) {
 		while (v < p->nvmas && p->vmas[v].end <= p->runs[i].start)
 			v++;
-		/* It reads one file. */
-		if (p->runs[i].up > 0)
-			return false;
 		if (v < p->nvmas && p->runs[i].kind == RUN_HELD &&
 		    pager_wants(&p->vmas[v]))
 			any = true;
@@ -49,6 +47,21 @@ handshake(const struct restore *r, int fd)
 	return err;
 }
 
+/* Whole pieces of one size can be numbered through. */
+static bool
+same_pieces(const struct family *f)
+{
+	const struct pagesums *s = image_pagesums(f->sums[0]);
+	uint64_t piece = s == NULL ? PAGESUMS_PIECE : s->piece;
+
+	for (size_t i = 0; i < f->nabove; i++) {
+		s = image_pagesums(f->above_sums[i]);
+		if (s != NULL && s->piece != piece)
+			return false;
+	}
+	return true;
+}
+
 /*
  * Try with memory of our own.  If the kernel does not let us, the new process
  * reads its pages itself before it runs.
@@ -61,6 +74,11 @@ restore_pager_probe(struct restore *r)
 	r->host.paged = false;
 	if (!has_work(r->p))
 		return;
+	if (!same_pieces(r->tree->family)) {
+		snap_logf(r->cx, SNAP_NOTICE,
+		    "not lazy: the pieces of pagesums are not of one size");
+		return;
+	}
 	/* A fork shares what its parent has only if that is there. */
 	if (r->tree->n > 1) {
 		if (r->opt->lazy && r->index == 0)
@@ -130,13 +148,41 @@ hot_addresses(const struct process *p, uint64_t *v)
 	return n;
 }
 
+static struct pager_source
+source(const struct process *p, const struct image_sums *sums)
+{
+	return (struct pager_source){
+		.fd = p->pages_fd,
+		.size = p->pages_size,
+		.sums = image_pagesums(sums),
+		.name = p->dir,
+	};
+}
+
+static int
+start(struct restore *r, struct pager_setup *s)
+{
+	const struct family *f = r->tree->family;
+	struct pager_source *v = calloc(f->nabove + 1, sizeof(*v));
+	int err;
+
+	if (v == NULL)
+		return snap_fail(r->cx, -ENOMEM, "no memory");
+	v[s->nsources++] = source(r->p, f->sums[r->index]);
+	for (size_t i = 0; i < f->nabove; i++)
+		v[s->nsources++] = source(f->above[i], f->above_sums[i]);
+	s->sources = v;
+	err = s->uffd = take_uffd(r);
+	if (err >= 0)
+		err = pager_start(r->cx, s, &r->pager);
+	free(v);
+	return err;
+}
+
 int
 restore_pager_start(struct restore *r)
 {
-	struct pager_setup s = { .p = r->p,
-		.pid = r->pid,
-		.pages_fd = r->p->pages_fd,
-		.sums = image_pagesums(r->tree->family->sums[r->index]) };
+	struct pager_setup s = { .p = r->p, .pid = r->pid };
 	uint64_t *hot =
 	    calloc(OF_PROCESS + r->p->nthreads * OF_THREAD, sizeof(*hot));
 	int err;
@@ -145,9 +191,7 @@ restore_pager_start(struct restore *r)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
 	s.hot = hot;
 	s.nhot = hot_addresses(r->p, hot);
-	err = s.uffd = take_uffd(r);
-	if (err >= 0)
-		err = pager_start(r->cx, &s, &r->pager);
+	err = start(r, &s);
 	free(hot);
 	if (err < 0)
 		return err;

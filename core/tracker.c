@@ -154,6 +154,17 @@ scan_all(struct snap_tracker *t, int pagemap, const struct process *p,
 	return err;
 }
 
+static void
+begin(struct snap_ctx *cx, struct frozen *z, struct snap_tracker *t)
+{
+	t->uffd = tracker_uffd(cx, z);
+	if (t->uffd >= 0)
+		snap_logf(cx, SNAP_STEP,
+		    "process %d: what it writes is tracked from here on: all "
+		    "of it counts as written",
+		    (int)z->pid);
+}
+
 /*
  * Twice, since an exec(2) gives the process another memory, which the descriptor
  * does not know.
@@ -169,11 +180,8 @@ scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 		return pagemap;
 	for (int i = 0; i < 2 && err == -ESRCH; i++) {
 		if (t->uffd < 0)
-			t->uffd = tracker_uffd(cx, z);
-		if (t->uffd < 0)
-			err = t->uffd;
-		else
-			err = scan_all(t, pagemap, p, dirty);
+			begin(cx, z, t);
+		err = t->uffd < 0 ? t->uffd : scan_all(t, pagemap, p, dirty);
 		if (err < 0) {
 			let_go(t);
 			spans_fini(dirty);

@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define PARENTS_MAX 64 /* lines parent= */
+
 struct agent {
 	struct agent_request ask;
 	struct writer writer;
@@ -27,6 +29,8 @@ struct agent {
 	char *title;  /* what /proc/PID/cmdline shows */
 	size_t title_size;
 	bool may_share; /* a template may be used, or made */
+	int parents[PARENTS_MAX];
+	size_t nparents;
 	struct snap_ctx *cx;
 	struct snap_pager *pager; /* after a lazy restore */
 };
@@ -188,6 +192,8 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 	};
 	struct snap_restore_options ropt = {
 		.dir = image,
+		.parents = a->parents,
+		.nparents = a->nparents,
 		.new_pid = ask->new_pid,
 		.stopped = ask->stopped,
 		.replace = ask->replace,
@@ -275,6 +281,29 @@ close_all(struct agent *a, int image, int tty, int cwd)
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
+	for (size_t i = 0; i < a->nparents; i++)
+		close(a->parents[i]);
+	a->nparents = 0;
+}
+
+/* Where the request says that parents of an increment are. */
+static int
+open_parents(struct agent *a)
+{
+	char *line, *rest = a->ask.restore.parents;
+	int fd;
+
+	while ((line = strsep(&rest, "\n")) != NULL && *line != '\0') {
+		if (a->nparents == PARENTS_MAX)
+			return fail(a, -E2BIG,
+			    "more than %d lines parent=", PARENTS_MAX);
+		fd = open(line, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			return fail(
+			    a, -errno, "parent=%s: %s", line, strerror(errno));
+		a->parents[a->nparents++] = fd;
+	}
+	return 0;
 }
 
 /* As the writer. */
@@ -290,6 +319,8 @@ work(struct agent *a)
 		if (err < 0)
 			fail(a, err, "%s", a->writer.why);
 	}
+	if (err == 0)
+		err = open_parents(a);
 	if (err == 0 && a->ask.restore.inherit) {
 		cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (cwd < 0)

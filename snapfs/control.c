@@ -55,19 +55,28 @@ is(const char *s, size_t len, const char *word)
 	return len == strlen(word) && memcmp(s, word, len) == 0;
 }
 
+/* `s` begins with `word`: the rest becomes a line of the list. */
 static int
-add_ignore(struct restore_request *out, const char *s, size_t len, char *why,
-    size_t whysize)
+add_line(char *list, size_t size, const char *word, const char *s, size_t len,
+    char *why, size_t whysize)
 {
-	size_t n = strlen(out->ignore);
+	size_t n = strlen(list), w = strlen(word);
 
-	if (len == 0)
-		return fail(why, whysize, -EINVAL, "ignore= names nothing");
-	if (n + len + 2 > sizeof(out->ignore))
-		return fail(why, whysize, -E2BIG, "too much is to be ignored");
-	memcpy(out->ignore + n, s, len);
-	memcpy(out->ignore + n + len, "\n", 2);
-	return 0;
+	if (len == w)
+		return fail(why, whysize, -EINVAL, "%s names nothing", word);
+	s += w;
+	len -= w;
+	if (n + len + 2 > size)
+		return fail(why, whysize, -E2BIG, "too much after %s", word);
+	memcpy(list + n, s, len);
+	memcpy(list + n + len, "\n", 2);
+	return 1;
+}
+
+static bool
+begins(const char *s, size_t len, const char *word)
+{
+	return len >= strlen(word) && memcmp(s, word, strlen(word)) == 0;
 }
 
 static int
@@ -111,15 +120,18 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 		out->template = TEMPLATE_YES;
 	} else if (is(s, len, "template=no")) {
 		out->template = TEMPLATE_NO;
-	} else if (len >= 10 && memcmp(s, "instances=", 10) == 0) {
+	} else if (begins(s, len, "instances=")) {
 		return parse_instances(s + 10, len - 10, out, why, whysize);
-	} else if (len >= 4 && memcmp(s, "tty=", 4) == 0) {
+	} else if (begins(s, len, "tty=")) {
 		err = take_path(out->tty, "the terminal's path", s + 4, len - 4,
 		    why, whysize);
 		return err < 0 ? err : 1;
-	} else if (len >= 7 && memcmp(s, "ignore=", 7) == 0) {
-		err = add_ignore(out, s + 7, len - 7, why, whysize);
-		return err < 0 ? err : 1;
+	} else if (begins(s, len, "ignore=")) {
+		return add_line(out->ignore, sizeof(out->ignore), "ignore=", s,
+		    len, why, whysize);
+	} else if (begins(s, len, "parent=")) {
+		return add_line(out->parents, sizeof(out->parents),
+		    "parent=", s, len, why, whysize);
 	} else {
 		return 0;
 	}
@@ -144,7 +156,8 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 	return fail(why, whysize, -EINVAL,
 	    "there is no option '%s': pid=new, instances=N, "
 	    "template=yes, template=no, stopped, replace, lazy=no, "
-	    "stdio=inherit, ignore=WHAT and tty=PATH are understood",
+	    "stdio=inherit, ignore=WHAT, parent=DIR and tty=PATH are "
+	    "understood",
 	    quoted);
 }
 

@@ -18,6 +18,7 @@
 
 #define CONTROL_MAX (3u * PATH_MAX + 256) /* the longest request, bytes */
 #define CONTROL_IGNORE 4096u
+#define CONTROL_PARENTS (2u * PATH_MAX)
 
 #define CONTROL_INSTANCES_MAX 500u /* so many pids go into an answer */
 
@@ -30,8 +31,9 @@ struct restore_request {
 	bool eager;	    /* lazy=no */
 	unsigned instances; /* instances=N, 0 if not given */
 	enum { TEMPLATE_AUTO, TEMPLATE_YES, TEMPLATE_NO } template;
-	char ignore[CONTROL_IGNORE]; /* ignore=WHAT, each on a line */
-	char tty[PATH_MAX];	     /* tty=PATH, "" if not given */
+	char ignore[CONTROL_IGNORE];   /* ignore=WHAT, each on a line */
+	char tty[PATH_MAX];	       /* tty=PATH, "" if not given */
+	char parents[CONTROL_PARENTS]; /* parent=DIR, each on a line */
 };
 
 /*

@@ -254,14 +254,17 @@ bool snap_image_is(int dir);
  * once.  It ends when the last copy of `control` is closed.
  */
 struct snap_template {
-	int control;	     /* owned, as pidfd is */
+	int control; /* owned, as pidfd is */
 	int pidfd;
 	uint64_t start, end; /* addresses of its own */
 	char note[512];	     /* what came back differently; "" if nothing */
 };
 
 struct snap_restore_options {
-	int dir;      /* the image's directory, open; not consumed */
+	int dir; /* the image's directory, open; not consumed */
+	/* Where parents of an increment may be but beside it; the same. */
+	const int *parents;
+	size_t nparents;
 	bool new_pid; /* let the kernel choose the pids */
 	bool stopped; /* leave it in SIGSTOP */
 	bool replace; /* kill what runs under these pids first */

@@ -276,6 +276,24 @@ same_as_full()
 	rm -rf "$WORK/m"
 }
 
+# A whole copy, without a child.
+begin_chain()
+{
+	local i
+	for ((i = 0; i < 50; i++)); do
+		rm -rf "${chain:?}/$1"
+		cp -r "$MNT/$PID" "$chain/$1" || return
+		[ -n "$(ls "$chain/$1/children")" ] || break
+	done
+	counted "$chain/$1"
+}
+
+# It had just forked: then there is no increment.
+with_child()
+{
+	[ -n "$(ls "$WORK/x/children")" ] && [ ! -e "$WORK/x/delta" ]
+}
+
 # Full copy and increment of one instant, and the chain up to there.
 at_random()
 {
@@ -284,17 +302,19 @@ at_random()
 	start_mutator "$seed" || return
 	rm -rf "$chain"
 	mkdir "$chain"
-	track on && cp -r "$MNT/$PID" "$chain/d0" && counted "$chain/d0" || return
+	track on && begin_chain d0 || return
 	for ((k = 1; k <= rounds; k++)); do
 		sleep 0.0$((RANDOM % 10))
 		rm -rf "$WORK/x"
 		mkdir "$WORK/x"
-		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/x" || return
+		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/x" 2>"$WORK/why" ||
+		    with_child || { cat "$WORK/why"; return 1; }
+		[ -e "$WORK/x/delta" ] || continue
 		mv "$WORK/x/delta" "$chain/d$k"
 		same_as_full "$chain/d$k" || { echo "round $k"; return 1; }
 		[ $((k % 50)) != 0 ] || {
 			rm -rf "$chain"/d*
-			cp -r "$MNT/$PID" "$chain/d$k" || return
+			begin_chain "d$k" || return
 		}
 	done
 	rm -rf "$WORK/x"
@@ -330,26 +350,22 @@ os.execlp("sleep", "sleep", "1000")' "$WORK/exec" "$WORK/ready" </dev/null >/dev
 	finish
 }
 
-has_child()
-{
-	grep -q . "/proc/$PID/task/$PID/children"
-}
-
 # With a child: whole checkpoints only, and said so; without it, as before.
 children()
 {
-	rm -f "$WORK/alone" "$WORK/is_alone"
+	rm -f "$WORK/alone" "$WORK/is_alone" "$WORK/ready"
 	python3 -c '
 import os, subprocess, sys, time
 child = subprocess.Popen(["sleep", "1000"])
+open(sys.argv[3], "w")
 while not os.path.exists(sys.argv[1]): time.sleep(0.01)
 child.kill()
 child.wait()
 open(sys.argv[2], "w")
-time.sleep(1000)' "$WORK/alone" "$WORK/is_alone" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+time.sleep(1000)' "$WORK/alone" "$WORK/is_alone" "$WORK/ready" </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
-	wait_for 10 has_child || return
+	wait_for 10 test -e "$WORK/ready" || return
 	PIDS+=("$(tr -d ' ' <"/proc/$PID/task/$PID/children")")
 	rm -rf "$chain"
 	mkdir "$chain"
@@ -365,6 +381,25 @@ time.sleep(1000)' "$WORK/alone" "$WORK/is_alone" </dev/null >/dev/null 2>&1 3>&-
 	increment d1 || return
 	rm -f "$WORK/alone" "$WORK/is_alone"
 	finish
+}
+
+# What was written meanwhile is not known: the next checkpoint is a whole one.
+another_daemon()
+{
+	begin mem_private || return
+	increment d1 || return
+	unmount_snapfs && mount_snapfs track,$options || return
+	copy "$PID" "$chain/d2" || return
+	[ "$(key "$chain/d2" parent)" = none ] || return
+	counted "$chain/d2" || return
+	grep -q "process $PID: what it writes is tracked from here on" \
+	    "$MNT/.log" || return
+	increment d3 || return
+	unmount_snapfs && mount_snapfs $options || return
+	[ "$(<"$MNT/$PID/.track")" = off ] || return
+	no_delta || return
+	kill9 "$PID" && restore "$PID" "$chain/d3" || return
+	check_subject restored
 }
 
 # ---- chains ----
@@ -397,11 +432,11 @@ restored()
 
 # ---- bad chains ----
 
-# usage: broken ERRNO TEXT: the chain cannot be restored nor merged
+# usage: broken ERRNO TEXT [OPTION]: the chain cannot be restored nor merged
 broken()
 {
 	local out
-	refused "$1" "$chain/d3" || return
+	refused "$1" "$chain/d3" "${@:3}" || return
 	[[ $ANSWER == *"$2"* ]] || {
 		echo "not \`$2' but: $ANSWER"
 		return 1
@@ -426,6 +461,22 @@ edit()
 	sed -i "s/^.* checkpoint\$/$sum/" "$1/xxh128sums"
 }
 
+ended()
+{
+	! kill -0 "$1" 2>/dev/null
+}
+
+# A byte of each of its pages.
+damage_all()
+{
+	python3 - "$1" <<'EOF'
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+for at in range(100, os.fstat(fd).st_size, 4096):
+    os.pwrite(fd, bytes([os.pread(fd, 1, at)[0] ^ 1]), at)
+EOF
+}
+
 good_chain()
 {
 	rm -rf "$chain"
@@ -434,8 +485,9 @@ good_chain()
 
 bad_chains()
 {
-	local id0 id1 id2 id3
+	local id0 id1 id2 id3 good_pid out
 	begin mem_private || return
+	good_pid=$PID
 	increment d1 && increment d2 && increment d3 || return
 	kill9 "$PID" || return
 	rm -rf "$WORK/good"
@@ -453,10 +505,25 @@ bad_chains()
 	good_chain && edit "$chain/d1" 's/^time: 20/time: 29/' &&
 	    broken EBADMSG 'not older' || return
 	good_chain && printf '\1' | dd of="$chain/d0/pages" bs=1 seek=5000 conv=notrunc 2>/dev/null &&
-	    broken EBADMSG 'd0/' || return
-	good_chain && printf '\1' | dd of="$chain/d2/pages" bs=1 seek=50 conv=notrunc 2>/dev/null &&
-	    broken EBADMSG 'd2/' || return
+	    broken EBADMSG 'd0/' lazy=no || return
+	good_chain && damage_all "$chain/d3/pages" &&
+	    broken EBADMSG 'checksum' lazy=no || return
+	# Of a link whose pages are all written again only a merge reads them.
+	good_chain && damage_all "$chain/d2/pages" || return
+	out=$("$merge" -o "$WORK/m" "$chain/d3" 2>&1) && return 1
+	[[ $out == *d2/pages* && ! -e $WORK/m && ! -e $WORK/m.part ]] || return
 	good_chain && truncate -s 0 "$chain/d1/pagemap" && broken EBADMSG 'd1/' || return
+
+	# Loaded late, it is found late, and the process is no more.
+	good_chain && damage_all "$chain/d0/pages" || return
+	if restore "$good_pid" "$chain/d3" >/dev/null; then
+		wait_for 20 ended "$good_pid" || return
+		forget "$good_pid"
+	fi
+	[[ $(<"$MNT/.log") == *'d0/pages: the piece at'* ]] || {
+		echo "no word of d0 in the log"
+		return 1
+	}
 
 	# Of another process.
 	begin mem_private || return
@@ -476,6 +543,14 @@ bad_chains()
 	"$merge" -p "$chain" -o "$WORK/m" "$WORK/alone/d3" || return
 	! "$merge" -o "$WORK/m" "$WORK/alone/d3" 2>/dev/null || return
 	! "$merge" -o "$WORK/n" "$WORK/m" 2>/dev/null || return
+	refused ENOENT "$WORK/alone/d3" || return
+	refused ENOENT "$WORK/alone/d3" "parent=$WORK/nowhere" || return
+	refused ENOENT "$WORK/alone/d3" "parent=$chain/d2" || return
+	restore "$good_pid" "$WORK/alone/d3" "parent=$chain/d2" \
+	    "parent=$chain/d1" "parent=$chain/d0" || return
+	kill9 "$good_pid" || return
+	restore "$good_pid" "$WORK/alone/d3" "parent=$chain" || return
+	kill9 "$good_pid" || return
 	rm -rf "$WORK/m" "$WORK/alone" "$WORK/good"
 }
 
@@ -491,6 +566,7 @@ t "a copy that is killed" killed_copy
 t "at random, as a full copy of the same instant" at_random
 t "after an exec" executes
 t "with a child" children
+t "another daemon" another_daemon
 t "a hundred increments" deep
 for s in mem_private mem_filemap mem_shared_anon mem_many_vmas thr_many; do
 	t "a chain of $s" restored $s

@@ -86,6 +86,26 @@ START_TEST(parse_ignore)
 }
 END_TEST
 
+START_TEST(parse_parents)
+{
+	static struct restore_request r;
+	char why[256], text[64] = "parent=";
+	int err = 0, i;
+
+	memset(&r, 0, sizeof(r));
+	ck_assert_int_eq(
+	    control_parse("parent=a b\nd7\nparent=/x\n", 24, &r, why, 256), 0);
+	ck_assert_str_eq(r.path, "d7");
+	ck_assert_str_eq(r.parents, "a b\n/x\n");
+	ck_assert_int_eq(control_parse("parent=\n", 8, &r, why, 256), -EINVAL);
+	memset(text + 7, 'x', 50);
+	for (i = 0; i < 300 && err == 0; i++)
+		err = control_parse(text, 57, &r, why, 256);
+	ck_assert_int_eq(err, -E2BIG);
+	ck_assert_uint_lt(strlen(r.parents), CONTROL_PARENTS);
+}
+END_TEST
+
 START_TEST(parse_two_writes)
 {
 	struct restore_request r = { 0 };
@@ -377,6 +397,7 @@ main(void)
 	    tc, parse, 0, sizeof(requests) / sizeof(requests[0]));
 	tcase_add_test(tc, parse_two_writes);
 	tcase_add_test(tc, parse_ignore);
+	tcase_add_test(tc, parse_parents);
 	tcase_add_test(tc, parse_inherit);
 	tcase_add_loop_test(
 	    tc, below_the_mount, 0, sizeof(places) / sizeof(places[0]));

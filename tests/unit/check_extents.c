@@ -44,6 +44,8 @@ run(uint64_t start, uint64_t end, enum run_kind kind)
 static void
 setup(void)
 {
+	const uint64_t base = 0;
+
 	p = process_new();
 	vma(0x10000, 0x20000, VMA_FILE);
 	vma(0x100000, 0x110000, VMA_ANON);
@@ -53,7 +55,7 @@ setup(void)
 	run(0x102000, 0x103000, RUN_GUARD);
 	run(0x108000, 0x10d000, RUN_HELD);
 	run(0x200000, 0x208000, RUN_HELD);
-	ck_assert_int_eq(extents_make(&x, p, PIECE, pager_wants), 0);
+	ck_assert_int_eq(extents_make(&x, p, PIECE, &base, pager_wants), 0);
 }
 
 static void
