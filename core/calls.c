@@ -463,6 +463,45 @@ calls_image(struct thread *t, const struct user_regs_struct *r,
 	return true;
 }
 
+/* Those that any handler ends; others only one without SA_RESTART. */
+static long
+restart_of(unsigned long nr)
+{
+	switch (nr) {
+	case SYS_select:
+	case SYS_pselect6:
+	case SYS_poll:
+	case SYS_ppoll:
+	case SYS_pause:
+	case SYS_rt_sigsuspend:
+	case SYS_rt_sigtimedwait:
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+		return K_ERESTARTNOHAND;
+	case SYS_read:
+	case SYS_readv:
+	case SYS_wait4:
+	case SYS_waitid:
+		return K_ERESTARTSYS;
+	default:
+		return 0;
+	}
+}
+
+bool
+calls_interruptible(struct user_regs_struct *r)
+{
+	long err = (long)r->orig_rax >= 0 ? 0 : restart_of(r->rax);
+
+	if (err == 0)
+		return false;
+	r->orig_rax = r->rax;
+	r->rax = (unsigned long)-err;
+	r->rip += 2;
+	return true;
+}
+
 void
 calls_signalled(
     struct thread *t, const struct user_regs_struct *r, uint64_t sa_flags)

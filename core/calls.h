@@ -101,6 +101,14 @@ bool calls_image(struct thread *t, const struct user_regs_struct *r,
     const struct call_sample *s, const struct calls_memory *m);
 
 /*
+ * The thread is about to make the call of these registers, at a `syscall`
+ * instruction, perhaps once more: make that a call which the kernel starts anew
+ * if no handler runs, and which answers EINTR as it would have if one does.
+ * False: it is no call that sleeps.
+ */
+bool calls_interruptible(struct user_regs_struct *r);
+
+/*
  * A signal with a handler (its sa_flags given) will be delivered to the thread
  * as soon as it goes on: a call that would start anew answers EINTR where the
  * kernel would have made it do so.

@@ -178,7 +178,7 @@ list_input(struct walk *w, const struct entry *e, const struct openfile *f)
 	uint64_t n;
 
 	if (unread == NULL || !res_tty_number(f, &n) ||
-	    res_ptmx_find(w->p, n) == NULL)
+	    !res_ptmx_in_tree(w->p, n))
 		return 0;
 	snprintf(what, sizeof(what), "input of fd %d", e->fd);
 	return process_unsupported(w->p, what,

@@ -173,6 +173,8 @@ read_stat(struct snap_ctx *cx, struct process *p)
 	p->pgid = st.pgid;
 	p->sid = st.sid;
 	p->tty = st.tty;
+	/* A group of another pid namespace is 0. */
+	p->tty_pgid = st.tty_pgid < -1 ? -1 : st.tty_pgid;
 	p->exit_signal = st.exit_signal > 0 ? (uint32_t)st.exit_signal : 0;
 	return 0;
 }

@@ -38,6 +38,7 @@ static const struct field process_table[] = {
 	P("owner-uid", U32, owner_uid, 0, 0),
 	P("owner-gid", U32, owner_gid, 0, 0),
 	P("tty", X32, tty, 0, 0),
+	P("tty-pgid", I32, tty_pgid, -1, PID_MAX),
 	P("umask", O32, umask, 0, 0777),
 	P("personality", X32, personality, 0, 0),
 	P("dumpable", U32, dumpable, 0, 2),

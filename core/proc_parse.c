@@ -326,6 +326,9 @@ stat_field(struct proc_stat *st, unsigned field, uint64_t v)
 	case 7:
 		st->tty = (uint32_t)v;
 		break;
+	case 8:
+		st->tty_pgid = (pid_t)v;
+		break;
 	case 9:
 		st->flags = v;
 		break;

@@ -35,7 +35,8 @@ struct proc_stat {
 	char comm[64];
 	char state;
 	pid_t ppid, pgid, sid;
-	uint32_t tty; /* device number as the kernel encodes it */
+	uint32_t tty;	/* device number as the kernel encodes it */
+	pid_t tty_pgid; /* the foreground there, -1: there is none */
 	uint64_t flags;
 	uint64_t starttime; /* clock ticks since boot */
 	int exit_signal;

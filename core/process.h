@@ -315,7 +315,8 @@ struct process {
 	uint32_t exit_signal; /* what its parent gets when it ends, or 0 */
 	uid_t owner_uid;      /* owner of /proc/PID */
 	gid_t owner_gid;
-	uint32_t tty; /* controlling terminal's device, 0: none */
+	uint32_t tty;	/* controlling terminal's device, 0: none */
+	pid_t tty_pgid; /* the process group in the foreground there, or -1 */
 
 	struct thread *threads; /* the leader first, then by tid */
 	size_t nthreads;

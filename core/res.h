@@ -27,12 +27,17 @@ int res_fill(struct snap_ctx *cx, const struct fd_restore *r,
  */
 #define PTMX_OUTSIDE \
 	"the master side of a pseudo terminal, whose other side is in " \
-	"another process or was not opened"
+	"a process outside the tree or was not opened"
 const struct openfile *res_ptmx_find(const struct process *p, uint64_t number);
 bool res_ptmx_outside(const struct process *p, const struct openfile *f);
+/* Has p, or another of its tree, the master of this number? */
+bool res_ptmx_in_tree(const struct process *p, uint64_t number);
 int res_ptmx_open(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
 bool res_tty_number(const struct openfile *f, uint64_t *number);
+bool res_tty_pty(dev_t dev, uint64_t *number);
+/* A terminal that none of p's masters belongs to, and that was not hung up. */
+bool res_tty_from_outside(const struct process *p, const struct openfile *f);
 
 /* The mode and size of a terminal: note, check, set them. */
 int res_tty_put_mode(struct openfile *f, int fd);

@@ -1,6 +1,6 @@
 /*
- * res_ptmx.c - the master side of a pseudo-terminal whose other side the
- * process has open as well.
+ * res_ptmx.c - the master side of a pseudo-terminal whose other side is in the
+ * tree as well, or has been closed.
  *
  * The pair is made anew, with the number that it had if that is free.  What
  * was written to one side and not yet read on the other cannot be seen without
@@ -18,6 +18,7 @@
 #include <asm/termbits.h>
 
 #include "ctx.h"
+#include "family.h"
 #include "fdkv.h"
 #include "res.h"
 
@@ -51,6 +52,15 @@ put_output(struct process *p, const struct fd_probe *q, int fd)
 	    unread);
 }
 
+/* The other side was open, and no longer is: reading gives EIO. */
+static bool
+is_alone(int fd)
+{
+	struct pollfd p = { fd, 0, 0 };
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
+}
+
 static int
 ptmx_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
     struct openfile *f)
@@ -75,6 +85,8 @@ ptmx_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 		err = openfile_put(f, "packet-mode", "1");
 	if (err == 0 && locked != 0)
 		err = openfile_put(f, "locked", "1");
+	if (err == 0 && is_alone(fd))
+		err = openfile_put(f, "alone", "1");
 	if (err == 0)
 		err = put_output(p, q, fd);
 	close(fd);
@@ -91,6 +103,8 @@ ptmx_check(
 		err = kv_opt_u64(cx, f, "packet-mode", 10, 1);
 	if (err == 0)
 		err = kv_opt_u64(cx, f, "locked", 10, 1);
+	if (err == 0)
+		err = kv_opt_u64(cx, f, "alone", 10, 1);
 	if (err == 0 && res_ptmx_find(p, kv_u64(f, "pty", 10)) != f)
 		err = snap_fail(cx, -EBADMSG,
 		    "fdinfo/%u: another master has its `pty'", f->id);
@@ -108,17 +122,38 @@ res_ptmx_find(const struct process *p, uint64_t number)
 	return NULL;
 }
 
-bool
-res_ptmx_outside(const struct process *p, const struct openfile *f)
+static bool
+has_terminal(const struct process *p, uint64_t number)
 {
-	const uint64_t number = kv_u64(f, "pty", 10);
 	uint64_t n;
 
 	for (size_t i = 0; i < p->nfiles; i++)
 		if (strcmp(p->files[i].kind, "tty") == 0 &&
 		    res_tty_number(&p->files[i], &n) && n == number)
-			return false;
-	return true;
+			return true;
+	return false;
+}
+
+bool
+res_ptmx_outside(const struct process *p, const struct openfile *f)
+{
+	const uint64_t number = kv_u64(f, "pty", 10);
+	bool inside =
+	    openfile_get(f, "alone") != NULL || has_terminal(p, number);
+
+	for (size_t i = 0; p->tree != NULL && !inside && i < p->tree->n; i++)
+		inside = has_terminal(p->tree->v[i], number);
+	return !inside;
+}
+
+bool
+res_ptmx_in_tree(const struct process *p, uint64_t number)
+{
+	bool inside = res_ptmx_find(p, number) != NULL;
+
+	for (size_t i = 0; p->tree != NULL && !inside && i < p->tree->n; i++)
+		inside = res_ptmx_find(p->tree->v[i], number) != NULL;
+	return inside;
 }
 
 /* ---- a restore ---- */
@@ -140,6 +175,15 @@ open_number(unsigned want)
 	while (n > 0)
 		close(held[--n]);
 	return fd < 0 ? -errno : fd;
+}
+
+static void
+close_other(int fd)
+{
+	int other = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	if (other >= 0)
+		close(other);
 }
 
 static int
@@ -168,6 +212,8 @@ make(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
 	if (got != want)
 		resource_note(r, "fd %u: its terminal is /dev/pts/%u, not %u",
 		    f->id, got, want);
+	if (openfile_get(f, "alone") != NULL)
+		close_other(fd);
 	if (locked)
 		(void)ioctl(fd, TIOCSPTLCK, &locked);
 	return fd;

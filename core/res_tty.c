@@ -1,7 +1,8 @@
 /*
  * res_tty.c - terminals.
  *
- * A terminal is not brought back: the process gets the one of whoever restores
+ * The other side of a master that is in the tree is made with it.  Any other
+ * terminal is not brought back: the process gets the one of whoever restores
  * it, in the mode in which it had its own.  Where there is none, it gets one
  * that was hung up: reading gives the end of file, writing EIO, as when a
  * line is cut.
@@ -73,6 +74,21 @@ res_tty_put_mode(struct openfile *f, int fd)
 			      ws.ws_col, ws.ws_xpixel, ws.ws_ypixel);
 }
 
+/* /dev/tty and /dev/console are names of another. */
+static int
+put_real(struct openfile *f, const struct fd_probe *q, int fd)
+{
+	unsigned dev, maj, min;
+
+	if (ioctl(fd, TIOCGDEV, &dev) != 0)
+		return 0;
+	maj = dev >> 8 & 0xfff;
+	min = (dev & 0xff) | (dev >> 12 & 0xfff00);
+	return makedev(maj, min) == q->st.st_rdev
+		   ? 0
+		   : openfile_put(f, "terminal", "%x:%x", maj, min);
+}
+
 static int
 tty_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
     struct openfile *f)
@@ -85,6 +101,8 @@ tty_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 	err = openfile_put(
 	    f, "rdev", "%x:%x", major(q->st.st_rdev), minor(q->st.st_rdev));
 	if (err == 0)
+		err = put_real(f, q, fd);
+	if (err == 0)
 		err = res_tty_put_mode(f, fd);
 	/* Where its master is ours too, they would be lost. */
 	if (err == 0 && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0)
@@ -94,16 +112,34 @@ tty_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 }
 
 bool
-res_tty_number(const struct openfile *f, uint64_t *number)
+res_tty_pty(dev_t dev, uint64_t *number)
 {
-	dev_t dev;
-
-	if (resource_edited(f) || openfile_get(f, "hung-up") != NULL ||
-	    !kv_device(openfile_get(f, "rdev"), &dev) ||
-	    major(dev) < PTS_FIRST || major(dev) > PTS_LAST)
+	if (major(dev) < PTS_FIRST || major(dev) > PTS_LAST)
 		return false;
 	*number = (uint64_t)(major(dev) - PTS_FIRST) * 256 + minor(dev);
 	return true;
+}
+
+bool
+res_tty_number(const struct openfile *f, uint64_t *number)
+{
+	const char *real = openfile_get(f, "terminal");
+	dev_t dev;
+
+	return !resource_edited(f) && openfile_get(f, "hung-up") == NULL &&
+	       kv_device(real != NULL ? real : openfile_get(f, "rdev"), &dev) &&
+	       res_tty_pty(dev, number);
+}
+
+bool
+res_tty_from_outside(const struct process *p, const struct openfile *f)
+{
+	uint64_t number;
+
+	if (strcmp(f->kind, "tty") != 0 || f->given || resource_edited(f) ||
+	    openfile_get(f, "hung-up") != NULL)
+		return false;
+	return !res_tty_number(f, &number) || res_ptmx_find(p, number) == NULL;
 }
 
 static bool
@@ -180,6 +216,9 @@ tty_check(
 	(void)p;
 	if (!kv_device(openfile_get(f, "rdev"), &dev))
 		return kv_bad(cx, f, "rdev");
+	if (openfile_get(f, "terminal") != NULL &&
+	    !kv_device(openfile_get(f, "terminal"), &dev))
+		return kv_bad(cx, f, "terminal");
 	err = kv_opt_u64(cx, f, "unread", 10, INT32_MAX);
 	return err == 0 ? res_tty_check_mode(cx, f) : err;
 }
@@ -250,8 +289,7 @@ static bool
 first_tty(const struct fd_restore *r, const struct openfile *f)
 {
 	for (uint32_t i = 0; i < resource_index(r, f); i++)
-		if (strcmp(r->p->files[i].kind, f->kind) == 0 &&
-		    !resource_edited(&r->p->files[i]))
+		if (res_tty_from_outside(r->p, &r->p->files[i]))
 			return false;
 	return true;
 }

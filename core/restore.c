@@ -219,6 +219,8 @@ prepare(struct restore_tree *t)
 	if (err == 0)
 		err = restore_merge(t);
 	if (err == 0)
+		err = restore_terminal_ask(t);
+	if (err == 0)
 		err = for_each(t, open_process);
 	if (err < 0)
 		return err;
@@ -409,7 +411,7 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 {
 	struct restore_tree t = {
 		.cx = cx,
-		.opt = opt,
+		.own_opt = *opt,
 		.res = res,
 		.family = family,
 		.n = family->n,
@@ -428,6 +430,7 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	 * the tracee).
 	 */
 	prctl(PR_SET_DUMPABLE, 1);
+	t.opt = &t.own_opt;
 	err = tree_init(&t);
 	if (err == 0)
 		err = restore_blocked(&t);

@@ -72,7 +72,8 @@ struct restore {
 static inline bool
 restore_keeps_session(const struct restore *r)
 {
-	return r->index == 0 && r->opt->child && r->p->sid != r->p->pid;
+	return r->index == 0 && r->opt->child && !r->opt->session &&
+	       r->p->sid != r->p->pid;
 }
 
 /*

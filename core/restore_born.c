@@ -121,6 +121,18 @@ restore_pid_of(const struct restore_tree *t, pid_t pid)
 	return got > 0 ? got : pid;
 }
 
+pid_t
+restore_group_of(const struct restore_tree *t, pid_t pgid)
+{
+	const struct process *first = t->family->v[0];
+	pid_t got;
+
+	if (pgid <= 0)
+		return 0;
+	got = number_of(t, pgid == first->pgid ? t->infants[0].pgid : pgid);
+	return got > 0 ? got : 0;
+}
+
 /* Whoever leads a session leads a group, and cannot leave it. */
 static int
 join_group(struct restore *r, size_t i, bool lead)
@@ -239,19 +251,6 @@ make_children(struct restore *r, pid_t session, bool others)
 	return err;
 }
 
-/*
- * The terminal becomes ours only if it is nobody's; and before there are
- * children, which inherit it.
- */
-static void
-take_terminal(struct restore *r)
-{
-	if (r->p->tty == 0 || r->host.part == PLAN_TEMPLATE)
-		return;
-	if (r->opt->tty < 0 || ioctl(r->opt->tty, TIOCSCTTY, 0) < 0)
-		restore_child_note(r, "it has no controlling terminal");
-}
-
 int
 restore_born(struct restore *r)
 {
@@ -259,23 +258,28 @@ restore_born(struct restore *r)
 	const struct infant *b = &t->infants[r->index];
 	pid_t old = b->born_in != 0 ? b->born_in : t->infants[b->parent].sid;
 	bool leads = b->sid == b->pid, keeps = restore_keeps_session(r);
+	bool own = leads && !keeps;
 	int err = 0;
 
 	t->nursery->pids[r->index] = getpid();
 	/* In the session that it is going to leave. */
 	if (leads && r->index > 0)
 		err = make_children(r, old, false);
-	if (err == 0 && leads && !(r->index == 0 && keeps)) {
+	if (err == 0 && own) {
 		if (setsid() < 0)
 			err = snap_fail(
 			    r->cx, -errno, "setsid: %s", strerror(errno));
 		else
-			take_terminal(r);
+			restore_terminal_take(r);
 	}
 	if (err == 0)
 		err = make_children(
 		    r, leads && r->index > 0 ? old : INT_MAX, true);
 	if (err == 0)
 		err = group(r, r->index);
+	if (err == 0 && own)
+		restore_terminal_foreground(r);
+	if (err == 0 && !leads && !restore_keeps_session(&t->v[0]))
+		restore_terminal_leave(r);
 	return err == 0 ? await_ends(r) : err;
 }

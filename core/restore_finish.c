@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "ctx.h"
 #include "proc.h"
 #include "proc_parse.h"
@@ -534,6 +535,36 @@ set_registers(struct finish *f)
 }
 
 /*
+ * A handler of it runs before user space is seen again: so the call that waits
+ * there must be one that the kernel starts anew only if no handler runs.
+ */
+static int
+tell_of_terminal(struct finish *f)
+{
+	struct restore *r = f->r;
+	int sig = restore_terminal_signal(r);
+
+	if (sig == 0)
+		return 0;
+	for (size_t i = 0; i < r->p->nthreads; i++) {
+		pid_t tid = tid_of(r, i);
+		long word;
+
+		errno = 0;
+		word = ptrace(PTRACE_PEEKTEXT, tid, f->regs[i].rip, 0);
+		if (errno != 0 || (word & 0xffff) != 0x050f ||
+		    !calls_interruptible(&f->regs[i]))
+			continue;
+		if (ptrace(PTRACE_SETREGS, tid, 0, &f->regs[i]) < 0)
+			return fail(r, tid, "registers");
+	}
+	/* One whose ids are not ours any more may be beyond our reach. */
+	if (kill(r->pid, sig) < 0 && errno != EPERM)
+		return fail(r, r->pid, "signal of its terminal");
+	return 0;
+}
+
+/*
  * Once the first process runs, another that is killed from outside is no
  * failure of ours.
  */
@@ -592,7 +623,8 @@ finish_all(struct restore_tree *t, struct finish *f)
 {
 	static int (*const steps[])(struct finish * f) = { stop_all, prepare,
 		release_parent, set_death_signals, confine, unmap_area,
-		close_gate, ready, wake, set_registers, detach };
+		close_gate, ready, wake, set_registers, tell_of_terminal,
+		detach };
 	int err = 0;
 
 	for (size_t s = 0; s < sizeof(steps) / sizeof(steps[0]); s++)

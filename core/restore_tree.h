@@ -50,7 +50,8 @@ struct nursery {
 
 struct restore_tree {
 	struct snap_ctx *cx;
-	const struct snap_restore_options *opt;
+	const struct snap_restore_options *opt; /* &own_opt */
+	struct snap_restore_options own_opt;
 	struct snap_restore_result *res;
 	struct family *family;
 	struct restore *v;
@@ -128,6 +129,22 @@ void restore_infants_free(struct restore_tree *t);
  * Returns when all of the tree are there.
  */
 int restore_born(struct restore *r);
+
+/* The image's group as it is here; 0: none of them is in it. */
+pid_t restore_group_of(const struct restore_tree *t, pid_t pgid);
+
+/*
+ * restore_terminal.c: ask the caller for what is wanted (files are merged); in
+ * a new process, if it leads a session: take its terminal, and when all are in
+ * their groups put one of these into its foreground; if it does not: give up
+ * the one that was inherited.
+ */
+int restore_terminal_ask(struct restore_tree *t);
+void restore_terminal_take(struct restore *r);
+void restore_terminal_foreground(struct restore *r);
+void restore_terminal_leave(struct restore *r);
+/* The signal that it is to get because its terminal is another; or 0. */
+int restore_terminal_signal(const struct restore *r);
 
 /* The image's pid as it is here, once all are born. */
 pid_t restore_pid_of(const struct restore_tree *t, pid_t pid);

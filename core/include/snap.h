@@ -260,6 +260,21 @@ struct snap_template {
 	char note[512];	     /* what came back differently; "" if nothing */
 };
 
+/*
+ * What an image wants of the terminal that the caller gives in place of the
+ * one that it had.  Terminals whose masters are in it are none of these.
+ */
+struct snap_terminal {
+	bool controlling; /* it was the controlling terminal of some of it */
+	bool foreground;  /* some were in the foreground there, and ran */
+	bool reads;	  /* and had it open for reading */
+	/*
+	 * It cannot be in another's session: it led one of its own, or has
+	 * several process groups.
+	 */
+	bool session;
+};
+
 struct snap_restore_options {
 	int dir; /* the image's directory, open; not consumed */
 	/* Where parents of an increment may be but beside it; the same. */
@@ -275,7 +290,19 @@ struct snap_restore_options {
 	 * made, and is to be made again.
 	 */
 	pid_t asker;
-	int tty; /* a terminal, open, or -1; not consumed */
+	/*
+	 * A terminal, open, or -1; not consumed.  If it is nobody's controlling
+	 * terminal it becomes that of the process, if that had one.
+	 */
+	int tty;
+	/*
+	 * Called when the image is known and nothing was made: may set `tty`,
+	 * `stdio` and `session` of *opt, which is the call's own.  0 or
+	 * -errno.  May be NULL.
+	 */
+	int (*terminal)(void *arg, const struct snap_terminal *want,
+	    struct snap_restore_options *opt);
+	void *terminal_arg;
 	/*
 	 * Three descriptors that take the place of standard input, output and
 	 * error, where the image has these; -1: that one is closed.  NULL:
@@ -295,6 +322,7 @@ struct snap_restore_options {
 	 * session of its own.  If not, it is adopted when the caller exits.
 	 */
 	bool child;
+	bool session; /* with `child`: it leads a session all the same */
 	/*
 	 * Make it a clone of this template, which snap_template_make() made
 	 * for a caller with exactly these credentials and in this place, of an

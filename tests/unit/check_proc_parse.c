@@ -80,6 +80,7 @@ START_TEST(reads_stat)
 	ck_assert_int_eq(st.pgid, 3);
 	ck_assert_int_eq(st.sid, 4);
 	ck_assert_uint_eq(st.tty, 34816);
+	ck_assert_int_eq(st.tty_pgid, -1);
 	ck_assert_uint_eq(st.flags, PROC_PF_KTHREAD);
 	ck_assert_uint_eq(st.starttime, 22);
 	ck_assert_int_eq(st.exit_signal, 38);
