@@ -3,6 +3,7 @@
 #include "imagedir.h"
 #include "instances.h"
 #include "pagers.h"
+#include "terminal.h"
 #include "writer.h"
 
 #include <errno.h>
@@ -79,13 +80,11 @@ fail(struct agent *a, int err, const char *fmt, ...)
 	return err;
 }
 
-/* ---- what only the daemon may do ---- */
-
+/* With a descriptor. */
 static int
-ask_for_handshake(void *arg, int fd)
+send_fd(const struct agent_message *m, int fd)
 {
-	struct agent_message m = { .type = AGENT_UFFD };
-	struct iovec iov = { &m, sizeof(m) };
+	struct iovec iov = { (void *)(uintptr_t)m, sizeof(*m) };
 	union {
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(sizeof(int))];
@@ -95,14 +94,24 @@ ask_for_handshake(void *arg, int fd)
 		.msg_control = c.buf,
 		.msg_controllen = sizeof(c.buf) };
 	struct cmsghdr *cm = CMSG_FIRSTHDR(&msg);
-	int answer;
 
-	(void)arg;
 	cm->cmsg_level = SOL_SOCKET;
 	cm->cmsg_type = SCM_RIGHTS;
 	cm->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(cm), &fd, sizeof(int));
-	if (sendmsg(AGENT_FD, &msg, MSG_NOSIGNAL) < 0 ||
+	return sendmsg(AGENT_FD, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* ---- what only the daemon may do ---- */
+
+static int
+ask_for_handshake(void *arg, int fd)
+{
+	struct agent_message m = { .type = AGENT_UFFD };
+	int answer;
+
+	(void)arg;
+	if (send_fd(&m, fd) < 0 ||
 	    recv(AGENT_FD, &answer, sizeof(answer), 0) != sizeof(answer))
 		return -EPERM;
 	return answer;
@@ -132,6 +141,7 @@ make(struct agent *a, const struct snap_options *log,
     const struct snap_restore_options *opt, struct snap_restore_result *res)
 {
 	unsigned n = a->ask.restore.instances;
+	struct snap_restore_options shared = *opt;
 	pid_t pids[CONTROL_INSTANCES_MAX];
 	char why[AGENT_TEXT_MAX];
 	int err;
@@ -140,7 +150,9 @@ make(struct agent *a, const struct snap_options *log,
 		err = snap_restore(a->cx, opt, res);
 		return err < 0 ? fail(a, err, "%s", snap_error(a->cx)) : 0;
 	}
-	err = instances_make(log, opt, n, pids, res, why, sizeof(why));
+	/* None of them can have it alone. */
+	shared.terminal = NULL;
+	err = instances_make(log, &shared, n, pids, res, why, sizeof(why));
 	if (err < 0)
 		return fail(a, err, "%s", why);
 	tell_pids(pids + 1, n - 1);
@@ -182,7 +194,7 @@ tell_notes(struct agent *a, const struct snap_template *t,
 }
 
 static void
-restore_image(struct agent *a, int image, int tty, int cwd)
+restore_image(struct agent *a, int image, struct terminal *terminal, int cwd)
 {
 	const struct restore_request *ask = &a->ask.restore;
 	struct snap_options opt = {
@@ -198,7 +210,9 @@ restore_image(struct agent *a, int image, int tty, int cwd)
 		.stopped = ask->stopped,
 		.replace = ask->replace,
 		.asker = a->asker,
-		.tty = tty,
+		.tty = terminal->fd,
+		.terminal = terminal_give,
+		.terminal_arg = terminal,
 		.stdio = ask->inherit ? a->writer.std : NULL,
 		.cwd = cwd,
 		.ignore = ask->ignore,
@@ -273,9 +287,9 @@ page(struct agent *a)
 
 /* A pager shall hold open nothing of the writer's, say the end of a pipe. */
 static void
-close_all(struct agent *a, int image, int tty, int cwd)
+close_all(struct agent *a, int image, int cwd)
 {
-	int fds[] = { image, tty, cwd, a->writer.std[0], a->writer.std[1],
+	int fds[] = { image, cwd, a->writer.std[0], a->writer.std[1],
 		a->writer.std[2] };
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -306,16 +320,31 @@ open_parents(struct agent *a)
 	return 0;
 }
 
+static void
+send_result(struct agent *a, struct terminal *t)
+{
+	if (a->result.err < 0) {
+		send_message(&a->result);
+		return;
+	}
+	if (t->ended < 0 || send_fd(&a->result, t->ended) < 0)
+		send_message(&a->result);
+	terminal_go(t, a->result.pid);
+}
+
 /* As the writer. */
 static void
 work(struct agent *a)
 {
-	int image = -1, tty = -1, cwd = -1, err;
+	struct terminal terminal = {
+		.fd = -1, .slave = -1, .go = -1, .ended = -1
+	};
+	int image = -1, cwd = -1, err;
 
 	err = imagedir_open(a->ask.restore.path, &image, a->result.text,
 	    sizeof(a->result.text));
 	if (err == 0) {
-		err = writer_terminal(&a->writer, a->ask.restore.tty, &tty);
+		err = terminal_open(&terminal, &a->writer, &a->ask);
 		if (err < 0)
 			fail(a, err, "%s", a->writer.why);
 	}
@@ -332,12 +361,13 @@ work(struct agent *a)
 	if (err < 0)
 		a->result.err = err;
 	else
-		restore_image(a, image, tty, cwd);
-	close_all(a, image, tty, cwd);
+		restore_image(a, image, &terminal, cwd);
+	close_all(a, image, cwd);
 	if (a->pager != NULL)
 		become_pager(a);
 	a->result.type = AGENT_RESULT;
-	send_message(&a->result);
+	send_result(a, &terminal);
+	terminal_close(&terminal);
 	if (a->pager != NULL)
 		page(a);
 	snap_ctx_free(a->cx);

@@ -26,6 +26,7 @@ struct agent_request {
 	bool privileged;	  /* the daemon may become others */
 	bool templates;		  /* there may be some */
 	bool may_defer;		  /* -ECHILD is an answer: see snap.h, asker */
+	bool terminal_busy;	  /* by what was restored before this */
 	unsigned seccomp_filters; /* that all are under, the daemon too */
 	unsigned freeze_timeout_ms;
 	enum snap_level log_level;
@@ -33,9 +34,12 @@ struct agent_request {
 };
 
 /*
- * From the agent: log records and requests, then one result.  Where that says
- * `paging`, the agent goes on as the pager of what it restored, more records
- * may come, and the last says why if the process had to be killed.
+ * From the agent: log records and requests, then one result.  If a descriptor
+ * comes with that, the writer's terminal is the process's until the end of file
+ * is read there; and if it is closed before, that terminal is lost to it.
+ * Where the result says `paging`, the agent goes on as the pager of what it
+ * restored, more records may come, and the last says why if the process had to
+ * be killed.
  */
 enum agent_type {
 	AGENT_LOG,

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define HANDLE_MAGIC 0x736e6170u
 
@@ -14,6 +15,7 @@ handle_new(const struct node *node)
 		return NULL;
 	h->magic = HANDLE_MAGIC;
 	h->node = *node;
+	h->terminal = -1;
 	return h;
 }
 
@@ -31,6 +33,8 @@ handle_free(struct handle *h)
 	free(h->named);
 	free(h->text);
 	free(h->pending);
+	if (h->terminal >= 0)
+		close(h->terminal);
 	free(h);
 }
 

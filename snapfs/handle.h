@@ -44,6 +44,11 @@ struct handle {
 	struct proc_id pending_of; /* who wrote it */
 	off_t pending_end;	   /* the file offset behind it */
 	bool requested;		   /* a path was acted upon already */
+	/*
+	 * What was restored has its writer's terminal until the end of file is
+	 * here; -1: it has not.  Under the lock.
+	 */
+	int terminal;
 };
 
 struct handle *handle_new(const struct node *node); /* NULL: no memory */

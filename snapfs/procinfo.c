@@ -25,9 +25,10 @@ procinfo_parse_stat(const char *text, struct procinfo_stat *out)
 	if (p == NULL || sscanf(text, "%d", &out->pid) != 1)
 		return -EPROTO;
 	if (sscanf(p + 1,
-		" %c %d %*d %*d %d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
+		" %c %d %d %*d %d %d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
 		"%*d %*d %*d %" SCNu64,
-		&out->state, &out->ppid, &out->tty, &flags, &out->start) != 5)
+		&out->state, &out->ppid, &out->pgid, &out->tty, &out->tty_pgid,
+		&flags, &out->start) != 7)
 		return -EPROTO;
 	out->kernel = (flags & PF_KTHREAD) != 0;
 	out->start &= PROC_START_MASK;
@@ -316,4 +317,17 @@ procinfo_stat(int proc, pid_t pid, struct procinfo_stat *out)
 	int err = procinfo_read_small(proc, pid, "stat", buf, sizeof(buf));
 
 	return err < 0 ? err : procinfo_parse_stat(buf, out);
+}
+
+bool
+procinfo_signalled(int proc, pid_t tid, uint64_t but)
+{
+	uint64_t own, all, blocked;
+	char text[4096];
+
+	if (procinfo_read_small(proc, tid, "status", text, sizeof(text)) < 0 ||
+	    !hex_of(text, "SigPnd", &own) || !hex_of(text, "ShdPnd", &all) ||
+	    !hex_of(text, "SigBlk", &blocked))
+		return true;
+	return ((own | all) & ~blocked & ~but) != 0;
 }

@@ -14,9 +14,10 @@
 
 /* /proc/PID/stat, proc(5) */
 struct procinfo_stat {
-	pid_t pid, ppid;
+	pid_t pid, ppid, pgid;
 	char state;
-	int tty; /* device number of the controlling terminal, 0: none */
+	int tty;	/* device number of the controlling terminal, 0: none */
+	pid_t tty_pgid; /* the process group in the foreground there, or -1 */
 	bool kernel;
 	uint64_t start;
 };
@@ -57,6 +58,12 @@ int procinfo_read(int dir, const char *file, char **text);
 /* /proc/PID/FILE into `buf`; for the small files that every request wants. */
 int procinfo_read_small(
     int proc, pid_t pid, const char *file, char *buf, size_t size);
+
+/*
+ * Has the thread a signal to handle, but those of the mask `but`?  Also if it
+ * is gone.
+ */
+bool procinfo_signalled(int proc, pid_t tid, uint64_t but);
 
 int procinfo_stat(int proc, pid_t pid, struct procinfo_stat *out);
 

@@ -2,6 +2,7 @@
 
 #include "agent.h"
 #include "broker.h"
+#include "foreground.h"
 #include "job.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@ struct restore {
 	char more[CONTROL_ANSWER_MAX / 2]; /* pids, one a line */
 	bool has_result;
 	struct paging *paging; /* it goes on as a pager */
+	int terminal;	       /* see struct handle; owned */
 };
 
 static void set_result(struct restore *r, int err, const char *fmt, ...)
@@ -260,6 +262,10 @@ receive(struct restore *r)
 
 	if (n == (ssize_t)sizeof(m) && m.type != AGENT_RESULT)
 		handle_message(r, &m, fds);
+	if (n == (ssize_t)sizeof(m) && m.type == AGENT_RESULT && m.err == 0) {
+		r->terminal = fds[0];
+		fds[0] = -1;
+	}
 	close_fds(fds);
 	if (n < 0 && (err == EINTR || err == EAGAIN))
 		return true;
@@ -276,14 +282,6 @@ receive(struct restore *r)
 	return false;
 }
 
-static uint64_t
-mask_of(const char *status, const char *key)
-{
-	const char *p = strstr(status, key);
-
-	return p == NULL ? 0 : strtoull(p + strlen(key), NULL, 16);
-}
-
 /*
  * A freeze interrupts the writer's write(2) too, and that must not be the end
  * of the restore: so see whether it is a signal that it waits to handle.
@@ -291,14 +289,7 @@ mask_of(const char *status, const char *key)
 static bool
 writer_is_signalled(const struct restore *r)
 {
-	char text[4096];
-	uint64_t pending;
-
-	if (procinfo_read_small(
-		r->fs->proc, r->writer.tid, "status", text, sizeof(text)) < 0)
-		return true;
-	pending = mask_of(text, "\nSigPnd:") | mask_of(text, "\nShdPnd:");
-	return (pending & ~mask_of(text, "\nSigBlk:")) != 0;
+	return procinfo_signalled(r->fs->proc, r->writer.tid, 0);
 }
 
 /* When to give up, seen after an interruption: the kernel tells of it once. */
@@ -508,6 +499,8 @@ reply(struct restore *r, int err)
 	fuse_req_interrupt_func(r->req, NULL, NULL);
 	if (r->by == BY_READ)
 		reply_text(r); /* the sentence, if it failed */
+	else if (r->by == BY_CLOSE && err == 0)
+		foreground_reply(r->fs, r->req, r->handle, &r->writer);
 	else if (r->by == BY_WRITE && err == 0)
 		fuse_reply_write(r->req, r->size);
 	else
@@ -535,6 +528,7 @@ finish(struct restore *r)
 	answer_text(r, text, sizeof(text));
 
 	pthread_mutex_lock(&fs->lock);
+	foreground_set(h, r->terminal);
 	control_answer_put(&fs->answers, r->writer.creds.uid, text);
 	free(h->text);
 	h->text = strdup(text);
@@ -650,6 +644,7 @@ fill_request(struct restore *r)
 	ask->gid = r->writer.creds.gid;
 	ask->templates = may_share(r);
 	ask->may_defer = r->by == BY_WRITE;
+	ask->terminal_busy = foreground_busy(fs, r->handle);
 	ask->privileged = (fs->access.prm & needed) == needed;
 	ask->seccomp_filters = fs->seccomp_filters;
 	ask->freeze_timeout_ms = fs->opts.freeze_timeout_ms;
@@ -801,7 +796,7 @@ restore_new(struct snapfs *fs, fuse_req_t req, struct handle *h,
 	r->handle = h;
 	r->writer = *who;
 	r->log = log_job(fs->log, who->creds.uid, RING_RESTORE, who->id.pid);
-	r->interrupt = -1;
+	r->interrupt = r->terminal = -1;
 	return r;
 }
 
@@ -888,6 +883,10 @@ restore_flush(struct snapfs *fs, fuse_req_t req, struct handle *h,
 	int err;
 	struct restore *r = ended(fs, req, h, who, &err);
 
+	if (r == NULL && err == 0) {
+		foreground_reply(fs, req, h, who);
+		return;
+	}
 	if (r == NULL) {
 		fuse_reply_err(req, -err);
 		return;

@@ -52,10 +52,4 @@ void writer_die_with_parent(void);
  */
 void writer_be_pager(void);
 
-/*
- * A terminal for the restored process, opened as the writer: `path` if it is
- * not empty, else one that he has.  -1 in *fd if there is none.
- */
-int writer_terminal(struct writer *w, const char *path, int *fd);
-
 #endif

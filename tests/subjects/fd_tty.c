@@ -23,6 +23,8 @@ main(int argc, char **argv)
 		subject_die("no terminal given");
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGTTOU, SIG_IGN);
+	/* Else a restore sends it, which ends the sleep. */
+	signal(SIGWINCH, SIG_IGN);
 	must(setsid() == getpid());
 	must((fd = open(argv[2], O_RDWR)) >= 0);
 	must(ioctl(fd, TIOCSCTTY, 0) == 0);

@@ -227,6 +227,8 @@ START_TEST(stat_of_a_strange_name)
 	ck_assert_int_eq(st.pid, 42);
 	ck_assert_int_eq(st.state, 'S');
 	ck_assert_int_eq(st.ppid, 7);
+	ck_assert_int_eq(st.pgid, 42);
+	ck_assert_int_eq(st.tty_pgid, 42);
 	ck_assert_int_eq(st.tty, 34816);
 	ck_assert(!st.kernel);
 	ck_assert_uint_eq(st.start, 98765);

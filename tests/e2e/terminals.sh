@@ -1,0 +1,30 @@
+#!/bin/bash
+# terminals.sh - programs in terminals are restored into other ones: what is on
+# the screen, the mode, the foreground; terminals that are not there; relays.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+# Others may be at work on this machine.
+mount_snapfs freeze_timeout=20
+
+# usage: in_terminal TEST, see terminals.py
+in_terminal()
+{
+	mkdir -p "$WORK/$1"
+	timeout 300 python3 "$top/tests/e2e/terminals.py" "$1" "$MNT" \
+	    "$WORK/$1" "$TOOLS" </dev/null 3>&- 9>&- || return
+	no_strays
+}
+
+t "vim with a buffer that was not saved" in_terminal vim
+t "less in the middle of a file" in_terminal less
+t "top" in_terminal top
+t "a shell with a job stopped, one in the background, one in front" in_terminal jobs
+t "tmux: two windows, attached to afterwards" in_terminal tmux
+t "no terminal: hung up, SIGHUP for those who handle it" in_terminal hangup
+t "tty=: nobody's, another session's, none" in_terminal named_tty
+t "a master whose other side is outside, or closed" in_terminal master
+t "a writer in the background, a stopped process: nobody waits" in_terminal background
+t "a writer who waits, and gets a signal" in_terminal interrupted
+t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]
