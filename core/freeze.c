@@ -29,6 +29,9 @@
 /* How long a thread that was asleep may take to stop before others do. */
 #define FRAGILE_NS 500000u
 
+/* How long one that was killed may take to end. */
+#define BURY_NS 5000000000u
+
 /* ---- may it be frozen at all? ---- */
 
 static int
@@ -597,6 +600,19 @@ stop_again(struct frozen *z)
 	}
 }
 
+static void
+release(struct frozen *z)
+{
+	if (z->mem >= 0)
+		close(z->mem);
+	if (z->slack > 0)
+		prctl(PR_SET_TIMERSLACK, z->slack);
+	early_free(&z->early);
+	filters_free(&z->filters);
+	free(z->v);
+	free(z);
+}
+
 uint64_t
 thaw(struct snap_ctx *cx, struct frozen *z)
 {
@@ -625,15 +641,23 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 	if (z->begun != 0)
 		frozen_step(cx, z, "thawed");
 	end -= z->begun != 0 ? z->begun : end;
-	if (z->mem >= 0)
-		close(z->mem);
-	if (z->slack > 0)
-		prctl(PR_SET_TIMERSLACK, z->slack);
-	early_free(&z->early);
-	filters_free(&z->filters);
-	free(z->v);
-	free(z);
+	release(z);
 	return end / 1000;
+}
+
+/* A thread that has ended is a zombie until its tracer has heard of it. */
+void
+frozen_bury(struct frozen *z)
+{
+	uint64_t deadline;
+
+	if (z == NULL)
+		return;
+	deadline = now_ns() + BURY_NS;
+	for (size_t i = z->n; i-- > 0;)
+		while (tracee_wait(&z->v[i], deadline) == 0)
+			(void)tracee_resume(&z->v[i], PTRACE_CONT, 0);
+	release(z);
 }
 
 /* ---- memory ---- */

@@ -63,6 +63,12 @@ int freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out);
 /* All threads home, released.  How long it was held in us.  Accepts NULL. */
 uint64_t thaw(struct snap_ctx *cx, struct frozen *z);
 
+/*
+ * In place of thaw(), when it was sent SIGKILL: no thread of it is left, nor
+ * anything that only we have to hear of.  Accepts NULL.
+ */
+void frozen_bury(struct frozen *z);
+
 /* Its memory; true if all of it could be had. */
 bool frozen_read(void *z, void *buf, size_t len, uint64_t addr);
 bool frozen_write(struct frozen *z, uint64_t addr, const void *buf, size_t len);

@@ -53,6 +53,11 @@ struct fd_restore {
 	int tty;    /* the terminal to use, or -1 */
 	int std[3]; /* the caller's standard descriptors, or -1 */
 	int base;   /* files[i] is to be open at base + i meanwhile */
+	/*
+	 * Of each: a descriptor of ours that is this very file, taken over
+	 * from the process that is replaced, or -1.  NULL: none.
+	 */
+	const int *taken;
 	char *note; /* room for what came back differently, 512 bytes */
 	/*
 	 * Set by fds_open() and fds_place() for the kinds.  The files of one object (a

@@ -245,7 +245,7 @@ free_pids(struct restore_tree *t)
 	int err = t->opt->replace ? for_each(t, verify) : 0;
 
 	if (err == 0 && t->opt->replace)
-		err = restore_free_pids(t);
+		err = restore_replace(t);
 	for (size_t i = 0; err == 0 && i < t->n; i++)
 		err = restore_check_tids(&t->v[i]);
 	return err;
@@ -434,6 +434,7 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	err = tree_init(&t);
 	if (err == 0)
 		err = restore_blocked(&t);
+	restore_take_end(&t, err != 0);
 	tree_fini(&t);
 	return err;
 }

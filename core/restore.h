@@ -132,6 +132,7 @@ int restore_pid_taken(struct restore *r, pid_t pid, int tries);
 
 /* restore_child.c: what a new process does before it is the image. */
 void restore_child(struct restore *r) __attribute__((noreturn));
+void restore_raise_limit(void); /* of open files */
 /* In a new process: it comes to nothing, or it comes back differently. */
 void restore_give_up(struct restore *r, int err) __attribute__((noreturn));
 void restore_child_note(struct restore *r, const char *fmt, ...)

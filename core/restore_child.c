@@ -142,6 +142,7 @@ open_files(struct restore *r, pid_t pid)
 		.pid = pid,
 		.tty = r->opt->tty,
 		.base = r->fd_base,
+		.taken = r->tree->taken,
 		.note = r->area->note,
 		.find = find_file,
 		.owner = find_owner,

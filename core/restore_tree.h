@@ -67,6 +67,13 @@ struct restore_tree {
 	struct inheritance inheritance;
 	size_t nreserved; /* of its places, in the agent */
 
+	/*
+	 * Of each of `all`: the agent's descriptor of the very same socket,
+	 * which a process had that is replaced, or -1.  NULL: none.
+	 */
+	int *taken;
+	bool took; /* those processes were killed */
+
 	struct made *made;
 	size_t nmade;
 	struct saved *saved;
@@ -88,23 +95,6 @@ struct restore_tree {
 	int fds[2];   /* what brings an instance its descriptors, [1] there */
 	pid_t opener; /* who sends them; 0: none, or ended */
 };
-
-/* A process that is killed because it has an id of the image. */
-struct doomed {
-	pid_t pid;
-	int pidfd;
-	bool speaks; /* it has a connection of the image */
-	struct frozen *frozen;
-};
-
-/* restore_pids.c: make all ids free. */
-int restore_free_pids(struct restore_tree *t);
-
-/*
- * restore_silence.c: kill all of them, or none; the connections which the image
- * has of them end in silence.
- */
-int restore_kill_silently(struct restore_tree *t, struct doomed *v, size_t n);
 
 /* restore_merge.c: fill `all`, and r->merged of each. */
 int restore_merge(struct restore_tree *t);
@@ -145,6 +135,22 @@ void restore_terminal_foreground(struct restore *r);
 void restore_terminal_leave(struct restore *r);
 /* The signal that it is to get because its terminal is another; or 0. */
 int restore_terminal_signal(const struct restore *r);
+
+/*
+ * restore_replace.c: kill whoever has the ids of the image, and wait until these
+ * are free.  Nothing is killed if -errno is returned while `took` is not set.
+ */
+int restore_replace(struct restore_tree *t);
+
+/*
+ * restore_take.c: sockets that are taken over from those.  Are any wanted?
+ * Take those of a process, which is held; are they where the image has them?
+ */
+bool restore_take_wanted(const struct restore_tree *t);
+int restore_take(struct restore_tree *t, pid_t pid, int pidfd);
+int restore_take_compare(struct restore_tree *t);
+/* The new processes have them, or the restore has failed. */
+void restore_take_end(struct restore_tree *t, bool failed);
 
 /* The image's pid as it is here, once all are born. */
 pid_t restore_pid_of(const struct restore_tree *t, pid_t pid);

@@ -102,10 +102,11 @@ sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 }
 
 void
-sock_guard_leave(struct sock_guard *g)
+sock_guard_end(struct sock_guard *g)
 {
 	if (g == NULL)
 		return;
+	undo(g->v, g->n);
 	/* Not the end of the pipe: a guard that was forked later has it too. */
 	(void)!write(g->pipe, "", 1);
 	close(g->pipe);
@@ -113,12 +114,4 @@ sock_guard_leave(struct sock_guard *g)
 		;
 	sock_record_end(&g->record);
 	free(g);
-}
-
-void
-sock_guard_end(struct sock_guard *g)
-{
-	if (g != NULL)
-		undo(g->v, g->n);
-	sock_guard_leave(g);
 }

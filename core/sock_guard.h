@@ -30,7 +30,4 @@ int sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 /* Put all right.  Accepts NULL. */
 void sock_guard_end(struct sock_guard *g);
 
-/* Their owner has ended: leave them as they are.  Accepts NULL. */
-void sock_guard_leave(struct sock_guard *g);
-
 #endif

@@ -165,15 +165,16 @@ look(int fd, struct tcp_state *s)
 	return err;
 }
 
-struct sock_undo *
-tcp_undo(const int *fd, size_t n)
+/* What puts them out of TCP_REPAIR again. */
+static struct sock_undo *
+undos(const int *fd, size_t n)
 {
-	struct sock_undo *u = calloc(TCP_UNDOS * n + 1, sizeof(*u));
+	struct sock_undo *u = calloc(2 * n + 1, sizeof(*u));
 
 	for (size_t i = 0; u != NULL && i < n; i++) {
-		u[TCP_UNDOS * i] = (struct sock_undo){ fd[i], IPPROTO_TCP,
-			TCP_REPAIR, TCP_REPAIR_OFF_NO_WP };
-		u[TCP_UNDOS * i + 1] = (struct sock_undo){ fd[i], SOL_SOCKET,
+		u[2 * i] = (struct sock_undo){ fd[i], IPPROTO_TCP, TCP_REPAIR,
+			TCP_REPAIR_OFF_NO_WP };
+		u[2 * i + 1] = (struct sock_undo){ fd[i], SOL_SOCKET,
 			SO_REUSEADDR, sock_int(fd[i], SO_REUSEADDR) };
 	}
 	return u;
@@ -183,13 +184,13 @@ int
 tcp_peek(
     struct snap_ctx *cx, const int *fd, size_t n, struct tcp_state *v, int *err)
 {
-	struct sock_undo *u = tcp_undo(fd, n);
+	struct sock_undo *u = undos(fd, n);
 	struct sock_guard *g;
 	int e;
 
 	if (u == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
-	e = sock_guard_begin(cx, u, TCP_UNDOS * n, &g);
+	e = sock_guard_begin(cx, u, 2 * n, &g);
 	for (size_t i = 0; e == 0 && i < n; i++)
 		err[i] = look(fd[i], &v[i]);
 	if (e == 0)

@@ -8,6 +8,7 @@
  * word and whoever is at the other end may still be connected to the original.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
@@ -396,6 +397,15 @@ make_connected(struct snap_ctx *cx, const struct fd_restore *r,
 	return err;
 }
 
+/* The very socket, from the process that is replaced. */
+static int
+again(struct snap_ctx *cx, const struct openfile *f, int taken)
+{
+	int fd = fcntl(taken, F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? fail(cx, f, -errno, "its socket") : fd;
+}
+
 int
 tcp_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
@@ -405,7 +415,9 @@ tcp_restore(
 
 	if (!tcp_sock_parse(f, &t))
 		return kv_bad(cx, f, "state");
-	if (t.kind == TCP_CONNECTED)
+	if (r->taken != NULL && r->taken[resource_index(r, f)] >= 0)
+		fd = again(cx, f, r->taken[resource_index(r, f)]);
+	else if (t.kind == TCP_CONNECTED)
 		fd = make_connected(cx, r, f, &t);
 	else if (t.kind == TCP_ENDED)
 		fd = make_ended(cx, r, f, &t);

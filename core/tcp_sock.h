@@ -52,13 +52,6 @@ bool tcp_is_connected(int fd);
 int tcp_peek(struct snap_ctx *cx, const int *fd, size_t n, struct tcp_state *v,
     int *err);
 
-/*
- * What puts `n` connections out of TCP_REPAIR again: TCP_UNDOS for each, the
- * caller's to free; NULL: no memory.
- */
-#define TCP_UNDOS 2
-struct sock_undo *tcp_undo(const int *fd, size_t n);
-
 bool tcp_sock_parse(const struct openfile *f, struct tcp_sock *t);
 
 /* Debian 12 does not know it: on, off, off without a packet. */

@@ -129,6 +129,36 @@ replacer_killed()
 }
 t "replace is killed before it kills" replacer_killed
 
+# What arrives after the checkpoint, and nobody reads, is there; so is who
+# connects.
+arrived()
+{
+	local line
+	begin || return
+	kill -STOP "$PID"
+	wait_for 5 is_stopped || return
+	copy "$PID" "$WORK/image" || return
+	echo two >&7
+	exec 8<>"/dev/tcp/127.0.0.1/$(<"$WORK/port")"
+	echo three >&8
+	restore "$PID" "$WORK/image" replace || return
+	wait_for 5 is_stopped || return
+	kill -CONT "$PID"
+	read -r -t 10 line <&7 || { echo "no answer"; return 1; }
+	[[ $line == [23]' two' ]] || { echo "answer: $line"; return 1; }
+	read -r -t 10 line <&8 || { echo "no answer to whoever connected"; return 1; }
+	[[ $line == [23]' three' ]] || { echo "answer: $line"; return 1; }
+	said four '4 four' || return
+	exec 8>&-
+	finish
+}
+
+is_stopped()
+{
+	[ "$(state_of "$PID")" = T ]
+}
+t "replace: what has arrived since, and who has connected, is there" arrived
+
 # What was sent while nobody was there comes when somebody is.
 blocked()
 {
