@@ -1,9 +1,11 @@
-# real_lib.sh - a program that computes something, copied, killed and restored
-# twice on its way, must print what an undisturbed run prints.
+# real_lib.sh - a program that computes something, alone or as a tree of
+# processes, copied, killed and restored twice on its way, must print what an
+# undisturbed run prints.
 #
 # shellcheck shell=bash
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/tree_lib.sh"
 
 # The program runs in a directory of its own, with its output in files.
 # usage: launch DIR COMMAND...
@@ -65,15 +67,20 @@ twice()
 			early=yes
 			return 1
 		fi
-		copy "$PID" "$WORK/image$i" || return
-		kill9 "$PID" || return
-		restore "$PID" "$WORK/image$i" || return
+		again "$WORK/image$i" || return
 		rm -rf "${WORK:?}/image$i"
 	done
 	wait_for 60 ended || { echo "it does not end"; return 1; }
 	forget "$PID"
 	[ ! -s "$WORK/hit/err" ] || { cat "$WORK/hit/err"; return 1; }
 	compare || return
+}
+
+# Copy, kill, restore: a script may have its own way.
+# usage: again IMAGE
+again()
+{
+	copy_tree "$PID" "$1" && fell "$PID" && restore "$PID" "$1"
 }
 
 compare()

@@ -1,8 +1,10 @@
 #!/bin/bash
-# real_nginx.sh - nginx, as one process, under load from another: killed behind
-# a filter and restored, twice.  No request is lost, none answered wrongly.
+# real_nginx.sh - nginx, as one process and as a master with its workers, under
+# load from another: killed behind a filter and restored, twice.  No request is
+# lost, none answered wrongly.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tree_lib.sh"
 need_root
 command -v nginx >/dev/null || skip_all "nginx is not installed"
 command -v nft >/dev/null || skip_all "nft is not installed"
@@ -18,9 +20,12 @@ for i in {0..9}; do
 	head -c $((i * 7000 + 100)) /dev/urandom | base64 >"$WORK/www/f$i"
 done
 chmod 755 "$WORK" "$WORK/www"
-cat >"$WORK/nginx.conf" <<-END
+# usage: configure LINE...
+configure()
+{
+	cat >"$WORK/nginx.conf" <<-END
 	daemon off;
-	master_process off;
+	$*
 	user root;
 	pid $WORK/nginx.pid;
 	error_log $WORK/error.log;
@@ -35,9 +40,10 @@ cat >"$WORK/nginx.conf" <<-END
 		scgi_temp_path $WORK/t5;
 		server { listen 127.0.0.1:$port; root $WORK/www; }
 	}
-END
+	END
+}
 cat >"$WORK/load.py" <<'END'
-import http.client, os, sys, threading
+import http.client, os, sys, threading, time
 port, www, stop = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 files = [open(f"{www}/f{i}", "rb").read() for i in range(10)]
 done, bad = [0] * 8, []
@@ -60,6 +66,11 @@ def run(k):
 threads = [threading.Thread(target=run, args=(k,)) for k in range(8)]
 for t in threads:
     t.start()
+while any(t.is_alive() for t in threads):
+    with open(stop + ".least.new", "w") as f:
+        print(min(done), file=f)
+    os.rename(stop + ".least.new", stop + ".least")
+    time.sleep(0.05)
 for t in threads:
     t.join()
 for b in bad:
@@ -87,17 +98,27 @@ filter()
 move()
 {
 	local rc
-	rm -rf "$WORK/image"
 	filter || return
-	copy "$PID" "$WORK/image" && kill9 "$PID" && restore "$PID" "$WORK/image"
+	copy_tree "$PID" "$WORK/image" && fell "$PID" &&
+	    restore "$PID" "$WORK/image"
 	rc=$?
 	nft delete table inet "snapfs_nginx_$$"
 	return $rc
 }
 
+# usage: every_client REQUESTS: so many have been answered
+every_client()
+{
+	local least
+	{ read -r least <"$WORK/stop.least"; } 2>/dev/null && [ "$least" -ge "$1" ]
+}
+
+# usage: under_load LINE...: of the configuration
 under_load()
 {
-	local load
+	local load i
+	configure "$@"
+	rm -f "$WORK"/stop*
 	nginx -p "$WORK" -c "$WORK/nginx.conf" </dev/null >"$WORK/out" 2>&1 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
@@ -106,21 +127,52 @@ under_load()
 	    </dev/null >"$WORK/load.out" 2>&1 3>&- 9>&- &
 	load=$!
 	PIDS+=("$load")
-	sleep 1
-	move || return
-	sleep 2
-	move || return
-	sleep 2
+	for i in 10 20 30; do
+		wait_for 60 every_client $i || {
+			echo "no client may wait for ever: $(<"$WORK/stop.least")"
+			return 1
+		}
+		[ $i = 30 ] || move || { tail -n 5 "$WORK/error.log"; return 1; }
+	done
 	: >"$WORK/stop"
 	wait_for 90 gone "$load" || { echo "the load does not end"; return 1; }
 	forget "$load"
 	cat "$WORK/load.out"
 	[ "$(wc -l <"$WORK/load.out")" = 1 ] || return
-	# Every client got on.
-	set -- $(<"$WORK/load.out")
-	[ "$2" -gt 100 ] && [ "$3" -gt 10 ] || return
-	kill9 "$PID"
 }
-t "under load, moved twice" under_load
+
+alone()
+{
+	under_load "master_process off;" && fell "$PID"
+}
+t "under load, moved twice" alone
+
+# Then the master does what a master does.
+workers()
+{
+	local all
+	under_load "worker_processes 3;" || return
+	all=$(family "$PID")
+	[ "$(wc -l <<<"$all")" = 4 ] || { echo "there are: $all"; return 1; }
+	kill -HUP "$PID"
+	wait_for 20 has_new_workers "$all" || {
+		echo "no new workers: $(family "$PID")"
+		return 1
+	}
+	is_up || { echo "nobody listens"; return 1; }
+	kill -QUIT "$PID"
+	wait_for 20 gone "$PID" || { echo "it does not end"; return 1; }
+	forget "$PID"
+}
+
+# usage: has_new_workers OLD
+has_new_workers()
+{
+	local now
+	now=$(family "$PID")
+	[ "$(wc -l <<<"$now")" = 4 ] &&
+	    [ "$(sort <(echo "$1") <(echo "$now") | uniq -d)" = "$PID" ]
+}
+t "master and workers under load, moved twice" workers
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]

@@ -1,8 +1,10 @@
 #!/bin/bash
-# real_servers.sh - servers in python (asyncio) and node with clients connected
-# and timers set, moved by `replace` in the middle of a conversation, twice.
+# real_servers.sh - servers in python (asyncio) and node, the latter also with
+# workers, with clients connected and timers set, moved by `replace` in the
+# middle of a conversation, twice.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tree_lib.sh"
 need_root
 mount_snapfs freeze_timeout=20
 
@@ -43,9 +45,26 @@ async def main():
 asyncio.run(main())
 END
 
-# The same words, over HTTP: a line is the path of a request.
+# The same words, over HTTP: a line is the path of a request.  With workers, the
+# first process accepts connections and hands them over.
 cat >"$WORK/server.js" <<'END'
 const http = require('http');
+const cluster = require('cluster');
+const workers = Number(process.argv[2] || 0);
+if (workers > 0 && cluster.isPrimary) {
+	let said = false;
+	for (let i = 0; i < workers; i++)
+		cluster.fork();
+	cluster.on('exit', () => cluster.fork());
+	cluster.on('listening', (w, a) => {
+		if (!said && Object.values(cluster.workers).every(
+		    (v) => v === w || v.heard)) {
+			said = true;
+			console.log(a.port);
+		}
+		w.heard = true;
+	});
+} else {
 let beats = 0;
 setInterval(() => beats++, 20);
 const counts = new WeakMap();
@@ -62,7 +81,11 @@ const s = http.createServer((q, a) => {
 		say(n + ' ' + word);
 });
 s.keepAliveTimeout = 600000;
-s.listen(0, '127.0.0.1', () => console.log(s.address().port));
+s.listen(0, '127.0.0.1', () => {
+	if (workers === 0)
+		console.log(s.address().port);
+});
+}
 END
 
 # usage: ask FD WORD; hear FD: LINE
@@ -118,8 +141,7 @@ talks()
 		sleep 0.3
 		ask 5 beats && hear 5 || return
 		before=$LINE
-		rm -rf "$WORK/image"
-		copy "$PID" "$WORK/image" || return
+		copy_tree "$PID" "$WORK/image" || return
 		restore "$PID" "$WORK/image" replace || return
 		said 6 again "$i again" || return
 		hear 7 && [ "$LINE" = "$i late" ] || { echo "late: $LINE"; return 1; }
@@ -131,14 +153,47 @@ talks()
 	eval "exec 8<>/dev/tcp/127.0.0.1/$(<"$WORK/port")"
 	said 8 new '1 new' || return
 	exec 5>&- 6>&- 7>&- 8>&-
-	kill9 "$PID"
 }
 
-t "asyncio, with clients and timers" talks no /usr/bin/python3 "$WORK/server.py"
+moved()
+{
+	talks "$@" && fell "$PID"
+}
+
+# A worker that ends is heard of, and another begins.
+workers()
+{
+	local all old
+	talks yes node "$WORK/server.js" 2 || return
+	all=$(family "$PID")
+	[ "$(wc -l <<<"$all")" = 3 ] || { echo "there are: $all"; return 1; }
+	old=$(tail -n 1 <<<"$all")
+	kill -9 "$old"
+	wait_for 20 has_another "$old" || {
+		echo "no new worker: $(family "$PID")"
+		return 1
+	}
+	eval "exec 5<>/dev/tcp/127.0.0.1/$(<"$WORK/port")"
+	eval "exec 6<>/dev/tcp/127.0.0.1/$(<"$WORK/port")"
+	said 5 new '1 new' && said 6 new '1 new' || return
+	exec 5>&- 6>&-
+	fell "$PID"
+}
+
+# usage: has_another OLD
+has_another()
+{
+	local now
+	now=$(family "$PID")
+	[ "$(wc -l <<<"$now")" = 3 ] && ! grep -qx "$1" <<<"$now"
+}
+
+t "asyncio, with clients and timers" moved no /usr/bin/python3 "$WORK/server.py"
 if command -v node >/dev/null; then
-	t "node over HTTP, with clients and timers" talks yes node "$WORK/server.js"
+	t "node over HTTP, with clients and timers" moved yes node "$WORK/server.js"
+	t "node with workers, with clients and timers" workers
 else
-	skip "node over HTTP, with clients and timers" "node is not installed"
+	skip "node over HTTP, and with workers" "node is not installed"
 fi
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
