@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cow.h"
@@ -247,6 +248,17 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	free(cp);
 }
 
+static uint64_t
+ticks_since_boot(void)
+{
+	uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * hz +
+	       (uint64_t)now.tv_nsec * hz / 1000000000u;
+}
+
 /* Thaw all; what was read of them before must be so still. */
 static int
 let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
@@ -260,6 +272,7 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 		early[i] = ft->v[i]->early;
 		ft->v[i]->early = (struct earlies){ 0 };
 	}
+	cp->tree.thawed = ticks_since_boot();
 	thaw_tree(cx, ft, us);
 	if (err == 0 && (early == NULL || us == NULL))
 		err = snap_fail(cx, -ENOMEM, "no memory");

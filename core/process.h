@@ -384,6 +384,7 @@ struct family {
 	struct image_sums **sums; /* of an image that was read: what is left to
 				     verify of each; else NULL */
 	size_t n;
+	uint64_t thawed; /* clock ticks since boot: frozen until then */
 	/* Whose pages it needs, too: those above an image that is not restored
 	   from its top, its parent first; or the parents of an increment. */
 	struct process **above;

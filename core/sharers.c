@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "family.h"
 #include "proc.h"
+#include "proc_parse.h"
 #include "twin.h"
 #include "vma.h"
 
@@ -89,13 +91,47 @@ is_twin(pid_t pid)
 	return !open;
 }
 
+static bool
+read_stat(pid_t pid, struct proc_stat *st)
+{
+	struct snap_ctx quiet = { 0 };
+	char *text;
+	bool ok;
+
+	if (proc_read(&quiet, pid, "stat", &text, NULL) < 0)
+		return false;
+	ok = proc_parse_stat(text, st) == 0;
+	free(text);
+	return ok;
+}
+
+/*
+ * What the tree has made since it was let go was no part of that instant.  The
+ * kernel tells the time of a birth in hundredths of a second: within the same
+ * one it is only born later if it is below the tree, all of which was frozen.
+ */
+static bool
+is_younger(const struct family *t, pid_t pid)
+{
+	struct proc_stat st;
+
+	if (!read_stat(pid, &st))
+		return true; /* gone */
+	if (st.starttime != t->thawed)
+		return st.starttime > t->thawed;
+	while (st.ppid > 1 && family_find(t, st.ppid) == NULL)
+		if (!read_stat(st.ppid, &st))
+			return true;
+	return st.ppid > 1;
+}
+
 /* What cannot be read (EACCES) or is gone is passed over. */
 static int
-look_into(pid_t pid, struct objects *o)
+look_into(const struct family *t, pid_t pid, struct objects *o)
 {
 	struct snap_ctx quiet = { 0 };
 	struct process *q = process_new();
-	int twin = -1, err;
+	int none = -1, err; /* none of those that count */
 	struct lines l;
 	char *text;
 	size_t len;
@@ -114,9 +150,9 @@ look_into(pid_t pid, struct objects *o)
 		for (size_t k = 0; k < o->n; k++) {
 			if (o->v[k].other != 0 || !same(o->v[k].v, &q->vmas[i]))
 				continue;
-			if (twin < 0)
-				twin = is_twin(pid);
-			if (!twin)
+			if (none < 0)
+				none = is_twin(pid) || is_younger(t, pid);
+			if (!none)
 				o->v[k].other = pid;
 		}
 	}
@@ -149,7 +185,7 @@ look_around(
 		pid_t other = (pid_t)atoi(d->d_name);
 
 		if (other > 0 && !is_ours(t, twins, other))
-			err = look_into(other, o);
+			err = look_into(t, other, o);
 	}
 	closedir(dir);
 	return err;

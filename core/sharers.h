@@ -12,7 +12,7 @@ struct twin;
 /*
  * Shared memory comes back as the tree's own.  For each object that another
  * process maps too (none of the tree, nor one of `twins`, nor another twin of
- * this program's) a line in the unsupported of whoever has it.
+ * this program's, nor born of the tree since `until`) a line in the unsupported of whoever has it.
  */
 int sharers_list(
     struct snap_ctx *cx, const struct family *t, struct twin *const *twins);
