@@ -15,6 +15,7 @@
 #include "contents.h"
 #include "ctx.h"
 #include "fileid.h"
+#include "othername.h"
 #include "proc.h"
 #include "shared.h"
 
@@ -209,6 +210,30 @@ resolve_nameless(
 	return 0;
 }
 
+/* Does *path lead to it, or can another take its place? */
+static bool
+leads_to(struct search *s, const struct stat *st, char **path)
+{
+	struct stat there;
+	char *other;
+	int at;
+
+	if (st->st_nlink == 0)
+		return false;
+	at = open_path(s, *path, &there);
+	if (at >= 0)
+		close(at);
+	if (at >= 0 && there.st_dev == st->st_dev && there.st_ino == st->st_ino)
+		return true;
+	/* Directories are read when nobody is held who might serve them. */
+	other = s->frozen ? NULL : othername(s->cx, s->pid, *path, st);
+	if (other == NULL)
+		return false;
+	free(*path);
+	*path = other;
+	return true;
+}
+
 /*
  * `fd` (O_PATH) is what is mapped, `st` its stat, `path` its name, taken over.
  * *file becomes its mapfile, with contents if its path does not lead to it.
@@ -218,19 +243,14 @@ static int
 resolve(struct search *s, int fd, const struct stat *st, char *path, bool copy,
     int *file)
 {
-	struct stat there;
-	int at, err;
+	int err;
 
 	*file = find_mapfile(s->p, st);
 	if (*file >= 0 || (!s->full && st->st_nlink > 0)) {
 		free(path);
 		return 0;
 	}
-	at = st->st_nlink > 0 ? open_path(s, path, &there) : -1;
-	if (at >= 0)
-		close(at);
-	if (at >= 0 && there.st_dev == st->st_dev &&
-	    there.st_ino == st->st_ino) {
+	if (leads_to(s, st, &path)) {
 		err = add_mapfile(s->p, path, st, false);
 		if (err >= 0)
 			identify(fd, &s->p->mapfiles[err]);
