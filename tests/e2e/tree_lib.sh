@@ -28,14 +28,22 @@ all_stopped()
 	return $rc
 }
 
+# usage: go_on PID
+go_on()
+{
+	# shellcheck disable=SC2046  # pids
+	kill -CONT $(family "$1" | tac)
+}
+
 # Kill a whole tree, and wait until its ids are free.  None is to see another
-# die, and clear up what both had.
+# die, and clear up what both had: so all are stopped, and children first, since
+# the kernel wakes a stopped group that is orphaned.
 # usage: fell PID
 fell()
 {
 	local pid all
 	wait_for 10 all_stopped "$1" || { echo "process $1 does not stop"; return 1; }
-	all=$(family "$1")
+	all=$(family "$1" | tac)
 	# shellcheck disable=SC2086  # pids
 	kill -9 $all 2>/dev/null
 	wait "$1" 2>/dev/null
