@@ -5,14 +5,19 @@
  * in our session and process group, has our descriptors and our rights, and we
  * hear of its end.  What the terminal sends goes to both of us; what others
  * send to us is passed on.
+ *
+ * What needs a session of its own, such as a shell with its jobs, cannot be in
+ * ours: it has a pseudo-terminal, and we relay what is typed and shown.
  */
 #include "run.h"
 
 #include "imagedir.h"
+#include "relay.h"
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +25,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -29,6 +36,9 @@ struct instance {
 	sigset_t passed; /* signals that are waited for */
 	int terminal;	 /* -1: none */
 	struct termios mode;
+	bool relayed; /* it has a terminal of its own */
+	struct relay relay;
+	int slave, std[3]; /* given to it instead of ours; -1 */
 
 	struct snap_ctx *cx;
 	struct snap_pager *pager; /* brings its memory, in a thread */
@@ -115,6 +125,39 @@ start_pager(struct instance *in)
 		pager_main(in);
 }
 
+static bool
+is_terminal_of(const struct instance *in, int fd)
+{
+	struct stat a, b;
+
+	return fd >= 0 && isatty(fd) && fstat(fd, &a) == 0 &&
+	       fstat(in->terminal, &b) == 0 && a.st_rdev == b.st_rdev;
+}
+
+static int
+give_terminal(void *arg, const struct snap_terminal *want,
+    struct snap_restore_options *opt)
+{
+	struct instance *in = arg;
+	int err;
+
+	if (in->terminal < 0 || !want->controlling || !want->session)
+		return 0;
+	err = relay_open(&in->relay, in->terminal, &in->slave);
+	if (err < 0) {
+		relay_close(&in->relay);
+		return err;
+	}
+	in->relayed = true;
+	for (int i = 0; i < 3; i++)
+		in->std[i] = is_terminal_of(in, opt->stdio[i]) ? in->slave
+							       : opt->stdio[i];
+	opt->tty = in->slave;
+	opt->stdio = in->std;
+	opt->session = true;
+	return 0;
+}
+
 static void
 restore(struct instance *in, const char *dir, bool same_pid, bool verbose)
 {
@@ -122,6 +165,8 @@ restore(struct instance *in, const char *dir, bool same_pid, bool verbose)
 	struct snap_restore_options opt = {
 		.new_pid = !same_pid,
 		.child = true,
+		.terminal = give_terminal,
+		.terminal_arg = in,
 		.lazy = true,
 	};
 	int std[3];
@@ -146,6 +191,9 @@ restore(struct instance *in, const char *dir, bool same_pid, bool verbose)
 		warnx("it is %d%s%s", (int)res.pid,
 		    res.note[0] != '\0' ? "; " : "", res.note);
 	close(opt.dir);
+	/* Its end is the end of it there: we have only the master. */
+	if (in->slave >= 0)
+		close(in->slave);
 	if (opt.cwd >= 0)
 		close(opt.cwd);
 	if (opt.uffd_dev >= 0)
@@ -170,7 +218,8 @@ let_go_of_stdio(void)
 static void
 put_mode_back(const struct instance *in)
 {
-	if (in->terminal < 0 || tcgetpgrp(in->terminal) != getpgrp())
+	if (in->terminal < 0 || in->relayed ||
+	    tcgetpgrp(in->terminal) != getpgrp())
 		return;
 	(void)tcsetattr(in->terminal, TCSADRAIN, &in->mode);
 }
@@ -187,36 +236,85 @@ look_at_it(struct instance *in, int *status)
 		if (!WIFSTOPPED(*status))
 			return true;
 		/* So that whoever looks at us sees it. */
+		if (in->relayed)
+			relay_leave(&in->relay);
 		raise(SIGSTOP);
 	}
 	return w < 0 && errno == ECHILD;
 }
 
+/* From the terminal it has its own, if it is in our group. */
 static void
-pass(const struct instance *in, const siginfo_t *si)
+pass(const struct instance *in, const struct signalfd_siginfo *si)
 {
-	/* From the terminal it has its own, if it is in our group. */
-	if (si->si_code == SI_KERNEL && getpgid(in->pid) == getpgrp())
+	bool kernel = (int)si->ssi_code == SI_KERNEL;
+	int sig = (int)si->ssi_signo;
+
+	if (sig == SIGCHLD || (kernel && getpgid(in->pid) == getpgrp()))
 		return;
-	kill(in->pid, si->si_signo);
+	/* Of its own terminal it hears by that. */
+	if (in->relayed && kernel &&
+	    (sig == SIGWINCH || sig == SIGTTIN || sig == SIGTTOU))
+		return;
+	kill(in->pid, sig);
+}
+
+/* What is typed is ours only while we are in the foreground, as of any job. */
+static bool
+relay(struct instance *in, const struct pollfd *p)
+{
+	bool front = tcgetpgrp(in->terminal) == getpgrp();
+
+	if (front && !in->relay.input)
+		relay_take(&in->relay);
+	/* Its mode is no longer for us to change. */
+	if (!front)
+		in->relay.raw = in->relay.input = false;
+	return relay_move(&in->relay, p) && relay_look(&in->relay);
 }
 
 static int
 stand_by(struct instance *in)
 {
+	int fd = signalfd(-1, &in->passed, SFD_CLOEXEC | SFD_NONBLOCK);
 	int status = 0;
-	siginfo_t si;
+	struct signalfd_siginfo si;
 
+	if (fd < 0)
+		err(RUN_FAILED, "signalfd");
 	while (!look_at_it(in, &status)) {
-		if (sigwaitinfo(&in->passed, &si) < 0)
-			continue;
-		if (si.si_signo != SIGCHLD)
+		struct pollfd p[1 + RELAY_FDS] = {
+			{ .fd = fd, .events = POLLIN },
+		};
+
+		if (in->relayed)
+			relay_poll(&in->relay, p + 1);
+		(void)poll(p, in->relayed ? 1 + RELAY_FDS : 1,
+		    in->relayed ? RELAY_LOOK_MS : -1);
+		while (read(fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
 			pass(in, &si);
+		/* A terminal that is gone is gone for it, too. */
+		if (in->relayed && !relay(in, p + 1)) {
+			relay_close(&in->relay);
+			in->relayed = false;
+			in->terminal = -1;
+		}
 	}
+	close(fd);
 	return status;
 }
 
 /* ---- after ---- */
+
+static void
+end_relay(struct instance *in)
+{
+	if (!in->relayed)
+		return;
+	relay_drain(&in->relay);
+	relay_leave(&in->relay);
+	relay_close(&in->relay);
+}
 
 static void
 end_pager(struct instance *in)
@@ -251,13 +349,14 @@ end_as(int status)
 int
 run_from(const char *dir, bool same_pid, bool verbose)
 {
-	struct instance in = { .terminal = -1 };
+	struct instance in = { .terminal = -1, .slave = -1 };
 	int status;
 
 	block_signals(&in);
 	restore(&in, dir, same_pid, verbose);
 	let_go_of_stdio();
 	status = stand_by(&in);
+	end_relay(&in);
 	end_pager(&in);
 	put_mode_back(&in);
 	return end_as(status);

@@ -368,7 +368,8 @@ def top():
 
 # ---- a shell and its jobs ----
 
-def jobs():
+def jobs(restore=None):
+    restore = restore or restore_in
     a = shell()
     a.type('sleep 1000 &\r')
     a.expect(r'\[1\] \d+.*PROMPT')
@@ -388,7 +389,7 @@ def jobs():
     a.kill()
     a.end()
     b = shell()
-    restore_in(b, pid, image)
+    restore(b, pid, image)
     wait_for('foreground', lambda: int(stat(pid)[8]) == front)
     if int(stat(pid)[6]) != pid or int(stat(pid)[7]) == 0:
         fail('it leads no session with a terminal')
@@ -430,6 +431,59 @@ def second_life(b, pid):
     b.type('kill %1\r')
     wait_for('the end of a job', lambda: b.type('\r') or time.sleep(0.3) or
              b.sees('Terminated +sleep 1000'))
+
+
+# ---- instances of snapfs-run ----
+
+RUN = TOOLS + '/../../snapfs/snapfs-run'
+
+
+def run_in(t, pid, image):
+    t.forget()
+    mine.add(pid)
+    t.type(f'{RUN} --same-pid --from {image}\r')
+    wait_for(f'{image} is not restored: {t.text!r}',
+             lambda: not gone(pid) or t.sees('snapfs-run:'))
+    if gone(pid):
+        fail(t.text)
+
+
+def run_jobs():
+    jobs(run_in)
+
+
+def run_vim():
+    """A job of the shell that it was started in, and of another."""
+    need('vim')
+    a = shell()
+    a.type(f'vim -u NONE -i NONE -N {WORK}/text\r')
+    wait_for('vim', lambda: named('vim', family(a.pid)) is not None)
+    pid = named('vim', family(a.pid))
+    time.sleep(0.5)
+    a.type('iof one shell')
+    a.expect('of one shell')
+    image = copy(pid)
+    a.kill()
+    b = shell(rows=30)
+    run_in(b, pid, image)
+    b.expect('of one shell')
+    if int(stat(pid)[6]) != b.pid or int(stat(pid)[7]) != device(b):
+        fail('it is not in the session of the shell')
+    b.type('\x1b')
+    time.sleep(0.3)
+    b.forget()
+    b.type('\x1a')
+    b.expect(r'Stopped.*PROMPT[$#] $')
+    b.forget()
+    b.type('fg\r')
+    b.expect('of one shell')
+    b.type('a, and another\x1b')
+    b.expect('another')
+    b.type(':wq\r')
+    wait_for('vim does not end', lambda: gone(pid))
+    expect_prompt(b)
+    if contents('text') != 'of one shell, and another\n':
+        fail('what was saved is something else')
 
 
 # ---- pseudo-terminals with both sides in the tree ----
@@ -713,8 +767,9 @@ def interrupted():
             fell(pid)
 
 
-TESTS = {f.__name__: f for f in (vim, less, top, jobs, tmux, hangup, named_tty,
-                                 master, background, interrupted)}
+TESTS = {f.__name__: f for f in (vim, less, top, jobs, run_jobs, run_vim, tmux,
+                                 hangup, named_tty, master, background,
+                                 interrupted)}
 
 atexit.register(clean_up)
 TESTS[TEST]()

@@ -20,6 +20,8 @@ t "vim with a buffer that was not saved" in_terminal vim
 t "less in the middle of a file" in_terminal less
 t "top" in_terminal top
 t "a shell with a job stopped, one in the background, one in front" in_terminal jobs
+t "snapfs-run: a shell and its jobs" in_terminal run_jobs
+t "snapfs-run: vim is a job of another shell" in_terminal run_vim
 t "tmux: two windows, attached to afterwards" in_terminal tmux
 t "no terminal: hung up, SIGHUP for those who handle it" in_terminal hangup
 t "tty=: nobody's, another session's, none" in_terminal named_tty
