@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "snap.h"
+#include "tracker.h"
 #include "uapi.h"
 #include "uffd.h"
 
@@ -93,6 +94,7 @@ enum feature {
 	SCHED_CLOCK,
 	MAP_FILES,
 	USERFAULTFD,
+	WRITE_PROTECTION,
 	NFEATURES
 };
 
@@ -110,6 +112,9 @@ static struct snap_feature features[NFEATURES + 1] = {
 	    "deleted files that are mapped cannot be copied" },
 	[USERFAULTFD] = { "userfaultfd", false,
 	    "a restore returns when all memory is there" },
+	[WRITE_PROTECTION] = { "write-protection", false,
+	    "what a process writes cannot be tracked: all checkpoints are "
+	    "full" },
 };
 
 static void
@@ -122,6 +127,7 @@ probe(void)
 	features[SCHED_CLOCK].present = has_sched_clock();
 	features[MAP_FILES].present = has_map_files();
 	features[USERFAULTFD].present = has_userfaultfd();
+	features[WRITE_PROTECTION].present = tracker_kernel_can();
 }
 
 const struct snap_feature *

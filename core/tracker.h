@@ -55,6 +55,9 @@ void tracker_dropped(struct snap_tracker *t, uint64_t gen);
 
 /* ---- tracker_uffd.c ---- */
 
+/* Is there write-protection in async mode, by the system call? */
+bool tracker_kernel_can(void);
+
 /*
  * A userfaultfd for the memory of the frozen process, that it has not itself:
  * the descriptor, or -errno.  -EAGAIN as from heal_finish().

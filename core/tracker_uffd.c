@@ -37,8 +37,8 @@ enable(int uffd)
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
 }
 
-static bool
-kernel_can(void)
+bool
+tracker_kernel_can(void)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1);
 	bool can = fd >= 0 && enable(fd) == 0;
@@ -77,7 +77,7 @@ snap_tracker_possible(struct snap_ctx *cx, pid_t pid)
 {
 	int own;
 
-	if (!kernel_can())
+	if (!tracker_kernel_can())
 		return snap_fail(cx, -ENOTSUP,
 		    "this kernel has no write-protection by userfaultfd in "
 		    "async mode (Linux 6.7): all checkpoints are full");

@@ -383,6 +383,38 @@ time.sleep(1000)' "$WORK/alone" "$WORK/is_alone" "$WORK/ready" </dev/null >/dev/
 	finish
 }
 
+# Whole checkpoints, and a sentence.
+without_kernel()
+{
+	local snapfs=$SNAPFS
+	printf '#!/bin/sh\nexec "%s" -u "%s" "$@"\n' "$TOOLS/confine" "$SNAPFS" \
+	    >"$WORK/confined"
+	chmod +x "$WORK/confined"
+	unmount_snapfs || return
+	SNAPFS=$WORK/confined
+	mount_snapfs track,$options
+	SNAPFS=$snapfs
+	grep -q '^feature: write-protection .*all checkpoints are full' \
+	    "$MNT/.status" || return
+	start_subject mem_private || return
+	track on 2>/dev/null && { echo "it is tracked"; return 1; }
+	python3 - "$MNT/$PID/.track" <<'EOF' || return
+import errno, os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY)
+try:
+    os.write(fd, b"on\n")
+except OSError as e:
+    sys.exit(e.errno != errno.ENOTSUP)
+sys.exit(1)
+EOF
+	grep -q 'no write-protection by userfaultfd' "$MNT/.log" || return
+	copy "$PID" "$WORK/full" || return
+	[ "$(key "$WORK/full" parent)" = none ] && no_delta || return
+	rm -rf "$WORK/full"
+	check_subject survived || return
+	unmount_snapfs && mount_snapfs $options
+}
+
 # What was written meanwhile is not known: the next checkpoint is a whole one.
 another_daemon()
 {
@@ -567,6 +599,7 @@ t "at random, as a full copy of the same instant" at_random
 t "after an exec" executes
 t "with a child" children
 t "another daemon" another_daemon
+t "a kernel that cannot" without_kernel
 t "a hundred increments" deep
 for s in mem_private mem_filemap mem_shared_anon mem_many_vmas thr_many; do
 	t "a chain of $s" restored $s

@@ -1,12 +1,16 @@
 /*
- * confine - run a command under a seccomp filter that allows everything.
+ * confine - run a command under a seccomp filter that allows everything; with
+ * -u, all but userfaultfd(2), which is as on a kernel that has none.
  *
- *	confine COMMAND [ARG...]
+ *	confine [-u] COMMAND [ARG...]
  */
 #include <err.h>
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,11 +18,24 @@
 int
 main(int argc, char **argv)
 {
-	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	struct sock_fprog prog = { .len = 1, .filter = &allow };
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+		    offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog all = { .len = 1, .filter = &filter[3] };
+	struct sock_fprog but = { .len = 4, .filter = filter };
+	struct sock_fprog prog = all;
 
+	if (argc > 1 && strcmp(argv[1], "-u") == 0) {
+		prog = but;
+		argc--;
+		argv++;
+	}
 	if (argc < 2)
-		errx(2, "usage: confine COMMAND [ARG...]");
+		errx(2, "usage: confine [-u] COMMAND [ARG...]");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
 		err(77, "seccomp");
