@@ -278,7 +278,8 @@ take_over(struct resolver *r, const struct run *want, size_t *at)
 	for (size_t i = *at; from < want->end; i++, from = end) {
 		const struct run *has = i < p->nruns ? &p->runs[i] : NULL;
 
-		if (has == NULL || has->start > from || has->kind != RUN_HELD)
+		if (has == NULL || has->start > from ||
+		    (has->kind != RUN_HELD && has->kind != RUN_ZERO))
 			return snap_fail(r->cx, -EBADMSG,
 			    "increment %s wants page %lx of its parent, which "
 			    "does not hold it",

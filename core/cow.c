@@ -178,7 +178,8 @@ split(struct search *s, const struct run *r, const struct process *q, size_t *k)
 
 		if (o->start >= r->end)
 			break;
-		if (o->kind == RUN_GUARD || o->src_fd != q->pages_fd)
+		if (o->kind == RUN_GUARD || o->kind == RUN_ZERO ||
+		    o->src_fd != q->pages_fd)
 			continue;
 		err = add(s, r, at, from, RUN_HELD);
 		if (err == 0)

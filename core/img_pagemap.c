@@ -16,6 +16,8 @@
  *		pages of the VMA before it, whose bytes are at OFFSET of `pages`
  *	run START-END guard
  *		guard pages, madvise(2)
+ *	run START-END zero
+ *		pages of anonymous memory that have nothing but zeros
  *	run START-END inherited
  *		pages that are the parent process's at the same addresses
  *	run START-END parent
@@ -35,6 +37,7 @@
 static const char *const bare_kinds[] = {
 	[RUN_GUARD] = "guard",
 	[RUN_INHERITED] = "inherited",
+	[RUN_ZERO] = "zero",
 	[RUN_PARENT] = "parent",
 };
 
@@ -306,14 +309,17 @@ read_bare(struct reader *r, const struct vma *v, struct run *run, char *kind)
 		if (bare_kinds[i] != NULL && strcmp(kind, bare_kinds[i]) == 0)
 			run->kind = (enum run_kind)i;
 	if (run->kind == RUN_HELD)
-		return lines_fail(
-		    r->l, "neither held OFFSET, guard, inherited nor parent");
+		return lines_fail(r->l,
+		    "neither held OFFSET, guard, zero, inherited nor "
+		    "parent");
 	run->offset = r->held;
 	if (run->kind == RUN_PARENT && r->p->parent_id[0] == '\0')
 		return lines_fail(r->l, "`checkpoint' names no parent");
 	if (run->kind != RUN_GUARD && v->shared)
 		return lines_fail(
 		    r->l, "pages are held of private memory only");
+	if (run->kind == RUN_ZERO && v->kind != VMA_ANON)
+		return lines_fail(r->l, "only anonymous memory is zero");
 	return v->kind == VMA_ANON || v->kind == VMA_FILE
 		   ? 0
 		   : lines_fail(r->l, "no memory that can have such pages");

@@ -14,6 +14,7 @@
 #include "pagemap.h"
 #include "proc.h"
 #include "vma.h"
+#include "zeros.h"
 
 #define COPY_CHUNK (256u << 10)
 #define MANY_VMAS 200
@@ -552,6 +553,8 @@ memory_collect_late(struct snap_ctx *cx, pid_t twin, struct process *p)
 		if (err == 0)
 			err = scan_twin(cx, twin, p);
 	}
+	if (err == 0)
+		err = zeros_find(cx, p);
 	memory_settle_runs(p);
 	return err == 0 ? list_reservations(p) : err;
 }

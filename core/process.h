@@ -206,6 +206,7 @@ struct mapfile {
 enum run_kind {
 	RUN_HELD,  /* its bytes are in `pages` at `offset` */
 	RUN_GUARD, /* MADV_GUARD_INSTALL */
+	RUN_ZERO,  /* nothing but zeros; of private anonymous memory only */
 	/* The parent process holds the same at these addresses, see cow.h. */
 	RUN_INHERITED,
 	/* Of an increment: as its parent checkpoint has them, see chain.h. */

@@ -13,7 +13,7 @@
 int
 main(int argc, char **argv)
 {
-	char *all, *sparse, *ro, *none, *zero, *dropped;
+	char *all, *sparse, *ro, *none, *zero, *dropped, *rows;
 
 	subject_init(argc, argv);
 	all = mmap(NULL, 8 * MIB, PROT_READ | PROT_WRITE,
@@ -24,6 +24,7 @@ main(int argc, char **argv)
 	none = all + 3 * MIB;
 	zero = all + 4 * MIB; /* written, with zeros */
 	dropped = all + 5 * MIB;
+	rows = all + 6 * MIB; /* 1, 2, 4, ... pages of zeros between others */
 
 	subject_fill(all, MIB, 1);
 	for (size_t i = 0; i < MIB; i += 3 * PAGE)
@@ -32,6 +33,9 @@ main(int argc, char **argv)
 	subject_fill(none, MIB, 4);
 	memset(zero, 0, MIB);
 	subject_fill(dropped, MIB, 5);
+	memset(rows, 0, MIB);
+	for (size_t i = 0, n = 1; i < MIB; i += (n + 1) * PAGE, n *= 2)
+		subject_fill(rows + i, PAGE, (unsigned)n);
 	must(mprotect(ro, MIB, PROT_READ) == 0);
 	must(mprotect(none, MIB, PROT_NONE) == 0);
 	must(madvise(dropped, MIB, MADV_DONTNEED) == 0);
@@ -53,7 +57,14 @@ main(int argc, char **argv)
 	must(mprotect(none, MIB, PROT_NONE) == 0);
 	subject_zero("zeros", zero, MIB);
 	subject_zero("dropped", dropped, MIB);
-	subject_zero("never touched", all + 6 * MIB, 2 * MIB);
+	for (size_t i = 0, n = 1; i < MIB; i += (n + 1) * PAGE, n *= 2) {
+		size_t left = MIB - i - PAGE;
+
+		subject_filled("between zeros", rows + i, PAGE, (unsigned)n);
+		subject_zero("a row of zeros", rows + i + PAGE,
+		    left < n * PAGE ? left : n * PAGE);
+	}
+	subject_zero("never touched", all + 7 * MIB, MIB);
 
 	/* Anonymous memory that is let go must come back as zeros. */
 	must(madvise(all, MIB, MADV_DONTNEED) == 0);

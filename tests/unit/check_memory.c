@@ -29,7 +29,7 @@
 /* Where things are in the subject; made before it is forked. */
 static struct {
 	char *anon, *sparse, *wiped, *dontfork, *shared, *deleted, *memfd;
-	char *noaccess, *reserved, *guarded, *copied;
+	char *noaccess, *reserved, *guarded, *copied, *rows;
 } at;
 static bool guards;
 static bool crowd; /* make so many VMAs that counting pays */
@@ -87,18 +87,26 @@ set_up(void)
 	at.reserved = map(1ul << 40, PROT_NONE, priv | MAP_NORESERVE, -1);
 	at.guarded = map(8 * PAGE, rw, priv, -1);
 	memset(at.guarded, 'g', 8 * PAGE);
+	at.rows = map(256 * PAGE, rw, priv, -1);
+	madvise(at.rows, 256 * PAGE, MADV_NOHUGEPAGE);
+	memset(at.rows, 'r', 256 * PAGE);
+	memset(at.rows + 3 * PAGE, 0, 64 * PAGE);
+	memset(at.rows + 75 * PAGE, 0, 63 * PAGE);
+	memset(at.rows + 143 * PAGE, 0, 100 * PAGE);
 	guards = madvise(at.guarded + 2 * PAGE, PAGE, MADV_GUARD_INSTALL) == 0;
 }
 
 static pid_t
 fork_sleeper(void)
 {
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
+		/* It may be dead already. */
+		while (getppid() == parent)
 			pause();
+		_exit(1);
 	}
 	return pid;
 }
@@ -181,6 +189,24 @@ expect_content(
 	ck_assert_str_eq(buf, want);
 }
 
+/* Of zeros: those that are long enough are not held. */
+static void
+expect_rows(const struct process *p)
+{
+	const struct run *r = run_of(p, at.rows + 3 * PAGE);
+
+	expect_bytes(p, at.rows, 'r', 3 * PAGE);
+	ck_assert_int_eq(r->kind, RUN_ZERO);
+	ck_assert_uint_eq(r->start, (uintptr_t)at.rows + 3 * PAGE);
+	ck_assert_uint_eq(r->end, (uintptr_t)at.rows + 67 * PAGE);
+	expect_bytes(p, at.rows + 67 * PAGE, 'r', 8 * PAGE);
+	expect_bytes(p, at.rows + 75 * PAGE, 0, 63 * PAGE);
+	r = run_of(p, at.rows + 143 * PAGE);
+	ck_assert_int_eq(r->kind, RUN_ZERO);
+	ck_assert_uint_eq(r->end - r->start, 100 * PAGE);
+	expect_bytes(p, at.rows + 243 * PAGE, 'r', 13 * PAGE);
+}
+
 static void
 expect_all(const struct process *p)
 {
@@ -203,6 +229,7 @@ expect_all(const struct process *p)
 	ck_assert_ptr_null(run_of(p, at.reserved));
 	expect_bytes(p, at.guarded, 'g', 2 * PAGE);
 	expect_bytes(p, at.guarded + 3 * PAGE, 'g', 5 * PAGE);
+	expect_rows(p);
 	if (guards)
 		ck_assert_int_eq(
 		    run_of(p, at.guarded + 2 * PAGE)->kind, RUN_GUARD);

@@ -99,6 +99,8 @@ sample_memory(struct process *p)
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x1004000, 0x1006000, RUN_GUARD, 0x5000, -1, 0, 0 };
 	r = SAMPLE_GROW(p->runs, p->nruns);
+	*r = (struct run){ 0x1006000, 0x100f000, RUN_ZERO, 0x5000, -1, 0, 0 };
+	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x7ffd00020000, 0x7ffd00021000, RUN_HELD, 0x5000,
 		p->pages_fd, 0x5000, 0 };
 }
