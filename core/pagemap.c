@@ -187,6 +187,34 @@ pagemap_runs(struct snap_ctx *cx, const struct pagemap *pm, uint64_t start,
 }
 
 int
+pagemap_guards(const struct pagemap *pm, uint64_t start, uint64_t end,
+    uint64_t *from, uint64_t *to)
+{
+	struct uapi_page_region r;
+	struct uapi_pm_scan_arg a = {
+		.size = sizeof(a),
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)&r,
+		.vec_len = 1,
+		.category_mask = pm->guard,
+		.return_mask = pm->guard,
+	};
+	int n;
+
+	if (pm->fd < 0 || !pm->scan || pm->guard == 0)
+		return 0;
+	do
+		n = ioctl(pm->fd, UAPI_PAGEMAP_SCAN, &a);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n < 0 ? -errno : 0;
+	*from = r.start;
+	*to = r.end;
+	return 1;
+}
+
+int
 pagemap_any(
     struct snap_ctx *cx, const struct pagemap *pm, uint64_t start, uint64_t end)
 {

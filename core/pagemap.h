@@ -29,6 +29,13 @@ void pagemap_close(struct pagemap *pm);
 int pagemap_runs(struct snap_ctx *cx, const struct pagemap *pm, uint64_t start,
     uint64_t end, struct process *p);
 
+/*
+ * The first guard pages in [start, end): 1 and where they are; 0 if there are
+ * none, or they are not told from others here; or -errno.
+ */
+int pagemap_guards(const struct pagemap *pm, uint64_t start, uint64_t end,
+    uint64_t *from, uint64_t *to);
+
 /* Does it hold any page?  1, 0 or -errno; cheap where it does. */
 int pagemap_any(struct snap_ctx *cx, const struct pagemap *pm, uint64_t start,
     uint64_t end);

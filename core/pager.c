@@ -141,6 +141,7 @@ make(struct snap_pager *g, const struct pager_setup *s)
 	if (sp == NULL)
 		return -ENOMEM;
 	sp->fd = s->uffd;
+	sp->pm.fd = -1;
 	for (size_t i = 0; err == 0 && i < s->nsources; i++)
 		err = source_add(g, &s->sources[i]);
 	if (err == 0)
@@ -230,6 +231,8 @@ pager_start(
 	g->wake = g->pidfd = -1;
 	g->held = true;
 	err = make(g, s);
+	if (err == 0)
+		err = pagemap_open(cx, s->pid, &g->spaces[0].pm);
 	if (err == 0)
 		err = register_memory(cx, g, s->p);
 	if (err == 0) {
@@ -357,6 +360,7 @@ pager_free(struct snap_pager *g)
 	for (size_t i = 0; i < g->nspaces; i++) {
 		if (g->spaces[i].fd >= 0)
 			close(g->spaces[i].fd);
+		pagemap_close(&g->spaces[i].pm);
 		extents_free(&g->spaces[i].x);
 	}
 	free(g->spaces);

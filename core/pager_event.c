@@ -71,6 +71,7 @@ on_fork(struct snap_pager *g, size_t parent, int fd)
 		g->nspaces--;
 	if (err == 0) {
 		sp->fd = fd;
+		sp->pm.fd = -1;
 		err = extents_copy(&sp->x, x);
 	}
 	if (err < 0 || pager_has_failed(g))

@@ -142,6 +142,30 @@ put(int fd, uint64_t dst, const char *src, uint64_t len)
 	return 0;
 }
 
+/*
+ * To UFFDIO_COPY a guard page, MADV_GUARD_INSTALL, is an empty place: the
+ * process has put it there since, and it stays.  (The kernel has no request
+ * that would fill only what is really empty, so one that is put there between
+ * the look and the copy, some 100 us, is lost.)
+ */
+static int
+put_around(const struct space *sp, uint64_t dst, const char *src, uint64_t len)
+{
+	uint64_t at = dst, end = dst + len;
+	int err = 0;
+
+	while (err == 0 && at < end) {
+		uint64_t from = end, to = end;
+
+		if (pagemap_guards(&sp->pm, at, end, &from, &to) <= 0)
+			from = to = end;
+		if (from > at)
+			err = put(sp->fd, at, src + (at - dst), from - at);
+		at = to;
+	}
+	return err;
+}
+
 /* Those of one space that lie in [off, off + len) of `pages`. */
 static int
 fill_space(struct space *sp, const char *buf, uint64_t off, uint64_t len)
@@ -151,8 +175,8 @@ fill_space(struct space *sp, const char *buf, uint64_t off, uint64_t len)
 
 	while (!sp->gone &&
 	       (e = extents_next(&sp->x, e, off, off + len)) != NULL) {
-		err = put(
-		    sp->fd, e->start, buf + (e->off - off), e->end - e->start);
+		err = put_around(
+		    sp, e->start, buf + (e->off - off), e->end - e->start);
 		if (err == -ESRCH)
 			return 0; /* the event thread will notice */
 		if (err < 0)

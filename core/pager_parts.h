@@ -27,6 +27,7 @@
 #include <signal.h>
 
 #include "extents.h"
+#include "pagemap.h"
 #include "pager.h"
 #include "pagesums.h"
 
@@ -35,7 +36,8 @@
 struct space {
 	int fd;
 	struct extents x;
-	bool gone; /* it has ended; a child's is soon forgotten */
+	struct pagemap pm; /* of the first; fd -1: unknown */
+	bool gone;	   /* it has ended; a child's is soon forgotten */
 };
 
 /* What is to be done about a piece. */

@@ -426,7 +426,7 @@ half_filled()
 
 start_slowfs
 mount_snapfs
-for action in none touch madvise mremap munmap mprotect fork forks spawn exec \
+for action in none touch madvise guard mremap munmap mprotect fork forks spawn exec \
     syscalls; do
 	t "$action, slow" does $action 4
 	t "$action, at once" does_at_once $action

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,10 @@
 #define PAGE 4096ul
 #define WORDS (PAGE / 8)
 #define THREADS 64
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
 
 static const char *dir, *self;
 static uint64_t *mem;
@@ -179,6 +184,36 @@ action_madvise(void)
 	all_is_there();
 	check(mem, 0, half, "kept");
 	check_zero(mem + half * WORDS, npages - half, "dropped, later");
+}
+
+/* Where it installs guard pages there is nothing, and nothing comes. */
+static void
+action_guard(void)
+{
+	size_t half = npages / 2;
+	int p[2];
+
+	if (pipe(p) < 0)
+		wrong("pipe: %s", strerror(errno));
+	for (size_t i = half; i < npages; i += 8)
+		if (madvise(mem + i * WORDS, 4 * PAGE, MADV_GUARD_INSTALL) < 0)
+			wrong("madvise: %s", strerror(errno));
+	check(mem, 0, half, "before the guards");
+	all_is_there();
+	for (size_t i = half; i < npages; i++) {
+		bool guard = (i - half) % 8 < 4;
+
+		if ((write(p[1], mem + i * WORDS, 1) == 1) == guard)
+			wrong("page %zu is %s guard", i, guard ? "no" : "a");
+		if (!guard)
+			check(mem + i * WORDS, i, i + 1, "beside a guard");
+	}
+	if (madvise(mem + half * WORDS, (npages - half) * PAGE,
+		MADV_GUARD_REMOVE) < 0)
+		wrong("madvise: %s", strerror(errno));
+	for (size_t i = half; i + 4 <= npages; i += 8)
+		check_zero(mem + i * WORDS, 4, "a guard that was removed");
+	npages = half;
 }
 
 static void
@@ -382,6 +417,7 @@ static const struct {
 	{ "none", action_none },
 	{ "touch", action_touch },
 	{ "madvise", action_madvise },
+	{ "guard", action_guard },
 	{ "mremap", action_mremap },
 	{ "munmap", action_munmap },
 	{ "mprotect", action_mprotect },
