@@ -138,6 +138,10 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 	frozen_step(cx, z, "VMAs read");
 	if (err == 0)
 		err = gather_inside(cx, z, p);
+	for (size_t k = i + 1; err == 0 && k < ft->n; k++)
+		if (ft->parent[k] == i && cp->tree.v[k]->group_stopped)
+			err = gather_stop_told(
+			    cx, z, ft->v[k]->pid, &cp->tree.v[k]->stop_told);
 	for (size_t k = 0; err == 0 && k < ft->ndead; k++)
 		if (ft->dead[k].parent == i)
 			twin_reap_dead(cx, z, ft->dead[k].pid);
@@ -169,6 +173,8 @@ take_frozen(
 	err = make_tree(cx, ft, cp);
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
 		err = gather_outside(cx, ft->v[i], cp->tree.v[i]);
+	if (err == 0)
+		err = gather_shared(cx, cp->tree.v, cp->tree.n);
 	if (err == 0)
 		err = fds_collect(cx, cp->tree.v, cp->tree.n);
 	frozen_step(cx, ft->v[0], "descriptors read");

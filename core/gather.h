@@ -25,6 +25,19 @@ int gather_outside(struct snap_ctx *cx, struct frozen *z, struct process *p);
 int gather_inside(struct snap_ctx *cx, struct frozen *z, struct process *p);
 
 /*
+ * Has the process, of which `child` is a child that is stopped, been told so by
+ * wait(2)?  Between gather_inside() and heal_close().
+ */
+int gather_stop_told(
+    struct snap_ctx *cx, struct frozen *z, pid_t child, bool *told);
+
+/*
+ * What those that are frozen share as threads do, with each other or with the
+ * first's parent, is named: it is not brought back.
+ */
+int gather_shared(struct snap_ctx *cx, struct process *const *p, size_t n);
+
+/*
  * What a twin inherits and /proc shows: limits, arguments, links, layout of
  * memory.  `pid` is the twin, while the original runs, or the frozen original.
  */

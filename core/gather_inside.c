@@ -3,7 +3,6 @@
  * follows from the answers.
  */
 #include <errno.h>
-#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,37 +271,6 @@ settle_calls(struct frozen *z, struct process *p)
 	return 0;
 }
 
-/* ---- what is shared with others ---- */
-
-/* What vfork(2), or clone(2) with such flags, lets a child share. */
-static int
-note_shared(struct process *p)
-{
-	static const struct {
-		int type;
-		const char *what, *why;
-	} table[] = {
-		{ KCMP_VM, "memory",
-		    "it is shared with the parent process (vfork or CLONE_VM); "
-		    "the restored process has its own" },
-		{ KCMP_FILES, "descriptors",
-		    "their table is shared with the parent process "
-		    "(CLONE_FILES); the restored process has its own" },
-		{ KCMP_FS, "cwd",
-		    "it is shared with the parent process (CLONE_FS); the "
-		    "restored process has its own" },
-	};
-	int err = 0;
-
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (err == 0 && p->ppid > 0 &&
-		    syscall(SYS_kcmp, p->pid, p->ppid, table[i].type, 0, 0) ==
-			0)
-			err = process_unsupported(
-			    p, table[i].what, "%s", table[i].why);
-	return err;
-}
-
 /* ---- all of it ---- */
 
 /* One that may not make the calls that tell. */
@@ -366,8 +334,6 @@ gather(struct snap_ctx *cx, struct frozen *z, struct process *p,
 		err = read_pending(z, p, pending);
 	if (err == 0)
 		err = settle_calls(z, p);
-	if (err == 0)
-		err = note_shared(p);
 	return err;
 }
 

@@ -47,6 +47,7 @@ static const struct field process_table[] = {
 	P("child-subreaper", BOOL, child_subreaper, 0, 0),
 	P("thp-disable", BOOL, thp_disable, 0, 0),
 	P("stopped", BOOL, group_stopped, 0, 0),
+	P("stop-told", BOOL, stop_told, 0, 0),
 	LIMIT("cpu", 0),
 	LIMIT("fsize", 1),
 	LIMIT("data", 2),

@@ -331,6 +331,7 @@ struct process {
 	bool child_subreaper;
 	bool thp_disable;
 	bool group_stopped; /* SIGSTOPped */
+	bool stop_told;	    /* and its parent has waited for that */
 	struct {
 		uint64_t cur, max;
 	} rlimits[PROCESS_NRLIMITS];

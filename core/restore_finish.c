@@ -29,7 +29,7 @@
 #include "ctx.h"
 #include "proc.h"
 #include "proc_parse.h"
-#include "restore_seccomp.h"
+#include "restore_stops.h"
 #include "restore_tree.h"
 #include "tcp_sock.h"
 
@@ -57,6 +57,7 @@ struct finish {
 	struct restore *r;
 	struct gate gate;
 	struct user_regs_struct *regs; /* of each thread, as it will run */
+	bool stopped;		       /* it is complete already, and stopped */
 };
 
 static pid_t
@@ -528,7 +529,7 @@ set_registers(struct finish *f)
 			return fail(r, tid, "registers");
 	}
 	/* Seen by the first thread that is let go, before user space. */
-	if ((r->opt->stopped || r->p->group_stopped) &&
+	if (!f->stopped && (r->opt->stopped || r->p->group_stopped) &&
 	    kill(r->pid, SIGSTOP) < 0)
 		return fail(r, r->pid, "SIGSTOP");
 	return 0;
@@ -617,19 +618,61 @@ wake(struct finish *f)
 	return tcp_wake(f->r->cx, f->r->pid, f->r->p);
 }
 
+static int
+last_calls(struct finish *f)
+{
+	int err = 0;
+
+	if (!f->stopped)
+		err = confine(f);
+	if (err == 0 && !f->stopped)
+		err = unmap_area(f);
+	return err == 0 ? close_gate(f) : err;
+}
+
+/*
+ * Those that were stopped, from the last, so that a parent that was so itself
+ * can be told before it is.
+ */
+static int
+stop_children(struct restore_tree *t, struct finish *f)
+{
+	int err = 0;
+
+	for (size_t i = t->n; err == 0 && i-- > 1;) {
+		struct restore *r = &t->v[i];
+
+		if (!r->p->group_stopped)
+			continue;
+		err = last_calls(&f[i]);
+		if (err == 0)
+			err = restore_stop(r);
+		f[i].stopped = true;
+		if (err == 0)
+			err = restore_stop_heard(&t->v[r->p->parent], r,
+			    call_of_thread, &f[r->p->parent]);
+	}
+	return err;
+}
+
 /* Each step for all processes, so that the last is as far as the first. */
 static int
 finish_all(struct restore_tree *t, struct finish *f)
 {
-	static int (*const steps[])(struct finish * f) = { stop_all, prepare,
-		release_parent, set_death_signals, confine, unmap_area,
-		close_gate, ready, wake, set_registers, tell_of_terminal,
-		detach };
+	static int (*const first[])(struct finish * f) = { stop_all, prepare,
+		release_parent, set_death_signals };
+	static int (*const last[])(struct finish * f) = { last_calls, ready,
+		wake, set_registers, tell_of_terminal, detach };
 	int err = 0;
 
-	for (size_t s = 0; s < sizeof(steps) / sizeof(steps[0]); s++)
+	for (size_t s = 0; s < sizeof(first) / sizeof(first[0]); s++)
 		for (size_t i = 0; i < t->n && err == 0; i++)
-			err = steps[s](&f[i]);
+			err = first[s](&f[i]);
+	if (err == 0)
+		err = stop_children(t, f);
+	for (size_t s = 0; s < sizeof(last) / sizeof(last[0]); s++)
+		for (size_t i = 0; i < t->n && err == 0; i++)
+			err = last[s](&f[i]);
 	return err;
 }
 

@@ -432,9 +432,8 @@ twin_forget_cpu(
 
 /* ---- death ---- */
 
-/* The number that a process has in its own PID namespace, its parent's too. */
-static pid_t
-inner_number(pid_t pid)
+pid_t
+twin_inner_number(pid_t pid)
 {
 	struct proc_status st;
 	char *text;
@@ -454,7 +453,7 @@ inner_number(pid_t pid)
 static int
 reap(struct snap_ctx *cx, struct frozen *z, pid_t pid)
 {
-	pid_t inner = inner_number(pid);
+	pid_t inner = twin_inner_number(pid);
 	const uint64_t args[6] = { (uint64_t)inner, 0, __WALL | WNOHANG, 0 };
 	int64_t result;
 

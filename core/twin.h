@@ -78,4 +78,7 @@ bool twin_would_be_found(const struct frozen *z);
 void twin_end_child(struct tracee *t);
 void twin_end_children(const struct frozen *z, pid_t pid, pid_t tid);
 
+/* The number that a process has in its own PID namespace, its parent's too. */
+pid_t twin_inner_number(pid_t pid);
+
 #endif

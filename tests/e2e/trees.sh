@@ -401,5 +401,35 @@ restless()
 }
 t "a tree that forks, and loses processes, meanwhile" restless
 
+# Two children share what threads do, and their parent has no part in it.
+sharers()
+{
+	local what
+	rm -rf "$WORK/there" "$WORK/image"
+	"$TOOLS/sharer" "$WORK/there" "$@" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 5 test -e "$WORK/there" || return
+	cp -r "$MNT/$PID" "$WORK/image" || return
+	for what in files:descriptors fs:cwd; do
+		if [[ " $* " == *" ${what%:*} "* ]]; then
+			[ "$(cat "$WORK/image/children/"*/unsupported |
+			    grep -c "^${what#*:}: shared with process")" = 1 ] || {
+				cat "$WORK/image/children/"*/unsupported
+				return 1
+			}
+		else
+			! grep -r "^${what#*:}:" "$WORK/image/children/"*/unsupported || return
+		fi
+	done
+	[ ! -s "$WORK/image/unsupported" ] || { cat "$WORK/image/unsupported"; return 1; }
+	fell "$PID" || return
+	[ $# = 0 ] || refused EOPNOTSUPP "$WORK/image" || return
+	restore "$PID" "$WORK/image" ignore=descriptors ignore=cwd && fell "$PID"
+}
+t "children that share a table of descriptors" sharers files
+t "children that share a working directory" sharers fs files
+t "children that share nothing" sharers
+
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]

@@ -209,7 +209,7 @@ main(int argc, char **argv)
 
 	subject_init(argc, argv);
 	subject_allow(SUBJECT_SIGNALS | SUBJECT_STATUS);
-	/* One that is made to stop tells its parent again. */
+	/* Its children come and go. */
 	signal(SIGCHLD, SIG_DFL);
 	set_up();
 	orphan = lost_leader(true, &f.lost_session);
