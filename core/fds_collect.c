@@ -317,6 +317,23 @@ share(struct entry *e)
 	return err;
 }
 
+/* Said once, by the first that has the listening socket. */
+static int
+list_waiting(struct walk *w, const struct entry *e, const struct openfile *f)
+{
+	unsigned n = unix_sock_waiting(w->p, f);
+	char what[40];
+
+	if (n == 0 || f->id != (uint32_t)e->fd ||
+	    openfile_get(f, "same") != NULL)
+		return 0;
+	snprintf(what, sizeof(what), "connections to fd %d", e->fd);
+	return process_unsupported(w->p, what,
+	    "%u of them, of other processes, wait to be accepted; they will "
+	    "be reset",
+	    n);
+}
+
 static int
 list_unsupported(struct walk *w, const struct entry *e)
 {
@@ -333,7 +350,7 @@ list_unsupported(struct walk *w, const struct entry *e)
 	if (strcmp(f->kind, "tty") == 0)
 		return list_input(w, e, f);
 	if (why[0] == '\0')
-		return 0;
+		return strcmp(f->kind, "unix") == 0 ? list_waiting(w, e, f) : 0;
 	snprintf(what, sizeof(what), "fd %d", e->fd);
 	return process_unsupported(
 	    w->p, what, "%s; to restore without it: ignore=fd %d", why, e->fd);

@@ -448,6 +448,44 @@ unix_sock_outside(
 		    "process");
 }
 
+/* It may be one that is not brought back: that is said of it elsewhere. */
+static bool
+is_known(const struct process *p, uint64_t ino)
+{
+	char target[40];
+
+	snprintf(
+	    target, sizeof(target), "socket:[%llu]", (unsigned long long)ino);
+	for (size_t i = 0; i < p->nfiles; i++)
+		if (strcmp(p->files[i].target, target) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_known_in_tree(const struct process *p, uint64_t ino)
+{
+	if (p->tree == NULL)
+		return is_known(p, ino);
+	for (size_t i = 0; i < p->tree->n; i++)
+		if (is_known(p->tree->v[i], ino))
+			return true;
+	return false;
+}
+
+unsigned
+unix_sock_waiting(const struct process *p, const struct openfile *f)
+{
+	unsigned n = 0;
+	uint64_t ino;
+
+	for (size_t k = 0; k < f->nkv; k++)
+		n += strcmp(f->kv[k].key, "pending") == 0 &&
+		     kv_number(f->kv[k].value, 10, UINT32_MAX, &ino) &&
+		     !is_known_in_tree(p, ino);
+	return n;
+}
+
 const struct resource res_unix = {
 	.name = "unix",
 	.match = unix_match,

@@ -46,6 +46,9 @@ int unix_sock_fits(
     struct snap_ctx *cx, const struct process *p, const struct openfile *f);
 uint64_t unix_sock_ino(const struct openfile *f);
 
+/* How many connections of other processes wait to be accepted by it.  Pure. */
+unsigned unix_sock_waiting(const struct process *p, const struct openfile *f);
+
 /*
  * Why it cannot be brought back without another process, "" if it can.  Pure.
  */
