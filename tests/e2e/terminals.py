@@ -735,7 +735,7 @@ def interrupted():
     a = listener('handles')
     pid, image = a.pid, copy(a.pid)
     a.kill()
-    for how in ('winch', 'term', 'window'):
+    for how in ('winch', 'term', 'window', 'daemon'):
         before = len(contents('heard'))
 
         def heard(what):
@@ -761,8 +761,16 @@ def interrupted():
             expect_prompt(b)
             wait_for('hangup', lambda: heard('hup'))
             fell(pid)
-        else:
+        elif how == 'window':
             b.end()
+            wait_for('hangup', lambda: heard('hup'))
+            fell(pid)
+        else:
+            # The last of all tests: there is no mount any more.
+            with open(MNT + '/.status') as f:
+                daemon = re.search(r'^daemon: (\d+)', f.read(), re.M)[1]
+            os.kill(int(daemon), signal.SIGKILL)
+            expect_prompt(b)
             wait_for('hangup', lambda: heard('hup'))
             fell(pid)
 

@@ -27,6 +27,8 @@ t "no terminal: hung up, SIGHUP for those who handle it" in_terminal hangup
 t "tty=: nobody's, another session's, none" in_terminal named_tty
 t "a master whose other side is outside, or closed" in_terminal master
 t "a writer in the background, a stopped process: nobody waits" in_terminal background
-t "a writer who waits, and gets a signal" in_terminal interrupted
 t "the daemon ends well" unmount_snapfs
+# This kills the daemon.
+[ -n "$DAEMON" ] || mount_snapfs freeze_timeout=20
+t "a writer who waits gets a signal; the daemon is killed" in_terminal interrupted
 [ $TEST_FAILED = no ]

@@ -139,6 +139,35 @@ START_TEST(image_of_a_restarted_sleep)
 }
 END_TEST
 
+/* About to be made, at its `syscall`: a handler ends it; others are left. */
+START_TEST(made_interruptible)
+{
+	static const struct {
+		unsigned long nr;
+		long err; /* 0: left */
+	} calls[] = { { SYS_select, -514 }, { SYS_poll, -514 },
+		{ SYS_epoll_wait, -514 }, { SYS_read, -512 },
+		{ SYS_wait4, -512 }, { SYS_getpid, 0 }, { SYS_close, 0 } };
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		struct user_regs_struct r = { .rax = calls[i].nr,
+			.orig_rax = (unsigned long)-1,
+			.rip = 1000 };
+		struct user_regs_struct was = r;
+
+		ck_assert_int_eq(calls_interruptible(&r), calls[i].err != 0);
+		if (calls[i].err == 0) {
+			ck_assert_mem_eq(&r, &was, sizeof(r));
+			continue;
+		}
+		ck_assert_uint_eq(r.orig_rax, calls[i].nr);
+		ck_assert_int_eq((long)r.rax, calls[i].err);
+		ck_assert_uint_eq(r.rip, 1002);
+		ck_assert(!calls_interruptible(&r));
+	}
+}
+END_TEST
+
 START_TEST(sa_restart_counts)
 {
 	struct user_regs_struct r = in_call(SYS_read, -512);
@@ -168,6 +197,7 @@ main(void)
 	    tc, goes_home_by_hand, 0, sizeof(by_hand) / sizeof(*by_hand));
 	tcase_add_test(tc, image_of_a_sleep);
 	tcase_add_test(tc, image_of_a_restarted_sleep);
+	tcase_add_test(tc, made_interruptible);
 	tcase_add_test(tc, sa_restart_counts);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
