@@ -601,7 +601,8 @@ t "with a child" children
 t "another daemon" another_daemon
 t "a kernel that cannot" without_kernel
 t "a hundred increments" deep
-for s in mem_private mem_filemap mem_shared_anon mem_many_vmas thr_many; do
+# By hand, CHAINS has others.
+for s in ${CHAINS:-mem_private mem_filemap mem_shared_anon mem_many_vmas thr_many}; do
 	t "a chain of $s" restored $s
 done
 t "chains that are none" bad_chains
