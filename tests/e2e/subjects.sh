@@ -79,7 +79,7 @@ eager()
 {
 	begin || return
 	copy "$PID" "$DIR/image" || return
-	kill9 "$PID" || return
+	fell "$PID" || return
 	revive "$DIR/image" lazy=no || return
 	check_subject restored
 }
@@ -90,7 +90,7 @@ once()
 	copy "$PID" "$DIR/image" || return
 	expect_untouched "$PID" || return
 	(cd "$DIR/image" && xxhsum -c --quiet xxh128sums) || return
-	kill9 "$PID" || return
+	fell "$PID" || return
 	revive "$DIR/image" || return
 	check_subject restored
 }
@@ -99,12 +99,12 @@ twice()
 {
 	begin || return
 	copy "$PID" "$DIR/image1" || return
-	kill9 "$PID" || return
+	fell "$PID" || return
 	revive "$DIR/image1" || return
 	sleep 0.03
 	copy "$PID" "$DIR/image2" || return
 	expect_untouched "$PID" || return
-	kill9 "$PID" || return
+	fell "$PID" || return
 	revive "$DIR/image2" || return
 	check_subject restored
 }

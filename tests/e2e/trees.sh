@@ -170,6 +170,46 @@ else
 	skip "at addresses that are in use" "no setarch"
 fi
 
+# No process with the name of a twin of one of these, unless it is dead.
+# usage: no_twins PID...
+no_twins()
+{
+	local pid twin
+	for pid in "$@"; do
+		for twin in $(pgrep -x "snapfs:$pid"); do
+			[ "$(state_of "$twin")" = Z ] || gone "$twin" || {
+				echo "twin $twin of $pid is left"
+				return 1
+			}
+		done
+	done
+}
+
+# Twins of several are made at the same time: whoever makes them is killed.
+killed_meanwhile()
+{
+	local all i taker
+	start_forks -m 16 -p 12 -t 2 || return
+	all=$(family "$PID")
+	for ((i = 0; i < 60; i++)); do
+		"$TOOLS/snapcore-take" "$PID" - >/dev/null 2>&1 3>&- 9>&- &
+		taker=$!
+		sleep "0.0$((RANDOM % 3))$((RANDOM % 10))$((RANDOM % 10))"
+		kill -9 "$taker" 2>/dev/null
+		wait "$taker" 2>/dev/null
+	done
+	# shellcheck disable=SC2086  # pids
+	wait_for 10 no_twins $all || return
+	[ "$(family "$PID")" = "$all" ] || {
+		echo "was $all, is $(family "$PID")"
+		return 1
+	}
+	copy "$PID" "$WORK/image" || return
+	all_right 13 && fell "$PID"
+	rm -rf "$WORK/forks" "$WORK/image"
+}
+t "who takes the checkpoint is killed" killed_meanwhile
+
 # ---- a shell that copies itself ----
 
 own_shell()
