@@ -119,6 +119,41 @@ bytes_of(uint64_t piece)
 	return n;
 }
 
+/* Of a chain: each second page is in another file, numbered behind the first. */
+START_TEST(of_two_files)
+{
+	const uint64_t bases[] = { 0, 64 * P };
+	struct extent *e = NULL;
+	struct extents y;
+	uint64_t off = 0;
+	unsigned n = 0;
+
+	p->nruns = 0;
+	for (uint64_t i = 0; i < 8; i++) {
+		run(0x200000 + i * P, 0x200000 + (i + 1) * P, RUN_HELD);
+		p->runs[i].up = i % 2;
+		p->runs[i].offset = i / 2 * P;
+	}
+	ck_assert_int_eq(extents_make(&y, p, PIECE, bases, pager_wants), 0);
+	ck_assert_int_eq(where(&y, 0x200000 + 6 * P), 3 * P);
+	ck_assert_int_eq(where(&y, 0x200000 + 7 * P), 67 * P);
+	while ((e = extents_next(&y, e, 0, 128 * P)) != NULL) {
+		ck_assert(n == 0 || e->off > off);
+		off = e->off;
+		n++;
+	}
+	ck_assert_uint_eq(n, 8);
+	e = extents_next(&y, NULL, 64 * P, 68 * P);
+	ck_assert_uint_eq(e->start, 0x200000 + P);
+	ck_assert_ptr_null(extents_next(&y, NULL, 68 * P, 128 * P));
+	/* When it is cut they are found all the same. */
+	ck_assert_int_eq(extents_move(&y, 0x201000, 0x300000, P), 0);
+	e = extents_next(&y, NULL, 64 * P, 65 * P);
+	ck_assert_uint_eq(e->start, 0x300000);
+	extents_free(&y);
+}
+END_TEST
+
 START_TEST(by_piece)
 {
 	const uint64_t want[] = { 1, 4, 4, 4, 2 };
@@ -244,6 +279,7 @@ main(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, made);
+	tcase_add_test(t, of_two_files);
 	tcase_add_test(t, by_piece);
 	tcase_add_test(t, dropped);
 	tcase_add_test(t, moved);
