@@ -242,6 +242,8 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	if (cp == NULL)
 		return;
+	/* First of all; and to end a twin it may be frozen again. */
+	snap_checkpoint_release(cx, cp);
 	if (cp->generation != 0)
 		tracker_dropped(cp->tracker, cp->generation);
 	snap_tracker_put(cp->tracker);
@@ -265,10 +267,13 @@ ticks_since_boot(void)
 	       (uint64_t)now.tv_nsec * hz / 1000000000u;
 }
 
-/* Thaw all; what was read of them before must be so still. */
+/*
+ * Thaw all, unless they are to be held; what was read of them before must be so
+ * still.
+ */
 static int
 let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
-    int err)
+    bool hold, int err)
 {
 	size_t n = ft->n;
 	struct earlies *early = calloc(n, sizeof(*early));
@@ -279,7 +284,13 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 		ft->v[i]->early = (struct earlies){ 0 };
 	}
 	cp->tree.thawed = ticks_since_boot();
-	thaw_tree(cx, ft, us);
+	if (hold && err == 0 && us != NULL) {
+		for (size_t i = 0; i < n; i++)
+			us[i] = (now_ns() - ft->v[i]->begun) / 1000;
+		cp->held = ft;
+	} else {
+		thaw_tree(cx, ft, us);
+	}
 	if (err == 0 && (early == NULL || us == NULL))
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	for (size_t i = 0; err == 0 && i < n; i++) {
@@ -310,7 +321,7 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	if (err != 0)
 		return err;
 	err = take_frozen(cx, ft, cp);
-	err = let_go(cx, ft, cp, err);
+	err = let_go(cx, ft, cp, opt != NULL && opt->hold, err);
 	return err == 0 ? take_all_late(cx, cp) : err;
 }
 

@@ -9,6 +9,8 @@
 #include "served.h"
 #include "snap.h"
 
+struct frozen_tree;
+
 struct snap_checkpoint {
 	struct family tree;
 	struct twin **twins; /* of each; NULL: it was copied while frozen */
@@ -16,6 +18,7 @@ struct snap_checkpoint {
 	struct snap_tracker *tracker; /* NULL: it is not tracked */
 	uint64_t generation;	      /* the tracker's number, 0: none */
 	struct increment *increment;  /* NULL: there is no parent */
+	struct frozen_tree *held;     /* NULL: the original was let go */
 };
 
 #endif

@@ -29,6 +29,7 @@ struct handle {
 	/* A control file: what is read from it. */
 	char *text;
 	size_t len;
+	struct holder *holder; /* .hold, open for writing; else NULL */
 	/*
 	 * .restore: who opened it; where a read begins after a write, for the
 	 * file offset went on with what was written.

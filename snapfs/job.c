@@ -1,6 +1,7 @@
 #include "job.h"
 
 #include "copied.h"
+#include "holder.h"
 #include "housekeeper.h"
 #include "track.h"
 #include "tree.h"
@@ -32,6 +33,8 @@ struct job {
 	pthread_cond_t wake; /* the view has ended, or is in use no more */
 	struct waiters waiters;
 	uint8_t *looked_up;    /* bit mask over nodes; under the lock */
+	struct holder *holder; /* whoever has the original held; or NULL */
+	struct snap_ctx *cx;   /* for the end of that: there is memory then */
 	struct copied *copied; /* of a process that is tracked; the same */
 	struct log_job log;
 	LIST_ENTRY(job) link;
@@ -159,20 +162,25 @@ may(void *arg, pid_t pid)
 
 /*
  * Whoever reads checkpoints is not part of one: it may be blocked in a request
- * to us.  NULL if there is no memory.
+ * to us; nor is who holds a process, and would have to let go.  NULL if there is
+ * no memory.
  */
 static pid_t *
 list_readers(struct snapfs *fs, size_t *n)
 {
 	const struct job *j;
+	size_t holders;
 	pid_t *v;
 
 	*n = 0;
 	pthread_mutex_lock(&fs->lock);
-	v = calloc(fs->njobs + 1, sizeof(*v));
+	holders = holder_count(fs);
+	v = calloc(fs->njobs + holders + 1, sizeof(*v));
 	LIST_FOREACH (j, &fs->jobs, link)
 		if (v != NULL && *n <= fs->njobs)
 			v[(*n)++] = j->reader.id.pid;
+	if (v != NULL)
+		*n += holder_pids(fs, v + *n, holders);
 	pthread_mutex_unlock(&fs->lock);
 	return v;
 }
@@ -190,12 +198,29 @@ take_without_readers(
 	opt.exclude = readers;
 	opt.tracker = track_for_checkpoint(
 	    j->fs, j->target, &j->log, j->reader.creds.uid);
+	j->holder = holder_claim(j->fs, j->target, &j->reader.creds, &j->wake);
+	opt.hold = j->holder != NULL;
 	err = snap_checkpoint_take(cx, j->target.pid, &opt, cp);
 	if (err == 0 && opt.tracker != NULL)
 		j->copied = copied_new(*cp);
 	snap_tracker_put(opt.tracker);
 	free(readers);
 	return err;
+}
+
+/* Tell whoever waits for it that it is held, or is not. */
+static void
+tell_holder(struct job *j, const struct snap_checkpoint *cp)
+{
+	struct snap_checkpoint_info info = { 0 };
+
+	if (j->holder == NULL)
+		return;
+	if (cp != NULL)
+		snap_checkpoint_info(cp, &info);
+	holder_taken(j->fs, j->holder, info.processes);
+	if (cp == NULL)
+		j->holder = NULL;
 }
 
 static int
@@ -213,9 +238,14 @@ take(struct job *j, struct snap_checkpoint **cp)
 	if (cx == NULL)
 		return -ENOMEM;
 	err = take_without_readers(j, cx, cp);
-	snap_ctx_free(cx);
-	if (err < 0)
+	if (err == 0 && j->holder != NULL)
+		j->cx = cx;
+	else
+		snap_ctx_free(cx);
+	if (err < 0) {
+		tell_holder(j, NULL);
 		return err;
+	}
 	err = verify(j, *cp);
 	if (err == 0) {
 		j->looked_up = calloc(1, snap_checkpoint_nodes(*cp) / 8 + 1);
@@ -227,6 +257,7 @@ take(struct job *j, struct snap_checkpoint **cp)
 		snap_checkpoint_drop(*cp);
 		*cp = NULL;
 	}
+	tell_holder(j, *cp);
 	return err;
 }
 
@@ -283,16 +314,40 @@ wanted(const struct snapfs *fs, const struct view *v)
 	return v->nopen > 0 && !fs->closing;
 }
 
+/* What holds it wants it to go on, or to end: on this very thread. */
+static void
+serve_holder(struct job *j, struct snap_checkpoint *cp, enum holder_wish wish)
+{
+	int err = 0;
+
+	snap_clear(j->cx);
+	if (wish == HOLDER_END)
+		err = snap_checkpoint_end(j->cx, cp);
+	else
+		snap_checkpoint_release(j->cx, cp);
+	if (holder_done(j->fs, j->holder, wish, err))
+		j->holder = NULL;
+}
+
 /* Sleep until nobody wants it, then drop it on this very thread. */
 static void
 keep(struct job *j, struct snap_checkpoint *cp)
 {
 	struct snapfs *fs = j->fs;
+	enum holder_wish wish;
 	bool closing;
 
 	pthread_mutex_lock(&fs->lock);
-	while (wanted(fs, j->view))
-		pthread_cond_wait(&j->wake, &fs->lock);
+	while (wanted(fs, j->view) || j->holder != NULL) {
+		wish = holder_wish(fs, j->holder);
+		if (wish == HOLDER_NOTHING) {
+			pthread_cond_wait(&j->wake, &fs->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&fs->lock);
+		serve_holder(j, cp, wish);
+		pthread_mutex_lock(&fs->lock);
+	}
 	closing = fs->closing;
 	pthread_mutex_unlock(&fs->lock);
 
@@ -311,6 +366,7 @@ job_free(struct job *j)
 	pthread_cond_destroy(&j->wake);
 	free(j->looked_up);
 	copied_free(j->copied);
+	snap_ctx_free(j->cx);
 	free(j);
 }
 
@@ -399,6 +455,13 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 	char name[16];
 	int err;
 
+	if (holder_has(fs, v->target)) {
+		log_put(fs->log, who->creds.uid, SNAP_ERROR,
+		    "%d: it is held for somebody who has its .hold open",
+		    v->target.pid);
+		view_failed(&fs->views, v, -EBUSY, snapfs_now());
+		return -EBUSY;
+	}
 	if (v->name == NULL && !view_make_room(&fs->views, v, snapfs_now())) {
 		log_put(fs->log, who->creds.uid, SNAP_ERROR,
 		    "%d: there are %u checkpoints already, all in use "

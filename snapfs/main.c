@@ -2,6 +2,7 @@
  * main.c - start, mount, serve, unmount.
  */
 #include "agent.h"
+#include "holder.h"
 #include "housekeeper.h"
 #include "job.h"
 #include "ops.h"
@@ -192,6 +193,7 @@ close_all(struct snapfs *fs)
 
 	pthread_mutex_lock(&fs->lock);
 	fs->closing = true;
+	holder_wake_all(fs);
 	/* What is open in a view holds it no more: wake its thread. */
 	TAILQ_FOREACH (v, &fs->views.views, by_use)
 		if (v->job != NULL)

@@ -5,11 +5,20 @@
 #define PID_BITS 22
 #define SUB_BITS 5
 #define SUB_TRACK 31u
+#define SUB_HOLD 30u
 
 static uint64_t
 field(uint64_t v, unsigned shift, unsigned bits)
 {
 	return v >> shift & ((UINT64_C(1) << bits) - 1);
+}
+
+static unsigned
+sub_of(const struct node *node)
+{
+	return node->kind == NODE_TRACK	 ? SUB_TRACK
+	       : node->kind == NODE_HOLD ? SUB_HOLD
+					 : node->sub;
 }
 
 uint64_t
@@ -24,11 +33,11 @@ node_ino(const struct node *node)
 		return node->kind - NODE_ROOT + 1;
 	case NODE_PROC:
 	case NODE_TRACK:
+	case NODE_HOLD:
 		return BIT_PROC |
 		       (node->proc.start & PROC_START_MASK)
 			   << (PID_BITS + SUB_BITS) |
-		       (uint64_t)node->proc.pid << SUB_BITS |
-		       (node->kind == NODE_TRACK ? SUB_TRACK : node->sub);
+		       (uint64_t)node->proc.pid << SUB_BITS | sub_of(node);
 	case NODE_FILE:
 		return (node->last ? BIT_LAST : 0) |
 		       (uint64_t)(node->gen & NODE_MAX_GEN) << 32 | node->low;
@@ -49,8 +58,10 @@ node_of(uint64_t ino)
 		if (ino & BIT_LAST)
 			return node;
 		node.sub = field(ino, 0, SUB_BITS);
-		node.kind = node.sub == SUB_TRACK ? NODE_TRACK : NODE_PROC;
-		if (node.kind == NODE_TRACK)
+		node.kind = node.sub == SUB_TRACK  ? NODE_TRACK
+			    : node.sub == SUB_HOLD ? NODE_HOLD
+						   : NODE_PROC;
+		if (node.kind != NODE_PROC)
 			node.sub = 0;
 		node.proc.pid = (pid_t)field(ino, SUB_BITS, PID_BITS);
 		node.proc.start = field(ino, PID_BITS + SUB_BITS, 35);

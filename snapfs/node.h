@@ -11,7 +11,8 @@
  *	0 | generation:29 | low:32              a file of a checkpoint
  *	01 | start time:35 | pid:22 | sub:5     a process's directory, or one
  *	                                        of those directly below it, or
- *	                                        (sub 31) its .track
+ *	                                        (sub 31) its .track,
+ *	                                        (sub 30) its .hold
  *	1 | generation:29 | low:32              the last file, xxh128sums
  *
  * Directories that every checkpoint has belong to the process and are shared
@@ -48,19 +49,20 @@ enum node_kind {
 	NODE_LOG_RAW,
 	NODE_PROC,  /* a directory of a process */
 	NODE_TRACK, /* .track in it */
+	NODE_HOLD,  /* .hold in it */
 	NODE_FILE,  /* anything in a checkpoint */
 };
 
 struct node {
 	enum node_kind kind;
-	struct proc_id proc; /* NODE_PROC, NODE_TRACK */
+	struct proc_id proc; /* NODE_PROC, NODE_TRACK, NODE_HOLD */
 	unsigned sub;	     /* NODE_PROC: 0 the top, else 1 + index of name */
 	uint32_t gen;	     /* NODE_FILE, from 1 up */
 	uint32_t low;	     /* NODE_FILE: see node_low() */
 	bool last;	     /* NODE_FILE: to be read last */
 };
 
-#define NODE_MAX_TOP 30u /* names at the top of a checkpoint */
+#define NODE_MAX_TOP 29u /* names at the top of a checkpoint */
 #define NODE_MAX_GEN ((UINT32_C(1) << 29) - 1)
 
 /*

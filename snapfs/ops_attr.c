@@ -121,7 +121,7 @@ ops_reply_proc_dir(
 
 /* Owned as the process's directory is. */
 void
-ops_stat_track(struct snapfs *fs, const struct caller *who,
+ops_stat_control(struct snapfs *fs, const struct caller *who,
     const struct node *node, struct stat *st)
 {
 	struct node top = { .kind = NODE_PROC, .proc = node->proc };
@@ -183,12 +183,13 @@ snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			stat_proc_dir(fs, &who, &node, &st);
 		break;
 	case NODE_TRACK:
+	case NODE_HOLD:
 		timeout = 0;
 		err = caller_of(req, &who);
 		if (err == 0)
 			err = ops_process_check(fs, &who, node.proc);
 		if (err == 0)
-			ops_stat_track(fs, &who, &node, &st);
+			ops_stat_control(fs, &who, &node, &st);
 		break;
 	case NODE_FILE:
 		err = stat_file(fs, &node, &st);
@@ -202,7 +203,7 @@ snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_attr(req, &st, timeout);
 }
 
-/* Truncation of .restore and .track means nothing, and `>` does it. */
+/* Truncation of .restore, .track and .hold means nothing, and `>` does it. */
 void
 snapfs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
     struct fuse_file_info *fi)
@@ -214,7 +215,7 @@ snapfs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 	enum node_kind kind = node_of(ino).kind;
 
 	(void)attr;
-	if ((kind != NODE_RESTORE && kind != NODE_TRACK) ||
+	if ((kind != NODE_RESTORE && kind != NODE_TRACK && kind != NODE_HOLD) ||
 	    (to_set & ~harmless) != 0)
 		fuse_reply_err(req, EPERM);
 	else

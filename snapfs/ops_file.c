@@ -3,10 +3,10 @@
  */
 #include "ops_impl.h"
 
-#include "track.h"
-
+#include "holder.h"
 #include "restore.h"
 #include "status.h"
+#include "track.h"
 #include "tree.h"
 
 #include <errno.h>
@@ -37,6 +37,7 @@ ops_close_handle(struct snapfs *fs, struct handle *h)
 		view_close(&fs->views, h->view, snapfs_now());
 		pthread_mutex_unlock(&fs->lock);
 	}
+	holder_close(fs, h->holder);
 	handle_free(h);
 }
 
@@ -98,40 +99,63 @@ snapfs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fuse_reply_err(req, 0);
 }
 
+static bool
+may_be_written(enum node_kind kind)
+{
+	return kind == NODE_RESTORE || kind == NODE_TRACK || kind == NODE_HOLD;
+}
+
+/* What it says when it is opened; .hold is more than text. */
+static int
+begin_control(struct snapfs *fs, const struct node *node,
+    const struct caller *who, bool writes, struct handle *h)
+{
+	int err;
+
+	switch (node->kind) {
+	case NODE_TRACK:
+		return track_read(fs, node->proc, h);
+	case NODE_HOLD:
+		err = writes ? holder_open(fs, who, node->proc, &h->holder) : 0;
+		return err == 0 ? holder_read(fs, node->proc, h) : err;
+	default:
+		return status_text(fs, node->kind, &who->creds, h);
+	}
+}
+
 static void
 open_control(fuse_req_t req, const struct node *node, struct fuse_file_info *fi)
 {
 	struct snapfs *fs = snapfs_of(req);
-	struct handle *h;
+	struct handle *h = NULL;
 	struct caller who;
 	bool writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	int err;
 
-	if (writes && node->kind != NODE_RESTORE && node->kind != NODE_TRACK) {
+	if (writes && !may_be_written(node->kind)) {
 		fuse_reply_err(req, EACCES);
 		return;
 	}
 	err = caller_of(req, &who);
-	if (err == 0 && node->kind == NODE_TRACK)
+	if (err == 0 && (node->kind == NODE_TRACK || node->kind == NODE_HOLD))
 		err = ops_process_check(fs, &who, node->proc);
 	h = err < 0 ? NULL : handle_new(node);
 	if (err == 0 && h == NULL)
 		err = -ENOMEM;
 	if (err == 0) {
 		h->creds = who.creds;
-		err = node->kind == NODE_TRACK
-			  ? track_read(fs, node->proc, h)
-			  : status_text(fs, node->kind, &who.creds, h);
+		err = begin_control(fs, node, &who, writes, h);
 	}
 	if (err < 0) {
-		handle_free(h);
+		if (h != NULL)
+			ops_close_handle(fs, h);
 		fuse_reply_err(req, -err);
 		return;
 	}
 	fi->fh = handle_fh(h);
 	fi->direct_io = 1;
 	if (fuse_reply_open(req, fi) < 0)
-		handle_free(h);
+		ops_close_handle(fs, h);
 }
 
 void
@@ -145,6 +169,7 @@ snapfs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	case NODE_LOG:
 	case NODE_LOG_RAW:
 	case NODE_TRACK:
+	case NODE_HOLD:
 		open_control(req, &node, fi);
 		break;
 	case NODE_FILE:
@@ -267,13 +292,17 @@ snapfs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	int err;
 
 	(void)ino;
-	if (h->node.kind != NODE_RESTORE && h->node.kind != NODE_TRACK) {
+	if (!may_be_written(h->node.kind)) {
 		fuse_reply_err(req, EBADF);
 		return;
 	}
 	err = caller_of(req, &who);
 	if (err == 0 && h->node.kind == NODE_TRACK) {
 		write_track(req, h, &who, buf, size);
+		return;
+	}
+	if (err == 0 && h->node.kind == NODE_HOLD) {
+		holder_write(snapfs_of(req), req, h->holder, &who, buf, size);
 		return;
 	}
 	if (err < 0)

@@ -64,7 +64,8 @@ void snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void snapfs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
     int to_set, struct fuse_file_info *fi);
 
-void ops_stat_track(struct snapfs *fs, const struct caller *who,
+/* .track and .hold */
+void ops_stat_control(struct snapfs *fs, const struct caller *who,
     const struct node *node, struct stat *st);
 
 /* ---- ops_lookup.c ---- */

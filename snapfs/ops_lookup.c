@@ -144,20 +144,29 @@ ops_want_checkpoint(fuse_req_t req, const struct caller *who,
 
 /* Not listed, and looked up without a checkpoint. */
 static void
-lookup_track(fuse_req_t req, const struct caller *who, struct proc_id id)
+lookup_control_of(fuse_req_t req, const struct caller *who, enum node_kind kind,
+    struct proc_id id)
 {
 	struct snapfs *fs = snapfs_of(req);
 	struct fuse_entry_param e = { 0 };
-	struct node node = { .kind = NODE_TRACK, .proc = id };
+	struct node node = { .kind = kind, .proc = id };
 	int err = ops_process_check(fs, who, id);
 
 	if (err < 0) {
 		fuse_reply_err(req, -err);
 		return;
 	}
-	ops_stat_track(fs, who, &node, &e.attr);
+	ops_stat_control(fs, who, &node, &e.attr);
 	e.ino = e.attr.st_ino;
 	fuse_reply_entry(req, &e);
+}
+
+static enum node_kind
+control_of(const char *name)
+{
+	if (strcmp(name, ".track") == 0)
+		return NODE_TRACK;
+	return strcmp(name, ".hold") == 0 ? NODE_HOLD : NODE_INVALID;
 }
 
 /* Without a tracker there is none, and no checkpoint is taken to see that. */
@@ -179,6 +188,7 @@ lookup_in_proc(fuse_req_t req, const struct node *dir, const char *name)
 {
 	struct want w = { .answer = answer_lookup, .node = *dir };
 	struct caller who;
+	enum node_kind kind;
 	struct node node;
 	int top, err = caller_of(req, &who);
 
@@ -186,8 +196,9 @@ lookup_in_proc(fuse_req_t req, const struct node *dir, const char *name)
 		err = -ENAMETOOLONG;
 	if (err == 0 && dir->sub == 0) {
 		top = tree_top_index(name);
-		if (strcmp(name, ".track") == 0) {
-			lookup_track(req, &who, dir->proc);
+		kind = control_of(name);
+		if (kind != NODE_INVALID) {
+			lookup_control_of(req, &who, kind, dir->proc);
 			return;
 		}
 		if (top < 0) {

@@ -57,6 +57,7 @@ struct snapfs {
 	LIST_HEAD(, paging) paging;   /* agents that became pagers */
 	LIST_HEAD(, tracked) tracked; /* see track.h */
 	unsigned ntracked;
+	LIST_HEAD(, holder) holders; /* see holder.h */
 	bool closing; /* unmounted: nothing new, no notifications */
 };
 

@@ -1,5 +1,6 @@
 #include "status.h"
 
+#include "holder.h"
 #include "pagers.h"
 #include "track.h"
 
@@ -292,6 +293,7 @@ status(struct snapfs *fs, const struct view_creds *who, struct handle *h)
 		err = print_templates(f, fs, who);
 	pagers_print(f, fs->proc, who->uid, sees_all(fs, who));
 	track_print(f, fs, who->uid, sees_all(fs, who));
+	holder_print(f, fs, who->uid, sees_all(fs, who));
 	if (errors != NULL)
 		fwrite(errors, 1, len, f);
 	free(errors);

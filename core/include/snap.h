@@ -87,13 +87,19 @@ struct snap_take_options {
 	 * be NULL.  See snap_tracker_new().
 	 */
 	struct snap_tracker *tracker;
+	/*
+	 * Leave the original frozen as it is in the checkpoint, until
+	 * snap_checkpoint_release(), _end() or _drop(); or the end of the
+	 * calling thread, upon which the kernel lets it go.
+	 */
+	bool hold;
 };
 
 /*
  * Freeze `pid` and all processes below it, make a twin of each, let them go on.  On success *out is owned by the
  * caller, to be dropped with snap_checkpoint_drop() on this very thread.
- * The original is thawed when this returns, whatever it returns; except that
- * after ETIMEDOUT a thread of it in uninterruptible sleep may be held when it
+ * The original is thawed when this returns, whatever it returns; but for `hold`,
+ * and that after ETIMEDOUT a thread of it in uninterruptible sleep may be held when it
  * comes out of that, until the calling thread ends.  After any error a thread
  * may run on and yet have us as its tracer until then.
  */
@@ -102,6 +108,16 @@ int snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 
 /* Accepts NULL. */
 void snap_checkpoint_drop(struct snap_checkpoint *cp);
+
+/*
+ * Of a checkpoint whose original is held, on the same thread.  Let it go on; or
+ * kill it, with all below it, in such a way that the peers of its connections of
+ * TCP hear nothing of it, so that these can go on elsewhere.  -ESTALE: one of
+ * them has gone on since the checkpoint; then, and with any other error, the
+ * original is held as before.
+ */
+void snap_checkpoint_release(struct snap_ctx *cx, struct snap_checkpoint *cp);
+int snap_checkpoint_end(struct snap_ctx *cx, struct snap_checkpoint *cp);
 
 /*
  * Clear away what a program that was killed may have left in any process: code,

@@ -188,6 +188,8 @@ START_TEST(numbers_there_and_back)
 		{ .kind = NODE_PROC,
 		    .proc = { 4194303, PROC_START_MASK },
 		    .sub = NODE_MAX_TOP },
+		{ .kind = NODE_TRACK, .proc = { 4194303, PROC_START_MASK } },
+		{ .kind = NODE_HOLD, .proc = { 4194303, PROC_START_MASK } },
 		{ .kind = NODE_FILE, .gen = 1, .low = 1 },
 		{ .kind = NODE_FILE,
 		    .gen = NODE_MAX_GEN,
