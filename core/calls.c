@@ -32,7 +32,10 @@ interrupted(const struct user_regs_struct *r, long err)
 bool
 calls_waits_for_clones(const struct user_regs_struct *r)
 {
-	switch (r->orig_rax) {
+	/* One that came home by hand is about to make its call anew. */
+	bool again = r->orig_rax == (unsigned long)-1;
+
+	switch (again ? r->rax : r->orig_rax) {
 	case SYS_wait4:
 		return (r->rdx & (__WALL | __WCLONE)) != 0;
 	case SYS_waitid:

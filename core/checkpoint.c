@@ -80,18 +80,6 @@ note_hidden(
 	return 0;
 }
 
-/* What a twin of it would come to, when its parent is gone. */
-static bool
-is_adopted_by_us(const struct process *p)
-{
-	while (p->depth > 0) {
-		p = p->tree->v[p->parent];
-		if (p->child_subreaper)
-			return true;
-	}
-	return false;
-}
-
 /* Before the twin is made: see tracker.h. */
 static int
 track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
@@ -145,7 +133,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 	for (size_t k = 0; err == 0 && k < ft->ndead; k++)
 		if (ft->dead[k].parent == i)
 			twin_reap_dead(cx, z, ft->dead[k].pid);
-	z->adopts |= is_adopted_by_us(p);
+	/* Its twin, an orphan, would come to one above it that adopts. */
+	z->adopts |= ft->v[ft->parent[i]]->adopts;
 	if (err == 0 && cp->tracker != NULL && i == 0)
 		err = track(cx, ft, cp);
 	if (err == 0)

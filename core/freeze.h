@@ -43,6 +43,8 @@ struct frozen {
 	 * whose init may be a program like any other.
 	 */
 	bool adopts;
+	/* A thread is in code that another tracer left: its home is unknown. */
+	bool astray;
 	int mem; /* /proc/PID/mem for reading and writing, -1: not open */
 	struct heal *heal; /* calls can be run in it; see heal.h */
 	/* All processes that are frozen with it; borrowed, none: it is alone. */

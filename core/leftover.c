@@ -163,6 +163,7 @@ leftovers_go_home(struct frozen *z, const struct leftovers *l)
 		       hops++ < MAX_HOPS &&
 		       read_way(z, g, &t->regs, &t->sigmask))
 			t->away = true;
+		z->astray |= g != NULL;
 		err = tracee_home(t);
 	}
 	return err;

@@ -228,8 +228,13 @@ tracee_options(struct tracee *t, unsigned options)
 int
 tracee_move(struct tracee *t, const struct user_regs_struct *r)
 {
-	int err;
+	int err = 0;
 
+	/* The mask of a call like sigsuspend(2) is not for our code. */
+	if (!t->away)
+		err = tracee_setmask(t, t->sigmask);
+	if (err != 0)
+		return err;
 	t->away = true;
 	err = tracee_setregs(t, r);
 	if (err == 0)

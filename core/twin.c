@@ -225,6 +225,8 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
 bool
 twin_would_be_found(const struct frozen *z)
 {
+	if (z->adopts && z->astray)
+		return true;
 	for (size_t i = 0; i < z->n; i++)
 		if ((z->adopts || z->v[i].no_calls) &&
 		    calls_waits_for_clones(&z->v[i].regs))

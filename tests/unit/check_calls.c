@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "calls.h"
@@ -186,6 +187,33 @@ START_TEST(sa_restart_counts)
 }
 END_TEST
 
+static const struct {
+	long nr,
+	    answer; /* nr -1: brought home by hand, `answer` is to be called */
+	uint64_t rdx, r10;
+	bool waits;
+} waits[] = {
+	{ SYS_wait4, -512, __WALL, 0, true },
+	{ SYS_wait4, -512, __WCLONE | WNOHANG, 0, true },
+	{ SYS_wait4, -512, WUNTRACED, __WALL, false },
+	{ SYS_waitid, -512, __WALL, 0, false },
+	{ SYS_waitid, -512, 0, WEXITED | __WALL, true },
+	{ SYS_read, -512, __WALL, __WALL, false },
+	{ -1, SYS_wait4, __WALL, 0, true },
+	{ -1, SYS_waitid, 0, __WALL, true },
+	{ -1, SYS_read, __WALL, __WALL, false },
+};
+
+START_TEST(waits_for_clones)
+{
+	struct user_regs_struct r = in_call(waits[_i].nr, waits[_i].answer);
+
+	r.rdx = waits[_i].rdx;
+	r.r10 = waits[_i].r10;
+	ck_assert_int_eq(calls_waits_for_clones(&r), waits[_i].waits);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -195,6 +223,8 @@ main(void)
 	tcase_add_loop_test(tc, hides_eintr, 0, sizeof(eintr) / sizeof(*eintr));
 	tcase_add_loop_test(
 	    tc, goes_home_by_hand, 0, sizeof(by_hand) / sizeof(*by_hand));
+	tcase_add_loop_test(
+	    tc, waits_for_clones, 0, sizeof(waits) / sizeof(*waits));
 	tcase_add_test(tc, image_of_a_sleep);
 	tcase_add_test(tc, image_of_a_restarted_sleep);
 	tcase_add_test(tc, made_interruptible);
