@@ -1,6 +1,7 @@
 #include "job.h"
 
 #include "copied.h"
+#include "forget.h"
 #include "holder.h"
 #include "housekeeper.h"
 #include "track.h"
@@ -280,30 +281,21 @@ taken(struct job *j, struct snap_checkpoint *cp, int err)
 	view_taken(&fs->views, j->view, cp, &info, snapfs_now());
 }
 
-/*
- * Let the kernel forget the names of a checkpoint that is no more, and with
- * them its pages.  That may wait for the answer to another request, so no lock
- * is held.
- */
+/* From the last, so that a directory comes after what is in it. */
 static void
 forget_nodes(struct job *j, const struct snap_checkpoint *cp)
 {
-	struct fuse_session *se = j->fs->se;
-	const struct snap_node *sn;
+	struct forget f = { .se = j->fs->se };
 	struct proc_id owner = view_owner(j->view);
-	struct node node, dir;
-	uint32_t n;
+	struct node node;
 
-	for (n = 1; n < snap_checkpoint_nodes(cp); n++) {
+	for (uint32_t n = snap_checkpoint_nodes(cp); n-- > 1;) {
 		if (!(j->looked_up[n / 8] & 1u << n % 8))
 			continue;
-		sn = snap_checkpoint_node(cp, n);
 		node = tree_node(cp, n, owner, j->view->gen);
-		dir = tree_node(cp, sn->parent, owner, j->view->gen);
-		fuse_lowlevel_notify_inval_entry(
-		    se, node_ino(&dir), sn->name, strlen(sn->name));
-		fuse_lowlevel_notify_inval_inode(se, node_ino(&node), 0, 0);
+		forget_add(&f, node_ino(&node));
 	}
+	forget_flush(&f);
 }
 
 static bool

@@ -92,6 +92,56 @@ for s in call_futex call_poll thr_regs thr_fpu mem_private call_nanosleep \
 	t "kill -9 of the daemon: $s" killed $s
 done
 
+# One reader waits for a checkpoint that is long in coming, and meanwhile that
+# of another one is dropped, of the same process: no thread of the daemon may
+# wait for the first, or the kernel would not know that the daemon is dead.
+killed_while_one_waits()
+{
+	local waits holds rc=0
+	bash -c "trap 'exec $TOOLS/churn vfork' USR1; while :; do sleep 0.05; done" \
+	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	mount_snapfs freeze_timeout=60
+	bash -c "read -r _ <$MNT/$PID/checkpoint && echo read && read -r _" \
+	    <><(:) >"$WORK/holds" &
+	holds=$!
+	wait_for 10 grep -q read "$WORK/holds" || return
+	kill -USR1 "$PID"
+	wait_for 10 vforked "$PID" || return
+	# A name that the kernel does not know yet: it locks the directory.
+	cat "$MNT/$PID/regs" </dev/null >/dev/null 2>"$WORK/waits" 3>&- 9>&- &
+	waits=$!
+	wait_for 10 grep -q request_wait "/proc/$waits/wchan" || return
+	# Its reader is gone, so the first checkpoint ends.
+	kill -9 $holds
+	wait $holds 2>/dev/null
+	sleep 0.5
+	kill -9 "$DAEMON"
+	wait_for 10 gone $waits || {
+		echo "the reader waits on"
+		umount -f "$MNT"
+		rc=1
+	}
+	wait "$DAEMON" 2>/dev/null
+	DAEMON=
+	umount -l "$MNT"
+	wait $waits
+	cat "$WORK/waits"
+	grep -q 'not connected\|abort' "$WORK/waits" || return
+	# shellcheck disable=SC2046
+	kill -9 $(cat "/proc/$PID"/task/*/children)
+	kill9 "$PID" || return
+	no_strays 5 && return $rc
+}
+
+vforked()
+{
+	[ "$(cat "/proc/$1/comm")" = churn ] &&
+	    grep -q . "/proc/$1/task/$1/children"
+}
+t "kill -9 of the daemon while a reader waits" killed_while_one_waits
+
 # The same in the middle of a restore: a process or none, but no half of one.
 killed_in_restore()
 {
