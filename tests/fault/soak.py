@@ -221,7 +221,7 @@ def storm(count, mnt, build, scratch):
         os.makedirs(path, exist_ok=True)
         subject = Subject(build, kinds[i], path)
         if subject.quiet:
-            subject.before = Footprint(subject.pid)
+            subject.before = subject.at_rest()
         return subject
     subjects = [start(i) for i in range(len(kinds))]
     try:
@@ -287,7 +287,7 @@ def footprints(count, mnt, build, scratch):
     for kinds in "quiet", "quiet reaper":
         subject = Subject(build, kinds, scratch)
         try:
-            before = Footprint(subject.pid)
+            before = subject.at_rest()
             for i in range(count):
                 daemon.take(subject.pid)
                 if i == 0 and "reaper" not in kinds:
