@@ -637,6 +637,17 @@ wait_done(struct frozen *z, size_t from, size_t to)
 	}
 }
 
+/*
+ * It waited so long for us that it went home, and came to its end there; or
+ * the whole process did, which shows when the checkpoint is taken again.
+ */
+static int
+ended_at_home(struct tracee *t)
+{
+	t->away = false;
+	return -EAGAIN;
+}
+
 /* Stop them where they wait for us. */
 static int
 stop_parked(struct frozen *z, size_t from, size_t to)
@@ -649,6 +660,8 @@ stop_parked(struct frozen *z, size_t from, size_t to)
 	for (size_t i = from; i < to; i++)
 		if (z->v[i].away) {
 			err1 = tracee_wait_interrupted(&z->v[i], z->deadline);
+			if (err1 == -ESRCH)
+				err1 = ended_at_home(&z->v[i]);
 			err = err == 0 ? err1 : err;
 		}
 	return err;
@@ -865,6 +878,20 @@ heal_close(struct snap_ctx *cx, struct frozen *z)
 }
 
 /*
+ * One that has waited for too long has gone home and run since then: the
+ * registers that it had would take it back in time.
+ */
+static void
+left_meanwhile(const struct frozen *z, struct tracee *t)
+{
+	if (t->state != TRACEE_STOPPED || !t->away ||
+	    heal_contains_thread(z, t))
+		return;
+	t->away = t->settled = false;
+	t->went_home = true;
+}
+
+/*
  * Threads that are stopped go home first; the scratch area is unmapped only
  * if nobody runs in it, nor may come back to it.  What cannot be cleared up is
  * left: it harms nobody, and the next checkpoint takes it away.
@@ -880,6 +907,7 @@ heal_abandon(struct snap_ctx *cx, struct frozen *z)
 	if (z->deadline < now_ns() + CLEARING_NS)
 		z->deadline = now_ns() + CLEARING_NS;
 	for (size_t i = 0; i < z->n; i++) {
+		left_meanwhile(z, &z->v[i]);
 		if (z->v[i].state == TRACEE_STOPPED)
 			tracee_home(&z->v[i]);
 		empty &= !z->v[i].away && !z->v[i].went_home;
