@@ -21,6 +21,7 @@
 #include "memory.h"
 #include "resource.h"
 #include "sharers.h"
+#include "sysv.h"
 #include "tracker.h"
 #include "twin.h"
 
@@ -179,8 +180,10 @@ take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
 	pid_t twin = twin_pid(t);
 	int err = 0;
 
-	if (twin != 0)
-		err = twin_settle(cx, t);
+	if (twin != 0 && sysv_attached(p))
+		err = memory_collect_flags(cx, twin, p);
+	if (err == 0 && twin != 0)
+		err = twin_settle(cx, t, p);
 	if (err == 0 && twin != 0)
 		snap_logf(cx, SNAP_STEP, "process %d: its twin %d is settled",
 		    (int)p->pid, (int)twin);

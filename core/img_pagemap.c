@@ -6,6 +6,9 @@
  *		a mapped file, numbered from 0: bytes, SECONDS.NANOSECONDS, the
  *		ELF build-id or -, the ID of files/ID that holds its contents or
  *		-, and its path, escaped
+ *	segment N ID KEY MODE UID GID CUID CGID
+ *		file N is System V shared memory: its id, key (hexadecimal),
+ *		mode (octal; with SHM_DEST and SHM_LOCKED), owner and maker
  *	exe N	the file that /proc/PID/exe is
  *	vma START-END KIND FILE PKEY FLAGS
  *		one for each line of `maps`, in order; KIND is anon, file,
@@ -27,11 +30,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fdkv.h"
 #include "img.h"
 #include "vma.h"
 
 #define NS 1000000000ll
 #define PKEY_MAX 15
+#define SEGMENT_MODES 03777u /* with SHM_DEST and SHM_LOCKED */
 
 /* The kinds of runs whose bytes are not here. */
 static const char *const bare_kinds[] = {
@@ -55,6 +60,13 @@ write_file(struct text *t, size_t n, const struct mapfile *f)
 		text_puts(t, "- ");
 	text_escape(t, f->path);
 	text_puts(t, "\n");
+}
+
+static void
+write_segment(struct text *t, size_t n, const struct segment *s)
+{
+	text_putf(t, "segment %zu %d %x %o %u %u %u %u\n", n, s->id, s->key,
+	    s->mode, s->uid, s->gid, s->cuid, s->cgid);
 }
 
 static void
@@ -96,6 +108,9 @@ img_pagemap_write(struct text *t, const struct process *p)
 
 	for (size_t i = 0; i < p->nmapfiles; i++)
 		write_file(t, i, &p->mapfiles[i]);
+	for (size_t i = 0; i < p->nmapfiles; i++)
+		if (p->mapfiles[i].segment != NULL)
+			write_segment(t, i, p->mapfiles[i].segment);
 	if (p->exe_file >= 0)
 		text_putf(t, "exe %d\n", p->exe_file);
 	for (size_t i = 0; i < p->nvmas; i++) {
@@ -209,6 +224,44 @@ parse_file_index(const struct process *p, const char *s, int *i)
 		return false;
 	*i = (int)v;
 	return true;
+}
+
+static int
+read_segment(struct reader *r, char *line)
+{
+	static const struct {
+		int base;
+		uint64_t max;
+	} words[] = { { 10, INT32_MAX }, { 16, UINT32_MAX },
+		{ 8, SEGMENT_MODES }, { 10, UINT32_MAX }, { 10, UINT32_MAX },
+		{ 10, UINT32_MAX }, { 10, UINT32_MAX } };
+	char *word = text_word(&line);
+	struct segment *s;
+	uint64_t v[7];
+	int n;
+
+	if (r->nvmas > 0 || word == NULL || !parse_file_index(r->p, word, &n) ||
+	    r->p->mapfiles[n].content == 0 || r->p->mapfiles[n].segment != NULL)
+		return lines_fail(
+		    r->l, "not the number of a file with contents, once");
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		word = i == 6 ? line : text_word(&line);
+		if (word == NULL ||
+		    !kv_number(word, words[i].base, words[i].max, &v[i]))
+			return lines_fail(r->l,
+			    "not ID KEY MODE UID GID CUID CGID of a segment");
+	}
+	s = r->p->mapfiles[n].segment = malloc(sizeof(*s));
+	if (s == NULL)
+		return -ENOMEM;
+	*s = (struct segment){ .id = (int32_t)v[0],
+		.key = (uint32_t)v[1],
+		.mode = (uint32_t)v[2],
+		.uid = (uid_t)v[3],
+		.gid = (gid_t)v[4],
+		.cuid = (uid_t)v[5],
+		.cgid = (gid_t)v[6] };
+	return 0;
 }
 
 static int
@@ -364,6 +417,7 @@ read_line(struct reader *r, char *line)
 		{ "vma", read_vma },
 		{ "file", read_file },
 		{ "exe", read_exe },
+		{ "segment", read_segment },
 	};
 	char *word = text_word(&line);
 
@@ -371,7 +425,7 @@ read_line(struct reader *r, char *line)
 		if (word != NULL && line != NULL &&
 		    strcmp(word, table[i].word) == 0)
 			return table[i].read(r, line);
-	return lines_fail(r->l, "neither file, exe, vma nor run");
+	return lines_fail(r->l, "neither file, segment, exe, vma nor run");
 }
 
 int

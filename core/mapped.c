@@ -18,6 +18,7 @@
 #include "othername.h"
 #include "proc.h"
 #include "shared.h"
+#include "sysv.h"
 
 #define DELETED " (deleted)"
 #define COPY_CHUNK (256u << 10)
@@ -563,8 +564,9 @@ mapped_collect_frozen(
     struct snap_ctx *cx, pid_t pid, const bool *missing, struct process *p)
 {
 	struct search s = { .cx = cx, .pid = pid, .p = p, .frozen = true };
+	int err = walk(&s, missing);
 
-	return walk(&s, missing);
+	return err < 0 ? err : sysv_collect(cx, pid, p);
 }
 
 static int

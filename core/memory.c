@@ -492,11 +492,12 @@ static const struct {
 	    "first" },
 	{ "", VMA_F_UFFD, NO_KIND,
 	    "registered with a userfaultfd: it comes back without" },
+	{ "/SYSV", 0, VMA_SHARED_ANON,
+	    "a System V shared memory segment of another IPC namespace, or "
+	    "of huge pages: it comes back as memory of this tree alone, "
+	    "without its id" },
 	{ "", VMA_F_HUGETLB, NO_KIND,
 	    "huge pages of hugetlbfs: they come back as ordinary pages" },
-	{ "/SYSV", 0, VMA_SHARED_ANON,
-	    "a System V shared memory segment: it comes back as memory of "
-	    "this process alone, without its id" },
 };
 
 static bool
@@ -507,11 +508,15 @@ is_kernels(const struct vma *v)
 }
 
 static const char *
-reservation(const struct vma *v)
+reservation(const struct process *p, const struct vma *v)
 {
+	bool segment = v->file >= 0 && p->mapfiles[v->file].segment != NULL;
+
 	for (size_t i = 0; i < sizeof(reservations) / sizeof(reservations[0]) &&
 			   !is_kernels(v);
 	     i++) {
+		if (segment && reservations[i].kind == VMA_SHARED_ANON)
+			continue;
 		if (strncmp(v->path, reservations[i].path,
 			strlen(reservations[i].path)) == 0 &&
 		    (v->kind == reservations[i].kind ||
@@ -529,7 +534,7 @@ list_reservations(struct process *p)
 
 	for (size_t i = 0; err == 0 && i < p->nvmas; i++) {
 		const struct vma *v = &p->vmas[i];
-		const char *why = reservation(v);
+		const char *why = reservation(p, v);
 
 		if (why == NULL)
 			continue;
@@ -542,12 +547,18 @@ list_reservations(struct process *p)
 }
 
 int
+memory_collect_flags(struct snap_ctx *cx, pid_t twin, struct process *p)
+{
+	return apply_smaps(cx, twin, p, ~(uint64_t)FLAGS_OF_ORIGINAL);
+}
+
+int
 memory_collect_late(struct snap_ctx *cx, pid_t twin, struct process *p)
 {
 	int err = 0;
 
 	if (twin != 0) {
-		err = apply_smaps(cx, twin, p, ~(uint64_t)FLAGS_OF_ORIGINAL);
+		err = memory_collect_flags(cx, twin, p);
 		if (err == 0)
 			err = mapped_collect_late(cx, twin, p);
 		if (err == 0)

@@ -23,6 +23,9 @@ int memory_collect_vmas(struct snap_ctx *cx, pid_t pid, struct process *p);
 int memory_collect_frozen(
     struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p);
 
+/* VMA flags, of all that the twin has now. */
+int memory_collect_flags(struct snap_ctx *cx, pid_t twin, struct process *p);
+
 /*
  * Thawed: VMA flags, page runs, identities of files, from the twin (or, where
  * there is none, already done by memory_collect_frozen()).  Opens the twin's

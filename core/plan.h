@@ -58,8 +58,9 @@ struct host {
 struct moved {
 	struct range from; /* where it is, or empty: shared memory to be made */
 	uint64_t off, len;
-	int file;  /* of shared memory: index into mapfiles */
-	int flags; /* of mmap(2), likewise */
+	int file;      /* of shared memory: index into mapfiles */
+	int flags;     /* of mmap(2), likewise */
+	bool readonly; /* a System V segment: attached with SHM_RDONLY */
 };
 
 struct plan {
@@ -104,6 +105,8 @@ const char *plan_op_name(const struct op *op);
  * in the area?  (If not, shared memory is mapped from a descriptor.)
  */
 bool plan_is_anonymous_object(const struct vma *v);
+/* Such a one: is it a System V segment that may not be written here? */
+bool plan_is_readonly(const struct process *p, const struct vma *v);
 
 #define PLAN_XFEATURE_TILEDATA 18 /* the bit of AMX tiles in XCR0 */
 

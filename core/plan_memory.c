@@ -118,10 +118,12 @@ plan_first_prot(const struct vma *v, bool filled)
 }
 
 static uint64_t
-object_offset(const struct plan *pl, int file)
+object_offset(
+    const struct plan *pl, const struct process *p, const struct vma *v)
 {
 	for (size_t i = 0; i < pl->nmoved; i++)
-		if (pl->moved[i].file == file)
+		if (pl->moved[i].file == v->file &&
+		    pl->moved[i].readonly == plan_is_readonly(p, v))
 			return pl->moved[i].off;
 	return 0;
 }
@@ -139,7 +141,7 @@ map_vma(struct plan *pl, const struct process *p, const struct host *h,
 	if (plan_is_anonymous_object(v)) {
 		/* From length 0: another mapping of the same memory. */
 		op = PLAN_CALL(pl, CHECK_IS, SYS_mremap,
-		    object_offset(pl, v->file) + v->offset, 0, len,
+		    object_offset(pl, p, v) + v->offset, 0, len,
 		    MREMAP_MAYMOVE | MREMAP_FIXED, v->start);
 		op->rel = 1 << 0;
 		op->want = (int64_t)v->start;
@@ -162,8 +164,11 @@ protect_vma(struct plan *pl, const struct process *p, size_t i, bool filled)
 	const struct vma *v = &p->vmas[i];
 	uint64_t len = v->end - v->start, now;
 
-	now = plan_is_anonymous_object(v) ? PROT_READ | PROT_WRITE
-					  : plan_first_prot(v, filled);
+	if (!plan_is_anonymous_object(v))
+		now = plan_first_prot(v, filled);
+	else
+		now =
+		    plan_is_readonly(p, v) ? PROT_READ : PROT_READ | PROT_WRITE;
 	plan_what(pl, "maps:%zu", i + 1);
 	if (v->pkey != 0)
 		PLAN_CALL(pl, CHECK_OK, SYS_pkey_mprotect, v->start, len,

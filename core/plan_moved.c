@@ -12,12 +12,22 @@
 
 #define PAGE 4096ull
 
+/* As the kernel calls it, whatever its key. */
+static bool
+is_segment(const char *path)
+{
+	return strncmp(path, "/SYSV", 5) == 0 &&
+	       strspn(path + 5, "0123456789abcdef") == 8 &&
+	       strcmp(path + 13, " (deleted)") == 0;
+}
+
 bool
 plan_is_anonymous_object(const struct vma *v)
 {
 	return v->kind == VMA_SHARED_ANON && v->shared &&
 	       (strncmp(v->path, "/dev/zero", 9) == 0 ||
-		   strncmp(v->path, "[anon_shmem:", 12) == 0);
+		   strncmp(v->path, "[anon_shmem:", 12) == 0 ||
+		   is_segment(v->path));
 }
 
 static uint64_t
@@ -26,23 +36,29 @@ page_up(uint64_t n)
 	return (n + PAGE - 1) & ~(PAGE - 1);
 }
 
-static uint64_t
-add_moved(struct plan *pl, struct range from, uint64_t len, int file, int flags)
+bool
+plan_is_readonly(const struct process *p, const struct vma *v)
+{
+	return p->mapfiles[v->file].segment != NULL && !plan_writes_file(v);
+}
+
+/* NULL: no memory. */
+static struct moved *
+add_moved(struct plan *pl, struct range from, uint64_t len, int file)
 {
 	struct moved *m;
 
 	m = process_grow(&pl->moved, &pl->nmoved, sizeof(*m));
 	if (m == NULL) {
 		pl->failed = true;
-		return 0;
+		return NULL;
 	}
 	m->from = from;
 	m->off = pl->data_off;
 	m->len = len;
 	m->file = file;
-	m->flags = flags;
 	pl->data_off += len;
-	return m->off;
+	return m;
 }
 
 static int
@@ -96,7 +112,7 @@ move_system_vmas(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 			    "kernel",
 			    i + 1, v->path);
 		shift = v->start - r->start;
-		add_moved(pl, *r, v->end - v->start, -1, 0);
+		add_moved(pl, *r, v->end - v->start, -1);
 	}
 	return 0;
 }
@@ -110,6 +126,35 @@ object_flags(const struct process *p, int file)
 		    p->vmas[i].flags & VMA_F_NORESERVE)
 			return MAP_NORESERVE;
 	return 0;
+}
+
+static void
+move_object(struct plan *pl, const struct process *p, int file, uint64_t size)
+{
+	struct moved *m = add_moved(pl, (struct range){ 0, 0 }, size, file);
+
+	if (m != NULL)
+		m->flags = object_flags(p, file);
+}
+
+/* A segment that is attached in both ways is kept in both. */
+static void
+move_segment(struct plan *pl, const struct process *p, int file, uint64_t size)
+{
+	for (int readonly = 0; readonly < 2; readonly++) {
+		struct moved *m;
+		bool any = false;
+
+		for (size_t i = 0; i < p->nvmas && !any; i++)
+			any = plan_is_anonymous_object(&p->vmas[i]) &&
+			      p->vmas[i].file == file &&
+			      plan_is_readonly(p, &p->vmas[i]) == readonly;
+		if (!any)
+			continue;
+		m = add_moved(pl, (struct range){ 0, 0 }, size, file);
+		if (m != NULL)
+			m->readonly = readonly != 0;
+	}
 }
 
 static int
@@ -143,9 +188,10 @@ move_objects(struct snap_ctx *cx, struct plan *pl, const struct process *p)
 			    (unsigned long long)p->mapfiles[f].size);
 		else if (page_up(p->mapfiles[f].size) > size[f])
 			size[f] = page_up(p->mapfiles[f].size);
-		if (err == 0)
-			add_moved(pl, (struct range){ 0, 0 }, size[f], (int)f,
-			    object_flags(p, (int)f));
+		if (err == 0 && p->mapfiles[f].segment != NULL)
+			move_segment(pl, p, (int)f, size[f]);
+		else if (err == 0)
+			move_object(pl, p, (int)f, size[f]);
 	}
 	free(size);
 	return err;

@@ -55,8 +55,10 @@ memory_fini(struct process *p)
 {
 	for (size_t i = 0; i < p->nvmas; i++)
 		free(p->vmas[i].path);
-	for (size_t i = 0; i < p->nmapfiles; i++)
+	for (size_t i = 0; i < p->nmapfiles; i++) {
 		free(p->mapfiles[i].path);
+		free(p->mapfiles[i].segment);
+	}
 	free(p->vmas);
 	free(p->mapfiles);
 	free(p->runs);

@@ -189,6 +189,17 @@ struct vma {
 #define VMA_F_MAYWRITE (1u << 20)    /* mw, of shared mappings only */
 
 /*
+ * System V shared memory, as the kernel lists it.  Its size is that of the
+ * file; MODE has SHM_DEST (removed, but attached) and SHM_LOCKED, too.
+ */
+struct segment {
+	int32_t id;
+	uint32_t key, mode;
+	uid_t uid, cuid; /* owner, and who made it */
+	gid_t gid, cgid;
+};
+
+/*
  * A file that some VMA maps (or that is the executable): how to know it again.
  * Where `content` is not 0 the file on disk was no longer it (deleted or
  * replaced), and its bytes are in files/<content>.
@@ -199,7 +210,8 @@ struct mapfile {
 	struct timespec mtime;
 	char build_id[65]; /* hex, "" if it has none */
 	uint32_t content;
-	dev_t dev; /* at the checkpoint; not in an image */
+	struct segment *segment; /* owned; NULL: it is none */
+	dev_t dev;		 /* at the checkpoint; not in an image */
 	ino_t ino;
 };
 

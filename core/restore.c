@@ -265,6 +265,8 @@ bring_up(struct restore_tree *t)
 	if (err == 0 && !t->opt->new_pid)
 		err = free_pids(t);
 	if (err == 0)
+		err = restore_segments_settle(t);
+	if (err == 0)
 		err = t->opt->tmpl != NULL ? restore_instance(t)
 					   : restore_spawn(t);
 	if (err == 0)
@@ -295,6 +297,7 @@ undo(struct restore_tree *t, int err)
 	int why = 0;
 
 	restore_kill(t);
+	restore_segments_undo(t);
 	if (pager != NULL)
 		why = pager_error(t->cx, pager);
 	pager_free(pager);
@@ -374,6 +377,7 @@ tree_fini(struct restore_tree *t)
 	restore_merge_free(t);
 	restore_infants_free(t);
 	free(t->made);
+	free(t->joined);
 	free(t->saved);
 	free(t->v);
 }

@@ -175,9 +175,14 @@ restore_area(struct restore *r)
 		return snap_fail(r->cx, -err, "%zu bytes for the restorer: %s",
 		    r->map_len, strerror(err));
 	}
-	for (size_t i = 0; i < pl->nmoved && err == 0; i++)
-		if (pl->moved[i].file >= 0)
-			err = fill_object(r, &pl->moved[i]);
+	for (size_t i = 0; i < pl->nmoved && err == 0; i++) {
+		const struct moved *m = &pl->moved[i];
+
+		if (m->file >= 0)
+			err = r->p->mapfiles[m->file].segment != NULL
+				  ? restore_segment(r, m)
+				  : fill_object(r, m);
+	}
 	if (err < 0)
 		return err;
 	place(r, ops, lanes, area);

@@ -17,6 +17,16 @@ struct made {
 	void *at;
 };
 
+/* A System V segment, which any of them may have attached. */
+struct joined {
+	uint32_t content;
+	const struct segment *want; /* of the image; borrowed */
+	uint64_t size;
+	int id;
+	bool created;
+	uint64_t attached; /* how often, by the agent */
+};
+
 /* Saved contents that several processes map, as a file of ours. */
 struct saved {
 	uint32_t content;
@@ -76,6 +86,8 @@ struct restore_tree {
 
 	struct made *made;
 	size_t nmade;
+	struct joined *joined;
+	size_t njoined;
 	struct saved *saved;
 	size_t nsaved;
 
@@ -141,6 +153,15 @@ int restore_terminal_signal(const struct restore *r);
  * are free.  Nothing is killed if -errno is returned while `took` is not set.
  */
 int restore_replace(struct restore_tree *t);
+
+/*
+ * restore_segment.c: System V shared memory.  Attach it in the area of r; when
+ * whoever had it before is gone, give it its bytes and its owner; the restore
+ * has failed: what was made is removed.
+ */
+int restore_segment(struct restore *r, const struct moved *m);
+int restore_segments_settle(struct restore_tree *t);
+void restore_segments_undo(struct restore_tree *t);
 
 /*
  * restore_take.c: sockets that are taken over from those.  Are any wanted?

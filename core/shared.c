@@ -13,7 +13,9 @@ find(const struct process *p, const struct stat *st)
 	for (size_t i = 0; i < p->ncontents; i++) {
 		const struct content *c = &p->contents[i];
 
-		if (c->ino == st->st_ino && c->dev == st->st_dev && c->ino != 0)
+		/* The first System V segment has the inode number 0. */
+		if (c->ino == st->st_ino && c->dev == st->st_dev &&
+		    (c->ino != 0 || c->dev != 0))
 			return c;
 	}
 	return NULL;

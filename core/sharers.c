@@ -191,12 +191,33 @@ look_around(
 	return err;
 }
 
+/* A segment that outsiders have attached cannot be made again beside theirs. */
+static int
+list_one(const struct object *o)
+{
+	struct mapfile *f = o->v->file < 0 ? NULL : &o->p->mapfiles[o->v->file];
+	char what[64];
+
+	snprintf(what, sizeof(what), "vma %lx-%lx", (unsigned long)o->v->start,
+	    (unsigned long)o->v->end);
+	if (f == NULL || f->segment == NULL)
+		return process_unsupported(o->p, what,
+		    "memory shared with process %d: it comes back as this "
+		    "process's own",
+		    (int)o->other);
+	free(f->segment);
+	f->segment = NULL;
+	return process_unsupported(o->p, what,
+	    "a System V shared memory segment that process %d has attached, "
+	    "too: it comes back as memory of this tree alone, without its id",
+	    (int)o->other);
+}
+
 int
 sharers_list(
     struct snap_ctx *cx, const struct family *t, struct twin *const *twins)
 {
 	struct objects o = { 0 };
-	char what[64];
 	int err = 0;
 
 	for (size_t i = 0; err == 0 && i < t->n; i++)
@@ -209,13 +230,7 @@ sharers_list(
 	for (size_t i = 0; err == 0 && i < o.n; i++) {
 		if (o.v[i].other == 0)
 			continue;
-		snprintf(what, sizeof(what), "vma %lx-%lx",
-		    (unsigned long)o.v[i].v->start,
-		    (unsigned long)o.v[i].v->end);
-		err = process_unsupported(o.v[i].p, what,
-		    "memory shared with process %d: it comes back as this "
-		    "process's own",
-		    (int)o.v[i].other);
+		err = list_one(&o.v[i]);
 	}
 	free(o.v);
 	return err;

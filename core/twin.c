@@ -353,6 +353,23 @@ put_text(const struct twin *t, const char *s)
 		   : -errno;
 }
 
+/* The kernel counts who has System V shared memory: the twin does not. */
+static int
+detach_segments(struct twin *t, const struct process *p)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+
+		if (v->file >= 0 && v->shared &&
+		    p->mapfiles[v->file].segment != NULL)
+			err =
+			    call(t, SYS_munmap, v->start, v->end - v->start, 0);
+	}
+	return err;
+}
+
 /*
  * It shares the table of descriptors with the original: CLOSE_RANGE_UNSHARE
  * gives it an empty one without closing a thing, so that no file system or
@@ -361,7 +378,7 @@ put_text(const struct twin *t, const char *s)
  * taken when the original is gone.  At last it gives up the memory of ours.
  */
 int
-twin_settle(struct snap_ctx *cx, struct twin *t)
+twin_settle(struct snap_ctx *cx, struct twin *t, const struct process *p)
 {
 	char name[16];
 	int err;
@@ -381,6 +398,8 @@ twin_settle(struct snap_ctx *cx, struct twin *t)
 		err = put_text(t, "/");
 	if (err == 0)
 		err = call(t, SYS_chdir, t->text, 0, 0);
+	if (err == 0)
+		err = detach_segments(t, p);
 	if (err == 0)
 		err = call(t, SYS_munmap, t->scratch, t->scratch_size, 0);
 	if (err != 0)

@@ -36,9 +36,10 @@ int twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 
 /*
  * Once the original runs again: let go of all that the twin holds besides
- * memory (descriptors, session, working directory), and name it.
+ * private memory (descriptors, session, working directory, the System V
+ * segments of p), and name it.
  */
-int twin_settle(struct snap_ctx *cx, struct twin *t);
+int twin_settle(struct snap_ctx *cx, struct twin *t, const struct process *p);
 
 /* After the last call in it: its memory says nothing of the CPU it ran on. */
 void twin_forget_cpu(

@@ -188,7 +188,7 @@ clone_alone()
 clone_refused()
 {
 	clone && return 1
-	[[ $ANSWER == E[A-Z]*' fd '* ]] || return
+	[[ $ANSWER == E[A-Z]*' '@(fd|segment)' '* ]] || return
 	check_subject survived
 }
 

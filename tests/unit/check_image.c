@@ -136,6 +136,11 @@ expect_same_process(const struct process *a, const struct process *b)
 	ck_assert_int_eq(a->oom_score_adj, b->oom_score_adj);
 	ck_assert_uint_eq(a->umask, b->umask);
 	ck_assert_uint_eq(a->nthreads, b->nthreads);
+	ck_assert_uint_eq(a->nmapfiles, b->nmapfiles);
+	ck_assert_ptr_null(b->mapfiles[0].segment);
+	ck_assert_ptr_nonnull(b->mapfiles[1].segment);
+	ck_assert_mem_eq(a->mapfiles[1].segment, b->mapfiles[1].segment,
+	    sizeof(struct segment));
 	for (size_t i = 0; i < a->nthreads; i++)
 		expect_same_thread(&a->threads[i], &b->threads[i]);
 	ck_assert_uint_eq(a->ntimers, b->ntimers);
@@ -405,9 +410,17 @@ static const struct {
 	{ "maps", "[vsyscall]\n", "[vsyscall]", "maps:9:" },
 	{ "maps", "7ffd00104000-7ffd00106000", "800000000000-800000002000",
 	    "maps:8: above" },
-	{ "pagemap", "exe 0", "exe 7", "pagemap:3:" },
+	{ "pagemap", "exe 0", "exe 7", "pagemap:4:" },
 	{ "pagemap", "file 1", "file 2", "pagemap:2:" },
 	{ "pagemap", " 1 /dev/zero", " 9 /dev/zero", "no such contents" },
+	{ "pagemap", "segment 1", "segment 0", "with contents, once" },
+	{ "pagemap", "segment 1", "segment 2", "with contents, once" },
+	{ "pagemap", "exe 0\n", "segment 1 1 0 0 0 0 0 0\nexe 0\n", "once" },
+	{ "pagemap", " 32769 ", " 2147483648 ", "not ID KEY" },
+	{ "pagemap", " fedcba98 ", " 1fedcba98 ", "not ID KEY" },
+	{ "pagemap", " 1640 ", " 4640 ", "not ID KEY" },
+	{ "pagemap", " 3 4294967294", " 3", "not ID KEY" },
+	{ "pagemap", " 3 4294967294", " 3 4294967294 ", "not ID KEY" },
 	{ "pagemap", "vma 400000-401000 file 0", "vma 400000-401000 file -",
 	    "it has a file" },
 	{ "pagemap", "vma 400000-401000 file", "vma 400000-401000 fiel",

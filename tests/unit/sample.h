@@ -78,6 +78,14 @@ sample_memory(struct process *p)
 	f->mtime = (struct timespec){ -1, 999999999 };
 	f->content = (uint32_t)process_add_content(
 	    p, sample_fd("shared memory", 13), 13);
+	f->segment = malloc(sizeof(*f->segment));
+	*f->segment = (struct segment){ .id = 32769,
+		.key = 0xfedcba98,
+		.mode = 01640,
+		.uid = 1,
+		.gid = 2,
+		.cuid = 3,
+		.cgid = 4294967294 };
 	p->vmas[0].file = p->vmas[1].file = 0;
 	p->vmas[3].file = 1;
 	p->exe_file = 0;

@@ -1,0 +1,349 @@
+/*
+ * restore_segment.c - System V shared memory, made again with its id.
+ *
+ * The agent attaches it in the areas of all that had it, from where they take
+ * it; the kernel counts them as if they had attached it.  A segment that nobody
+ * removed outlives its processes, as a file does: if it is still there, the same
+ * and attached by nobody else, it is taken and gets the bytes of the image.
+ *
+ * Who makes one is remembered for good, so a child is whoever that was for a
+ * moment.  Until all is there it is the agent's, who gives it to its owner.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "restore_tree.h"
+
+#define PERMISSIONS 0777u
+#define NEXT_ID "/proc/sys/kernel/shm_next_id"
+
+/* ---- making one ---- */
+
+struct made_by {
+	int id, err;
+	bool other; /* its maker could not be who it was */
+};
+
+/* The next segment that anybody makes gets this id, if it is free. */
+static int
+choose_id(int id)
+{
+	char text[16];
+	int fd = open(NEXT_ID, O_WRONLY | O_CLOEXEC), n, err = 0;
+
+	if (fd < 0)
+		return -errno;
+	n = snprintf(text, sizeof(text), "%d", id);
+	if (write(fd, text, (size_t)n) != n)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static int
+give(int id, uid_t uid, gid_t gid, uint32_t mode)
+{
+	struct shmid_ds ds = { .shm_perm = {
+				   .uid = uid,
+				   .gid = gid,
+				   .mode = mode & PERMISSIONS,
+			       } };
+
+	return shmctl(id, IPC_SET, &ds) < 0 ? -errno : 0;
+}
+
+/* In a child of the agent, which does nothing else. */
+static void
+make_as_maker(struct restore *r, const struct joined *j, struct made_by *out)
+{
+	const struct segment *s = j->want;
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	out->err = restore_rights(r, true);
+	if (out->err == 0)
+		out->err = choose_id(s->id);
+	if (out->err != 0)
+		return;
+	out->other =
+	    (s->cgid != gid && syscall(SYS_setresgid, -1, s->cgid, -1) != 0) ||
+	    (s->cuid != uid && syscall(SYS_setresuid, -1, s->cuid, -1) != 0);
+	out->id = shmget((key_t)s->key, j->size, IPC_CREAT | IPC_EXCL | 0600);
+	if (out->id < 0) {
+		out->err = -errno;
+		return;
+	}
+	if (out->id != s->id)
+		out->err = -EEXIST;
+	else
+		out->err = give(out->id, uid, gid, 0600);
+	if (out->err != 0)
+		shmctl(out->id, IPC_RMID, NULL);
+}
+
+static int
+make_in_child(struct restore *r, const struct joined *j, struct made_by *out)
+{
+	int fds[2], status;
+	pid_t pid;
+	ssize_t n;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		struct made_by by = { 0 };
+
+		make_as_maker(r, j, &by);
+		_exit(write(fds[1], &by, sizeof(by)) == sizeof(by) ? 0 : 1);
+	}
+	close(fds[1]);
+	n = pid < 0 ? -1 : read(fds[0], out, sizeof(*out));
+	close(fds[0]);
+	if (pid < 0)
+		return -EAGAIN;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return n == sizeof(*out) ? 0 : -EIO;
+}
+
+static int
+say_why_not(struct restore *r, const struct joined *j, int err)
+{
+	const struct segment *s = j->want;
+
+	if (err == -EEXIST && s->key != IPC_PRIVATE)
+		return snap_fail(r->cx, err,
+		    "System V shared memory segment %d: another one has its "
+		    "key, %#x, or its place",
+		    s->id, s->key);
+	if (err == -EEXIST)
+		return snap_fail(r->cx, err,
+		    "System V shared memory segment %d: another one has its "
+		    "place",
+		    s->id);
+	if (err == -EPERM || err == -EACCES)
+		return snap_fail(r->cx, -EPERM,
+		    "System V shared memory segment %d: choosing the id needs "
+		    "CAP_CHECKPOINT_RESTORE",
+		    s->id);
+	return snap_fail(r->cx, err,
+	    "System V shared memory segment %d of %llu bytes: %s", s->id,
+	    (unsigned long long)j->size, strerror(-err));
+}
+
+static int
+make(struct restore *r, struct joined *j)
+{
+	struct made_by by = { 0 };
+	int err = make_in_child(r, j, &by);
+
+	if (err == 0)
+		err = by.err;
+	if (err != 0) {
+		/* Not for whoever makes the next one. */
+		if (restore_rights(r, true) == 0)
+			(void)choose_id(-1);
+		(void)restore_rights(r, false);
+		return say_why_not(r, j, err);
+	}
+	j->id = by.id;
+	j->created = true;
+	if (by.other)
+		restore_note(r,
+		    "System V shared memory segment %d: its creator is another",
+		    j->id);
+	return 0;
+}
+
+/* ---- one that is there ---- */
+
+static bool
+is_same(const struct joined *j, const struct shmid_ds *ds)
+{
+	const struct segment *s = j->want;
+
+	return (uint32_t)ds->shm_perm.__key == s->key &&
+	       ds->shm_segsz == j->size && ds->shm_perm.uid == s->uid &&
+	       ds->shm_perm.gid == s->gid &&
+	       (ds->shm_perm.mode & ~(unsigned)SHM_LOCKED) ==
+		   (s->mode & ~(unsigned)SHM_LOCKED);
+}
+
+static int
+find_or_make(struct restore *r, struct joined *j)
+{
+	struct shmid_ds ds;
+
+	if (shmctl(j->want->id, IPC_STAT, &ds) < 0) {
+		if (errno == EINVAL || errno == EIDRM)
+			return make(r, j);
+		return snap_fail(r->cx, -errno,
+		    "System V shared memory segment %d: %s", j->want->id,
+		    strerror(errno));
+	}
+	if (!is_same(j, &ds))
+		return snap_fail(r->cx, -EEXIST,
+		    "System V shared memory segment %d is another one here: "
+		    "its key, size, owner or mode differ; see ipcrm(1)",
+		    j->want->id);
+	j->id = j->want->id;
+	return 0;
+}
+
+static struct joined *
+join(struct restore *r, const struct mapfile *f)
+{
+	struct restore_tree *t = r->tree;
+	struct joined *j;
+
+	for (size_t i = 0; i < t->njoined; i++) {
+		j = &t->joined[i];
+		if (j->content == f->content && j->size == f->size)
+			return j;
+		if (j->content == f->content || j->id == f->segment->id) {
+			snap_fail(r->cx, -EBADMSG,
+			    "System V shared memory segment %d is two",
+			    f->segment->id);
+			return NULL;
+		}
+	}
+	j = process_grow(&t->joined, &t->njoined, sizeof(*j));
+	if (j == NULL) {
+		snap_fail(r->cx, -ENOMEM, "no memory");
+		return NULL;
+	}
+	*j = (struct joined){ .content = f->content,
+		.want = f->segment,
+		.size = f->size,
+		.id = -1 };
+	return find_or_make(r, j) == 0 ? j : NULL;
+}
+
+int
+restore_segment(struct restore *r, const struct moved *m)
+{
+	const struct mapfile *f = &r->p->mapfiles[m->file];
+	struct joined *j;
+
+	/* The kernel attaches so much, over whatever is there. */
+	if (f->size == 0 || ((f->size + 4095) & ~4095ull) != m->len)
+		return snap_fail(r->cx, -EBADMSG,
+		    "System V shared memory segment %d is not as large as "
+		    "what is mapped of it",
+		    f->segment->id);
+	j = join(r, f);
+	if (j == NULL)
+		return r->cx->error;
+	if (shmat(j->id, r->map + m->off,
+		SHM_REMAP | (m->readonly ? SHM_RDONLY : 0)) == (void *)-1)
+		return snap_fail(r->cx, -errno,
+		    "attaching System V shared memory segment %d: %s", j->id,
+		    strerror(errno));
+	/* From now on it ends with the last that has it. */
+	if (j->attached++ == 0 && j->created && j->want->mode & SHM_DEST)
+		shmctl(j->id, IPC_RMID, NULL);
+	return 0;
+}
+
+/* ---- when nobody else has it ---- */
+
+static int
+fill(struct restore_tree *t, const struct joined *j, uint8_t *to)
+{
+	const struct content *c = family_content(t->v[0].p, j->content);
+	ssize_t n;
+
+	for (size_t i = 0; c == NULL && i < t->n; i++)
+		c = family_content(t->v[i].p, j->content);
+	if (c == NULL || c->size > ((j->size + 4095) & ~4095ull))
+		return -EBADMSG;
+	if (!j->created && madvise(to, j->size, MADV_REMOVE) < 0)
+		memset(to, 0, j->size);
+	for (off_t data = 0, hole; (uint64_t)data < c->size;) {
+		data = lseek(c->fd, data, SEEK_DATA);
+		if (data < 0)
+			return errno == ENXIO ? 0 : -errno;
+		hole = lseek(c->fd, data, SEEK_HOLE);
+		if (hole < 0 || (uint64_t)hole > c->size)
+			hole = (off_t)c->size;
+		for (; data < hole; data += n) {
+			n = pread(
+			    c->fd, to + data, (size_t)(hole - data), data);
+			if (n <= 0)
+				return n < 0 ? -errno : -EBADMSG;
+		}
+	}
+	return 0;
+}
+
+static int
+check_users(struct restore_tree *t, const struct joined *j)
+{
+	struct shmid_ds ds;
+
+	if (shmctl(j->id, IPC_STAT, &ds) < 0)
+		return -errno;
+	if (ds.shm_nattch == j->attached)
+		return 0;
+	return snap_fail(t->cx, -EBUSY,
+	    "System V shared memory segment %d is attached by others: end them "
+	    "first",
+	    j->id);
+}
+
+static int
+settle(struct restore_tree *t, struct joined *j)
+{
+	const struct segment *s = j->want;
+	int err = check_users(t, j);
+	void *at;
+
+	if (err != 0)
+		return err;
+	at = shmat(j->id, NULL, 0);
+	if (at == (void *)-1)
+		return -errno;
+	err = fill(t, j, at);
+	shmdt(at);
+	if (err == 0 && j->created)
+		err = give(j->id, s->uid, s->gid, s->mode);
+	if (err == 0 && j->created && s->mode & SHM_LOCKED &&
+	    shmctl(j->id, SHM_LOCK, NULL) < 0)
+		restore_note(&t->v[0],
+		    "System V shared memory segment %d is not locked", j->id);
+	return err;
+}
+
+int
+restore_segments_settle(struct restore_tree *t)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < t->njoined; i++) {
+		err = settle(t, &t->joined[i]);
+		if (err != 0)
+			snap_fail(t->cx, err,
+			    "System V shared memory segment %d: %s",
+			    t->joined[i].id, strerror(-err));
+	}
+	return err;
+}
+
+void
+restore_segments_undo(struct restore_tree *t)
+{
+	for (size_t i = 0; i < t->njoined; i++)
+		if (t->joined[i].created)
+			shmctl(t->joined[i].id, IPC_RMID, NULL);
+}
