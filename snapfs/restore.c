@@ -533,7 +533,11 @@ finish(struct restore *r)
 	free(h->text);
 	h->text = strdup(text);
 	h->len = h->text != NULL ? strlen(text) : 0;
-	h->base = m->err == 0 ? r->end : 0;
+	/* A write that fails does not move the offset, those before it did. */
+	if (m->err == 0)
+		h->base = r->end;
+	else
+		h->base = r->by == BY_WRITE ? r->end - (off_t)r->size : 0;
 	if (m->err == 0)
 		fs->counters.restores++;
 	else
