@@ -61,8 +61,9 @@ forget_first(struct snap_tracker *t, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		spans_fini(&t->v[i].dirty);
-	memmove(t->v, t->v + n, (t->n - n) * sizeof(*t->v));
 	t->n -= n;
+	if (t->n > 0)
+		memmove(t->v, t->v + n, t->n * sizeof(*t->v));
 }
 
 /*

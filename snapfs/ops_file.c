@@ -29,14 +29,15 @@ set_closing(struct handle *h, bool closing)
 void
 ops_close_handle(struct snapfs *fs, struct handle *h)
 {
+	/* With the lock: whoever replies with its text has it till it is done. */
+	pthread_mutex_lock(&fs->lock);
 	if (h->view != NULL) {
-		pthread_mutex_lock(&fs->lock);
 		if (h->view->nopen <= 2)
 			pthread_cond_broadcast(&fs->closed);
 		set_closing(h, false);
 		view_close(&fs->views, h->view, snapfs_now());
-		pthread_mutex_unlock(&fs->lock);
 	}
+	pthread_mutex_unlock(&fs->lock);
 	holder_close(fs, h->holder);
 	handle_free(h);
 }
