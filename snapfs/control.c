@@ -142,7 +142,7 @@ static int
 parse_line(const char *s, size_t len, struct restore_request *out, char *why,
     size_t whysize)
 {
-	char quoted[64];
+	char first[40], quoted[40];
 	int err = parse_option(s, len, out, why, whysize);
 
 	if (err != 0)
@@ -153,12 +153,14 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 	if (len == 0)
 		return 0;
 	quote(quoted, sizeof(quoted), s, len);
+	/* Whichever of the two was to be an option. */
+	quote(first, sizeof(first), out->path, strlen(out->path));
 	return fail(why, whysize, -EINVAL,
-	    "there is no option '%s': pid=new, instances=N, "
-	    "template=yes, template=no, stopped, replace, lazy=no, "
-	    "stdio=inherit, ignore=WHAT, parent=DIR and tty=PATH are "
-	    "understood",
-	    quoted);
+	    "one of '%s' and '%s' is no path, and no option: pid=new, "
+	    "instances=N, template=yes, template=no, stopped, replace, "
+	    "lazy=no, stdio=inherit, ignore=WHAT, parent=DIR and tty=PATH "
+	    "are understood",
+	    first, quoted);
 }
 
 int

@@ -119,6 +119,20 @@ START_TEST(parse_two_writes)
 }
 END_TEST
 
+/* Which of two lines was to be the path, only the writer knows. */
+START_TEST(parse_misspelt)
+{
+	struct restore_request r = { 0 };
+	const char bad[] = "templte=yes\ndir\n";
+	char why[256];
+
+	ck_assert_int_eq(
+	    control_parse(bad, sizeof(bad) - 1, &r, why, 256), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(why, "'templte=yes' and 'dir'"));
+	ck_assert_ptr_nonnull(strstr(why, "understood"));
+}
+END_TEST
+
 START_TEST(parse_inherit)
 {
 	struct restore_request r = { 0 };
@@ -400,6 +414,7 @@ main(void)
 	tcase_add_test(tc, parse_two_writes);
 	tcase_add_test(tc, parse_ignore);
 	tcase_add_test(tc, parse_parents);
+	tcase_add_test(tc, parse_misspelt);
 	tcase_add_test(tc, parse_inherit);
 	tcase_add_loop_test(
 	    tc, below_the_mount, 0, sizeof(places) / sizeof(places[0]));
