@@ -69,25 +69,47 @@ holder_find(pid_t pid, struct holder *h)
 	return true;
 }
 
-/* Is there a process, not about to end, whose group or session that is? */
-static bool
-find_member(pid_t id, struct holder *h)
+int
+each_member(int (*step)(void *arg, const struct member *m), void *arg)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *e;
 	struct proc_stat st;
-	bool found = false;
+	int ret = 0;
 
-	while (proc != NULL && !found && (e = readdir(proc)) != NULL) {
-		h->tgid = (pid_t)atoi(e->d_name);
-		if (h->tgid <= 0 || !read_stat(h->tgid, &st))
+	while (proc != NULL && ret == 0 && (e = readdir(proc)) != NULL) {
+		struct member m = { .tgid = (pid_t)atoi(e->d_name) };
+
+		if (m.tgid <= 0 || !read_stat(m.tgid, &st) || is_exiting(&st))
 			continue;
-		found = (st.pgid == id || st.sid == id) && !is_exiting(&st);
-		snprintf(h->comm, sizeof(h->comm), "%s", st.comm);
+		m.ppid = st.ppid;
+		m.pgid = st.pgid;
+		m.sid = st.sid;
+		snprintf(m.comm, sizeof(m.comm), "%s", st.comm);
+		ret = step(arg, &m);
 	}
 	if (proc != NULL)
 		closedir(proc);
-	return found;
+	return ret;
+}
+
+static int
+is_member(void *arg, const struct member *m)
+{
+	struct member *want = arg;
+
+	if (m->pgid != want->pgid && m->sid != want->pgid)
+		return 0;
+	*want = *m;
+	return 1;
+}
+
+pid_t
+parent_of(pid_t pid)
+{
+	struct proc_stat st;
+
+	return read_stat(pid, &st) ? st.ppid : 0;
 }
 
 bool
@@ -109,6 +131,7 @@ holder_is_ancestor(const struct holder *h)
 int
 restore_pid_taken(struct restore *r, pid_t pid, int tries)
 {
+	struct member m = { .pgid = pid };
 	struct holder h;
 
 	for (int ms = 0; holder_find(pid, &h); ms += POLL_MS) {
@@ -125,11 +148,11 @@ restore_pid_taken(struct restore *r, pid_t pid, int tries)
 			    (int)pid, h.comm, (int)h.ppid);
 		sleep_ms(POLL_MS);
 	}
-	if (find_member(pid, &h))
+	if (each_member(is_member, &m) != 0)
 		return snap_fail(r->cx, -EEXIST,
 		    "pid %d is in use: it is the process group or session of "
 		    "pid %d (%s); restore with pid=new",
-		    (int)pid, (int)h.tgid, h.comm);
+		    (int)pid, (int)m.tgid, m.comm);
 	if (tries * POLL_MS >= DYING_MS)
 		return snap_fail(r->cx, -EEXIST,
 		    "pid %d is in use by a process that has ended, but whose "

@@ -18,8 +18,20 @@ struct holder {
 	bool dead;  /* all of it: only its parent has not waited */
 };
 
+/* A process of a group and a session. */
+struct member {
+	pid_t tgid, ppid, pgid, sid;
+	char comm[64];
+};
+
 /* false: no process or thread has this id. */
 bool holder_find(pid_t id, struct holder *h);
+
+/* All that are not about to end, up to the first step that is not 0. */
+int each_member(int (*step)(void *arg, const struct member *m), void *arg);
+
+/* 0: there is none. */
+pid_t parent_of(pid_t pid);
 
 /* Is it one of those below which we run? */
 bool holder_is_ancestor(const struct holder *h);

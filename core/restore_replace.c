@@ -4,6 +4,10 @@
  * All are frozen first: none shall see another die, and clear up what both had,
  * and none shall go on while its sockets are taken over.  Up to the first
  * SIGKILL they are let go, as they were, if anything fails.
+ *
+ * An id is not free while a process has it for its group or session.  So those
+ * below what is killed go, too, if they do, as a shell's jobs that were not
+ * there at the checkpoint; any other is a reason to kill none.
  */
 #include <errno.h>
 #include <signal.h>
@@ -29,6 +33,7 @@ struct replace {
 	struct restore_tree *t;
 	struct target *v;
 	size_t n;
+	pid_t wanted; /* an id that is looked for */
 };
 
 /* ---- who they are ---- */
@@ -81,6 +86,58 @@ each_id(struct replace *x, int (*step)(struct replace *x, pid_t id))
 	return err;
 }
 
+/* ---- whose group or session they are ---- */
+
+static bool
+is_target(const struct replace *x, pid_t pid)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (x->v[i].h.tgid == pid)
+			return true;
+	return false;
+}
+
+static bool
+is_below_target(const struct replace *x, pid_t pid)
+{
+	while (pid > 1 && !is_target(x, pid))
+		pid = parent_of(pid);
+	return pid > 1;
+}
+
+/* Of an id of the image. */
+static int
+is_wanted(struct replace *x, pid_t id)
+{
+	return x->wanted == id;
+}
+
+static bool
+is_of_image(struct replace *x, pid_t id)
+{
+	x->wanted = id;
+	return each_id(x, is_wanted) != 0;
+}
+
+static int
+add_member(void *arg, const struct member *m)
+{
+	struct replace *x = arg;
+	pid_t id = is_of_image(x, m->pgid)  ? m->pgid
+		   : is_of_image(x, m->sid) ? m->sid
+					    : 0;
+
+	if (id == 0 || is_target(x, m->tgid))
+		return 0;
+	if (m->tgid == x->t->opt->asker || !is_below_target(x, m->ppid))
+		return snap_fail(x->t->cx, -EEXIST,
+		    "pid %d is in use: it is the process group or session of "
+		    "pid %d (%s), which is not below what is replaced; end "
+		    "that first, or restore with pid=new",
+		    (int)id, (int)m->tgid, m->comm);
+	return add(x, m->tgid);
+}
+
 /* ---- held ---- */
 
 /*
@@ -101,7 +158,7 @@ hold(struct replace *x, struct target *g, bool wanted)
 	quiet.opt.log = NULL;
 	/* A checkpoint of it may be under way. */
 	while ((err = freeze(&quiet, g->h.tgid, &g->held)) == -EBUSY &&
-	       now_ns() < end) {
+	       (x->n > 1 || wanted) && now_ns() < end) {
 		snap_clear(&quiet);
 		nap(&naps);
 	}
@@ -115,13 +172,17 @@ static int
 hold_all(struct replace *x)
 {
 	bool wanted = restore_take_wanted(x->t);
+	size_t named = x->n, held = 0;
 	int err = 0;
 
-	if (x->n == 1 && !wanted)
-		return 0;
-	for (size_t i = 0; err == 0 && i < x->n; i++)
-		err = hold(x, &x->v[i], wanted);
-	for (size_t i = 0; err == 0 && wanted && i < x->n; i++)
+	/* What is held has no more children. */
+	while (err == 0 && held < x->n) {
+		for (; err == 0 && held < x->n; held++)
+			err = hold(x, &x->v[held], wanted);
+		if (err == 0)
+			err = each_member(add_member, x);
+	}
+	for (size_t i = 0; err == 0 && wanted && i < named; i++)
 		if (x->v[i].held != NULL)
 			err = restore_take(x->t, x->v[i].h.tgid, x->v[i].pidfd);
 	if (err == 0 && wanted)
@@ -158,15 +219,6 @@ kill_all(struct replace *x)
 		x->v[i].held = NULL;
 	}
 	return err;
-}
-
-static bool
-is_target(const struct replace *x, pid_t pid)
-{
-	for (size_t i = 0; i < x->n; i++)
-		if (x->v[i].h.tgid == pid)
-			return true;
-	return false;
 }
 
 /* Its parent may be one that was killed, and then is another. */
@@ -218,6 +270,10 @@ restore_replace(struct restore_tree *t)
 		err = hold_all(&x);
 	if (err == 0)
 		err = kill_all(&x);
+	if (err == 0)
+		err = each_id(&x, await_free);
+	for (size_t i = 0; err == 0 && i < x.n; i++)
+		err = await_free(&x, x.v[i].h.tgid);
 	let_go(&x);
-	return err == 0 ? each_id(&x, await_free) : err;
+	return err;
 }

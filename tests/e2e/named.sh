@@ -227,6 +227,50 @@ back_in_time()
 }
 tn "replace takes a process back in time" back_in_time
 
+# A shell's jobs are of its process group: they go with it, though they were not
+# there at the checkpoint.  Any other of the group is a reason to kill nobody.
+shell_back()
+{
+	local shell orphan
+	cat >loop.sh <<-'END'
+	i=0
+	while i=$((i + 1)); do
+		echo $i >count
+		[ ! -e orphan ] || [ -s orphan ] || (sleep 600 & echo $! >orphan)
+		sleep 0.05
+	done
+	END
+	setsid bash loop.sh </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	shell=$!
+	PIDS+=("$shell")
+	wait_for 20 test -s count || return
+	mkdir "$MNT/$shell@before" || return
+	for _ in 1 2 3; do
+		sleep 0.3
+		printf '%s\nreplace\n' "$MNT/$shell@before" >"$MNT/.restore" ||
+		    { cat "$MNT/.restore"; return 1; }
+		[ "$(head -n 1 "$MNT/.restore")" = "$shell" ] || return
+		expect_untouched "$shell" || return
+	done
+	touch orphan
+	wait_for 20 test -s orphan || return
+	orphan=$(<orphan)
+	PIDS+=("$orphan")
+	fails 'File exists' bash -c 'printf "%s\nreplace\n" "$1" >"$2"' - \
+	    "$MNT/$shell@before" "$MNT/.restore" || return
+	grep -q "group or session of pid $orphan (sleep), which is not below" \
+	    "$MNT/.restore" || { cat "$MNT/.restore"; return 1; }
+	expect_untouched "$shell" || return
+	: >count
+	wait_for 20 test -s count || { echo "it does not go on"; return 1; }
+	kill9 "$orphan" || return
+	printf '%s\nreplace\n' "$MNT/$shell@before" >"$MNT/.restore" ||
+	    { cat "$MNT/.restore"; return 1; }
+	kill9 "$shell" || return
+	drop "$shell@before"
+}
+tn "replace of a shell with jobs since" shell_back
+
 # A parent that does not wait for its child hears why nothing came of it.
 unwaited()
 {
