@@ -294,6 +294,7 @@ fds_list(struct walk *w)
 		err = snap_fail(w->cx, -errno, "/proc/%d/fd: %s", (int)w->pid,
 		    strerror(errno));
 	closedir(dir);
-	qsort(w->v, w->n, sizeof(*w->v), by_number);
+	if (w->n > 0)
+		qsort(w->v, w->n, sizeof(*w->v), by_number);
 	return err;
 }
