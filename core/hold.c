@@ -15,7 +15,8 @@
 
 #include "ctx.h"
 
-#define LOOK_MS 2    /* how often a call that polls is looked at */
+#define LOOK_MS 2 /* how often a call that polls is looked at */
+#define SETTLE_MS 1000
 #define MAX_WAITS 64 /* such calls at once; more are carried out */
 #define MAX_POLLED 4096
 
@@ -160,6 +161,26 @@ run_to_point(struct hold *h, struct hold_birth *b, struct pollfd *v)
 	}
 }
 
+/*
+ * One thread has got to the point; others may be in the middle of something,
+ * with a lock in memory whose owner is known by a number that is another's in
+ * another life.  They go on until all sleep, but not for ever.
+ */
+static void
+settle(struct hold *h)
+{
+	struct pollfd p = { h->listener, POLLIN, 0 };
+
+	h->calm = 0;
+	for (unsigned ms = 0; ms < SETTLE_MS; ms += LOOK_MS) {
+		/* A second one at the point is not answered either. */
+		if (poll(&p, 1, LOOK_MS) > 0)
+			(void)take_call(h);
+		if (h->nwaits > 0 ? look_at_waits(h) : hold_all_asleep(h))
+			return;
+	}
+}
+
 static int
 run_filtered(struct hold *h, struct hold_birth *b)
 {
@@ -174,6 +195,8 @@ run_filtered(struct hold *h, struct hold_birth *b)
 	hold_go(b);
 	n = run_to_point(h, b, v);
 	free(v);
+	if (n == 1 && h->opt->point.kind == SNAP_POINT_WAIT)
+		settle(h);
 	return n;
 }
 
