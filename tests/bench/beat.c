@@ -20,8 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "forktime.h"
+
 #define PAGE 4096
-#define FORKS 9
 #define AWAY_US 100000
 #define LOOK 256 /* beats */
 
@@ -34,32 +35,6 @@ now_us(void)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	return ts.tv_sec * 1000000ll + ts.tv_nsec / 1000;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static int64_t
-time_of_fork(void)
-{
-	int64_t t[FORKS], began;
-	pid_t pid;
-
-	for (int i = 0; i < FORKS; i++) {
-		began = now_us();
-		pid = fork();
-		if (pid == 0)
-			_exit(0);
-		t[i] = now_us() - began;
-		waitpid(pid, NULL, 0);
-	}
-	qsort(t, FORKS, sizeof(t[0]), compare);
-	return t[FORKS / 2];
 }
 
 static void
@@ -121,6 +96,6 @@ main(int argc, char **argv)
 	madvise(mem, pages * PAGE, MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < pages * (PAGE / 8); i++)
 		mem[i] = i * 0x9e3779b97f4a7c15ull + 1;
-	put("ready", getpid(), time_of_fork());
+	put("ready", getpid(), time_of_fork() / 1000);
 	beat(mem, pages);
 }

@@ -23,21 +23,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "forktime.h"
+
 #define PAGE 4096
-#define FORKS 9
 
 static const char *dir;
 static volatile int measuring, ended;
 static volatile int64_t longest;
-
-static int64_t
-now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
 
 static void *
 sleep_in_call(void *arg)
@@ -59,9 +51,9 @@ watch(void *arg)
 		while (!measuring)
 			usleep(500);
 		longest = 0;
-		last = now();
+		last = monotonic_ns();
 		while (measuring) {
-			t = now();
+			t = monotonic_ns();
 			if (t - last > longest)
 				longest = t - last;
 			last = t;
@@ -69,33 +61,6 @@ watch(void *arg)
 		ended = 1;
 	}
 	return NULL;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static int64_t
-time_of_fork(void)
-{
-	int64_t t[FORKS], began;
-	pid_t pid;
-	int i;
-
-	for (i = 0; i < FORKS; i++) {
-		began = now();
-		pid = fork();
-		if (pid == 0)
-			_exit(0);
-		t[i] = now() - began;
-		waitpid(pid, NULL, 0);
-	}
-	qsort(t, FORKS, sizeof(t[0]), compare);
-	return t[FORKS / 2];
 }
 
 static void
@@ -124,11 +89,11 @@ exists(const char *name)
 static int64_t
 measure(const char *until)
 {
-	int64_t end = now() + 1000000000;
+	int64_t end = monotonic_ns() + 1000000000;
 
 	ended = 0;
 	measuring = 1;
-	while (until != NULL ? !exists(until) : now() < end)
+	while (until != NULL ? !exists(until) : monotonic_ns() < end)
 		usleep(1000);
 	measuring = 0;
 	while (!ended)

@@ -19,47 +19,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "forktime.h"
+
 #define PAGE 4096ul
-#define FORKS 9
 #define CLUMPS 64ul
 
 static char *memory;
 static size_t pages;
-
-static int64_t
-now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static int64_t
-time_of_fork(void)
-{
-	int64_t t[FORKS], began;
-	pid_t pid;
-
-	for (int i = 0; i < FORKS; i++) {
-		began = now();
-		pid = fork();
-		if (pid == 0)
-			_exit(0);
-		t[i] = now() - began;
-		waitpid(pid, NULL, 0);
-	}
-	qsort(t, FORKS, sizeof(t[0]), compare);
-	return t[FORKS / 2];
-}
 
 static void
 put(const char *dir, const char *name, long long a, long long b)
@@ -113,9 +79,9 @@ main(int argc, char **argv)
 		if (f == NULL)
 			err(1, "%s", path);
 		while (fscanf(f, "%lu %15s", &n, how) == 2) {
-			began = now();
+			began = monotonic_ns();
 			scribble(n, strcmp(how, "clumps") == 0);
-			put(argv[1], "took", now() - began, 0);
+			put(argv[1], "took", monotonic_ns() - began, 0);
 		}
 		fclose(f);
 	}
