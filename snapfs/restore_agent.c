@@ -1,0 +1,422 @@
+/*
+ * restore_agent.c - the process that does a restore: begun, listened to,
+ *	reaped, or left to go on as a pager.
+ */
+#include "restore_impl.h"
+
+#include "job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* How long an agent may take; and how long after the writer got a signal. */
+#define LIMIT_MS (3600u * 1000)
+#define SIGNALLED_MS 2000u
+#define LOOK_MS 200u  /* how often an interrupted writer is looked at */
+#define EXIT_MS 5000u /* from its answer to its end */
+
+/*
+ * The table of agents makes them and their children invisible in the mount.
+ * The place is taken before the process is there, so that it always is.
+ */
+static pid_t *
+agent_slot(struct snapfs *fs, pid_t was, pid_t is)
+{
+	pid_t *found = NULL;
+	size_t i;
+
+	pthread_mutex_lock(&fs->lock);
+	for (i = 0; i < MAX_AGENTS && found == NULL; i++)
+		if (fs->agents[i] == was && !(was == 0 && fs->closing))
+			found = &fs->agents[i];
+	if (found != NULL)
+		*found = is;
+	if (is == 0)
+		pthread_cond_broadcast(&fs->quiet);
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+static int
+spawn(int sock, pid_t *pid)
+{
+	char room[AGENT_ROOM + 1];
+	char *argv[] = { (char[]){ AGENT_NAME }, room, NULL };
+	char *envp[] = { NULL };
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int err;
+
+	memset(room, ' ', AGENT_ROOM);
+	room[AGENT_ROOM] = '\0';
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(
+	    &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawn_file_actions_init(&fa);
+	err = posix_spawn_file_actions_adddup2(&fa, sock, AGENT_FD);
+	if (err == 0)
+		err = posix_spawn_file_actions_addopen(
+		    &fa, 0, "/dev/null", O_RDWR, 0);
+	if (err == 0)
+		err = posix_spawn_file_actions_adddup2(&fa, 0, 1);
+	if (err == 0)
+		err = posix_spawn_file_actions_adddup2(&fa, 0, 2);
+	if (err == 0)
+		err =
+		    posix_spawn_file_actions_addclosefrom_np(&fa, AGENT_FD + 1);
+	if (err == 0)
+		err =
+		    posix_spawn(pid, "/proc/self/exe", &fa, &attr, argv, envp);
+	posix_spawn_file_actions_destroy(&fa);
+	posix_spawnattr_destroy(&attr);
+	return -err;
+}
+
+static int
+start_agent(struct restore *r)
+{
+	int sv[2], moved, err;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	/* dup2() onto itself would leave close-on-exec set. */
+	moved = fcntl(sv[1], F_DUPFD_CLOEXEC, AGENT_FD + 1);
+	close(sv[1]);
+	if (moved < 0) {
+		close(sv[0]);
+		return -EMFILE;
+	}
+	err = spawn(moved, &r->agent);
+	close(moved);
+	if (err < 0) {
+		close(sv[0]);
+		r->agent = 0;
+		return err;
+	}
+	r->sock = sv[0];
+	if (send(r->sock, &r->ask, sizeof(r->ask), MSG_NOSIGNAL) !=
+	    (ssize_t)sizeof(r->ask))
+		return -EIO; /* it died: its end is looked at */
+	return 0;
+}
+
+/*
+ * The descriptors that came with a message, -1 where there is none.  A pager
+ * has the rights of the writer, who may have it send what he likes: so there
+ * must be no room for one that is not told of here.
+ */
+_Static_assert(
+    CMSG_SPACE(AGENT_FDS * sizeof(int)) == CMSG_LEN(AGENT_FDS * sizeof(int)),
+    "no room for one more");
+
+static void
+sent_fds(struct msghdr *msg, int fds[AGENT_FDS])
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+
+	if (c != NULL && c->cmsg_level == SOL_SOCKET &&
+	    c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len >= CMSG_LEN(sizeof(int)) &&
+	    c->cmsg_len <= CMSG_LEN(AGENT_FDS * sizeof(int)))
+		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+}
+
+static void
+close_fds(const int fds[AGENT_FDS])
+{
+	for (int i = 0; i < AGENT_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* As recv(2); the descriptors are the caller's. */
+static ssize_t
+receive_message(
+    int sock, struct agent_message *m, int flags, int fds[AGENT_FDS])
+{
+	struct iovec iov = { m, sizeof(*m) };
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(AGENT_FDS * sizeof(int))];
+	} c;
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = c.buf,
+		.msg_controllen = sizeof(c.buf) };
+	ssize_t n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+
+	for (int i = 0; i < AGENT_FDS; i++)
+		fds[i] = -1;
+	if (n >= 0)
+		sent_fds(&msg, fds);
+	return n;
+}
+
+/* What needs the daemon's rights, and does nothing to it. */
+static void
+shake_hands(int sock, int fd)
+{
+	int answer = fd < 0 ? -EBADF : snap_uffd_handshake(fd);
+
+	(void)!send(sock, &answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Taken as data: lines of digits. */
+static void
+add_pids(struct restore *r, const char *text)
+{
+	size_t n = strlen(r->more), len = strspn(text, "0123456789\n");
+
+	if (len < sizeof(r->more) - n) {
+		memcpy(r->more + n, text, len);
+		r->more[n + len] = '\0';
+	}
+}
+
+/* What is not the result. */
+static void
+handle_message(struct restore *r, struct agent_message *m, int fds[AGENT_FDS])
+{
+	switch (m->type) {
+	case AGENT_LOG:
+		log_received(&r->log, m->record, sizeof(m->record));
+		break;
+	case AGENT_UFFD:
+		shake_hands(r->sock, fds[0]);
+		break;
+	case AGENT_PIDS:
+		m->text[sizeof(m->text) - 1] = '\0';
+		add_pids(r, m->text);
+		break;
+	default:
+		broker_message(&r->broker, r->sock, m, fds);
+	}
+}
+
+/* One message; false at the end of them. */
+static bool
+receive(struct restore *r)
+{
+	struct agent_message m;
+	int fds[AGENT_FDS];
+	ssize_t n = receive_message(r->sock, &m, MSG_DONTWAIT, fds);
+	int err = errno;
+
+	if (n == (ssize_t)sizeof(m) && m.type != AGENT_RESULT)
+		handle_message(r, &m, fds);
+	if (n == (ssize_t)sizeof(m) && m.type == AGENT_RESULT && m.err == 0) {
+		r->terminal = fds[0];
+		fds[0] = -1;
+	}
+	close_fds(fds);
+	if (n < 0 && (err == EINTR || err == EAGAIN))
+		return true;
+	if (n != (ssize_t)sizeof(m))
+		return false;
+	if (m.type != AGENT_RESULT)
+		return true;
+	m.text[sizeof(m.text) - 1] = '\0';
+	/* What it says is taken as data: an errno and a pid, or EIO. */
+	r->result = m;
+	if (m.err > 0 || m.err < -4095 || (m.err == 0 && m.pid <= 0))
+		r->result.err = -EIO;
+	r->has_result = true;
+	return false;
+}
+
+/*
+ * A freeze interrupts the writer's write(2) too, and that must not be the end
+ * of the restore: so see whether it is a signal that it waits to handle.
+ */
+static bool
+writer_is_signalled(const struct restore *r)
+{
+	return procinfo_signalled(r->fs->proc, r->writer.tid, 0);
+}
+
+/* When to give up, seen after an interruption: the kernel tells of it once. */
+static uint64_t
+new_end(const struct restore *r, uint64_t end, bool *signalled)
+{
+	if (*signalled || !writer_is_signalled(r))
+		return end;
+	*signalled = true;
+	return snapfs_now() + SIGNALLED_MS;
+}
+
+/* Listen until it has said its result, or ended, or its time is over. */
+static void
+listen_to_agent(struct restore *r)
+{
+	struct pollfd p[2] = {
+		{ .fd = r->sock, .events = POLLIN },
+		{ .fd = r->interrupt, .events = POLLIN },
+	};
+	uint64_t now = snapfs_now(), end = now + LIMIT_MS;
+	bool interrupted = false, signalled = false;
+
+	for (; now < end; now = snapfs_now()) {
+		uint64_t wait = end - now;
+
+		if (interrupted && wait > LOOK_MS)
+			wait = LOOK_MS;
+		if (poll(p, 2, (int)wait) < 0 && errno != EINTR)
+			return;
+		if (p[1].revents != 0) {
+			interrupted = true;
+			p[1].fd = -1;
+			p[1].revents = 0;
+		}
+		if (interrupted)
+			end = new_end(r, end, &signalled);
+		if (p[0].revents != 0 && !receive(r))
+			return;
+	}
+	/*
+	 * Until it is complete, what it makes dies with it: so this leaves
+	 * nothing behind.
+	 */
+	kill(r->agent, SIGKILL);
+	restore_set_result(r, signalled ? -EINTR : -ETIMEDOUT,
+	    signalled ? "interrupted before the process was complete"
+		      : "the restore took too long and was given up");
+}
+
+/* It exits by itself, unless something is wrong with it. */
+static int
+reap(pid_t pid)
+{
+	uint64_t end = snapfs_now() + EXIT_MS;
+	int status = 0, pidfd;
+	struct pollfd p = { .events = POLLIN };
+
+	pidfd = pidfd_open(pid, 0);
+	p.fd = pidfd;
+	while (pidfd >= 0 && snapfs_now() < end)
+		if (poll(&p, 1, (int)EXIT_MS) == 1)
+			break;
+	if (pidfd < 0 || p.revents == 0)
+		kill(pid, SIGKILL);
+	if (pidfd >= 0)
+		close(pidfd);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+/*
+ * It goes on as a pager: the request need not wait for that, and the daemon's
+ * end is not the end of it.
+ */
+static void
+keep_pager(struct restore *r)
+{
+	struct paging *p = calloc(1, sizeof(*p));
+
+	if (p != NULL) {
+		*p = (struct paging){ .fs = r->fs,
+			.pager = r->agent,
+			.pid = r->result.pid,
+			.sock = r->sock,
+			.log = r->log };
+		pthread_mutex_lock(&r->fs->lock);
+		LIST_INSERT_HEAD(&r->fs->paging, p, entry);
+		pthread_mutex_unlock(&r->fs->lock);
+	} else {
+		close(r->sock);
+	}
+	agent_slot(r->fs, r->agent, 0);
+	r->paging = p;
+}
+
+/* Until it ends.  What it cannot tell itself is how it was killed. */
+void
+restore_listen_to_pager(struct paging *p)
+{
+	struct agent_message m;
+	int fds[AGENT_FDS], status = 0;
+	ssize_t n;
+
+	do {
+		n = receive_message(p->sock, &m, 0, fds);
+		close_fds(fds);
+		if (n == (ssize_t)sizeof(m) && m.type == AGENT_LOG)
+			log_received(&p->log, m.record, sizeof(m.record));
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	while (waitpid(p->pager, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status))
+		log_put_job(&p->log, SNAP_ERROR,
+		    "process %d was killed, for its pager %d was killed by "
+		    "signal %d before all memory was there",
+		    p->pid, p->pager, WTERMSIG(status));
+	pthread_mutex_lock(&p->fs->lock);
+	LIST_REMOVE(p, entry);
+	pthread_mutex_unlock(&p->fs->lock);
+	close(p->sock);
+	free(p);
+}
+
+static unsigned
+instances_made(const struct restore *r)
+{
+	unsigned n = r->ask.restore.instances;
+
+	return !r->has_result || r->result.err != 0 ? 0 : n == 0 ? 1 : n;
+}
+
+void
+restore_run_agent(struct restore *r)
+{
+	int err, status;
+
+	if (agent_slot(r->fs, 0, -1) == NULL) {
+		restore_set_result(r, -EAGAIN, "too many restores at once");
+		return;
+	}
+	err = start_agent(r);
+	if (r->agent == 0) {
+		restore_set_result(
+		    r, err, "no process for the restore: %s", strerror(-err));
+		agent_slot(r->fs, -1, 0);
+		return;
+	}
+	agent_slot(r->fs, -1, r->agent);
+	r->broker = (struct broker){ .fs = r->fs,
+		.uid = r->writer.creds.uid,
+		.agent = r->agent,
+		.ask = &r->ask.restore };
+	if (err == 0)
+		listen_to_agent(r);
+	broker_end(&r->broker, instances_made(r));
+	if (r->has_result && r->result.err == 0 && r->result.paging) {
+		keep_pager(r);
+		return;
+	}
+	close(r->sock);
+	status = reap(r->agent);
+	agent_slot(r->fs, r->agent, 0);
+	if (r->has_result)
+		return;
+	if (WIFSIGNALED(status))
+		restore_set_result(r, -EIO,
+		    "the restoring process died of signal %d",
+		    WTERMSIG(status));
+	else
+		restore_set_result(
+		    r, -EIO, "the restoring process said nothing");
+}

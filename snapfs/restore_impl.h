@@ -1,0 +1,59 @@
+/*
+ * restore_impl.h - a restore that is under way, for the files that do it.
+ *
+ *	restore.c		the request: parsed, its rights checked, begun
+ *	restore_agent.c		the agent's process, begun, listened to, reaped
+ *	restore_answer.c	what the writer and the reader of .restore get
+ */
+#ifndef RESTORE_IMPL_H
+#define RESTORE_IMPL_H
+
+#include "agent.h"
+#include "broker.h"
+#include "restore.h"
+
+#include <sys/types.h>
+
+struct restore {
+	struct snapfs *fs;
+	fuse_req_t req;
+	struct handle *handle; /* open as long as the write is not answered */
+	struct caller writer;
+	enum { BY_WRITE, BY_READ, BY_CLOSE } by; /* which call is answered */
+	size_t size;				 /* BY_WRITE, BY_READ */
+	off_t off;				 /* BY_READ */
+	off_t end; /* the file offset behind what was written */
+	struct agent_request ask;
+	bool waits;    /* for more to be written */
+	int interrupt; /* an eventfd */
+	struct log_job log;
+
+	pid_t agent;
+	int sock;
+	struct broker broker;
+	struct agent_message result;
+	char more[CONTROL_ANSWER_MAX / 2]; /* pids, one a line */
+	bool has_result;
+	struct paging *paging; /* it goes on as a pager */
+	int terminal;	       /* see struct handle; owned */
+};
+
+/* Its agent, from start to end; or to its result, where that has `paging`. */
+void restore_run_agent(struct restore *r);
+
+/* Until the pager has ended; frees it. */
+void restore_listen_to_pager(struct paging *p);
+
+void restore_set_result(struct restore *r, int err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Log the result, leave the answer for readers, reply.  Frees it. */
+void restore_done(struct restore *r);
+
+/* Reply 0, which says nothing yet, or -errno.  Frees it. */
+void restore_reply(struct restore *r, int err);
+
+/* For a later call on the open file to go on with. */
+int restore_keep(struct restore *r);
+
+#endif
