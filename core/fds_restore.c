@@ -102,6 +102,7 @@ open_or_dead(struct snap_ctx *cx, const struct fd_restore *r, uint32_t i)
 {
 	struct openfile *f = &r->p->files[i];
 	struct snap_ctx quiet = { .opt = cx->opt };
+	const char *hint;
 	int fd;
 
 	if (openfile_get(f, "ignored") == NULL)
@@ -110,7 +111,11 @@ open_or_dead(struct snap_ctx *cx, const struct fd_restore *r, uint32_t i)
 	fd = open_kind(&quiet, r, i);
 	if (fd >= 0)
 		return fd;
-	resource_note(r, "without %s", quiet.text);
+	/* What can be done about it has been done. */
+	hint = strstr(quiet.text, "; to restore ");
+	resource_note(r, "without %.*s",
+	    hint == NULL ? (int)sizeof(quiet.text) : (int)(hint - quiet.text),
+	    quiet.text);
 	memcpy(f->kind, "dead", sizeof("dead"));
 	f->nkv = 0;
 	f->flags &= O_NONBLOCK;
