@@ -49,10 +49,11 @@ struct fd_probe {
  */
 struct fd_restore {
 	const struct process *p;
-	pid_t pid;  /* whom they are for, a group's leader; 0: the caller */
-	int tty;    /* the terminal to use, or -1 */
-	int std[3]; /* the caller's standard descriptors, or -1 */
-	int base;   /* files[i] is to be open at base + i meanwhile */
+	pid_t pid;    /* whom they are for, a group's leader; 0: the caller */
+	bool numbers; /* processes have the numbers that the image says */
+	int tty;      /* the terminal to use, or -1 */
+	int std[3];   /* the caller's standard descriptors, or -1 */
+	int base;     /* files[i] is to be open at base + i meanwhile */
 	/*
 	 * Of each: a descriptor of ours that is this very file, taken over
 	 * from the process that is replaced, or -1.  NULL: none.
@@ -75,6 +76,11 @@ struct fd_restore {
 	/* The process that has f, which says where paths begin; NULL: p. */
 	const struct process *(*owner)(
 	    const struct fd_restore *r, const struct openfile *f);
+	/*
+	 * The number that the process has which the image calls `pid`; -1: it is
+	 * not restored.  NULL: there is one process only.
+	 */
+	pid_t (*number)(const struct fd_restore *r, pid_t pid);
 	const void *find_arg;
 };
 

@@ -103,8 +103,8 @@ make(struct restore *r, size_t i, bool for_parent)
 
 /* ---- groups ---- */
 
-static pid_t
-number_of(const struct restore_tree *t, pid_t pid)
+pid_t
+restore_number_of(const struct restore_tree *t, pid_t pid)
 {
 	for (size_t i = 0; i < t->ninfants; i++)
 		if (t->infants[i].pid == pid)
@@ -116,7 +116,7 @@ number_of(const struct restore_tree *t, pid_t pid)
 pid_t
 restore_pid_of(const struct restore_tree *t, pid_t pid)
 {
-	pid_t got = number_of(t, pid);
+	pid_t got = restore_number_of(t, pid);
 
 	return got > 0 ? got : pid;
 }
@@ -129,7 +129,8 @@ restore_group_of(const struct restore_tree *t, pid_t pgid)
 
 	if (pgid <= 0)
 		return 0;
-	got = number_of(t, pgid == first->pgid ? t->infants[0].pgid : pgid);
+	got = restore_number_of(
+	    t, pgid == first->pgid ? t->infants[0].pgid : pgid);
 	return got > 0 ? got : 0;
 }
 
@@ -143,7 +144,7 @@ join_group(struct restore *r, size_t i, bool lead)
 
 	if (getsid(0) == getpid() || (b->pgid == b->pid) != lead)
 		return 0;
-	group = lead ? 0 : getpgid(number_of(t, b->pgid));
+	group = lead ? 0 : getpgid(restore_number_of(t, b->pgid));
 	if (i == 0 || (!lead && group == getpgrp()) || setpgid(0, group) == 0)
 		return 0;
 	return snap_fail(r->cx, -errno, "process %d: process group %d: %s",

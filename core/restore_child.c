@@ -140,6 +140,7 @@ open_files(struct restore *r, pid_t pid)
 	struct fd_restore f = {
 		.p = &r->tree->all,
 		.pid = pid,
+		.numbers = !r->opt->new_pid && r->host.part == PLAN_WHOLE,
 		.tty = r->opt->tty,
 		.base = r->fd_base,
 		.taken = r->tree->taken,
@@ -155,6 +156,12 @@ open_files(struct restore *r, pid_t pid)
 	return fds_open(r->cx, &f);
 }
 
+static pid_t
+number(const struct fd_restore *f, pid_t pid)
+{
+	return restore_number_of(f->find_arg, pid);
+}
+
 /* Its descriptors, of the open files of all. */
 static int
 place(struct restore *r, pid_t pid, struct process *view, bool *mine)
@@ -167,6 +174,8 @@ place(struct restore *r, pid_t pid, struct process *view, bool *mine)
 		.std = { -1, -1, -1 },
 		.base = r->fd_base,
 		.note = r->area->note,
+		.number = number,
+		.find_arg = t,
 	};
 	int err;
 

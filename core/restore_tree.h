@@ -173,7 +173,11 @@ int restore_take_compare(struct restore_tree *t);
 /* The new processes have them, or the restore has failed. */
 void restore_take_end(struct restore_tree *t, bool failed);
 
-/* The image's pid as it is here, once all are born. */
+/*
+ * The image's pid as it is here, once all are born.  Of one that is none of
+ * these: itself; -1.
+ */
 pid_t restore_pid_of(const struct restore_tree *t, pid_t pid);
+pid_t restore_number_of(const struct restore_tree *t, pid_t pid);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "ctx.h"
 #include "fdkv.h"
+#include "sock_maker.h"
 #include "sock_name.h"
 #include "sock_option.h"
 #include "sock_queue.h"
@@ -41,17 +42,25 @@ set_ids(uid_t uid, gid_t gid)
 	(void)syscall(SYS_setresuid, -1, uid, -1);
 }
 
-static void
-lend_ids(const struct unix_sock *u)
+/* Whoever it was, and with what number. */
+static struct sock_maker
+lend_ids(const struct fd_restore *r, const struct unix_sock *u)
 {
+	struct sock_maker m = { .pid = r->numbers ? u->cred.pid : 0 };
+
 	if (u->has_cred &&
 	    (u->cred.uid != geteuid() || u->cred.gid != getegid()))
 		set_ids(u->cred.uid, u->cred.gid);
+	return m;
 }
 
 static void
-own_ids(uid_t uid, gid_t gid)
+own_ids(const struct fd_restore *r, const struct openfile *f,
+    const struct sock_maker *m, uid_t uid, gid_t gid)
 {
+	if (m->other)
+		resource_note(r, "fd %u: SO_PEERCRED tells another pid than %d",
+		    f->id, (int)m->pid);
 	if (geteuid() == uid && getegid() == gid)
 		return;
 	(void)syscall(SYS_setresuid, -1, uid, -1);
@@ -98,16 +107,31 @@ make_listener(struct snap_ctx *cx, const struct fd_restore *r,
 	const uid_t uid = geteuid();
 	const gid_t gid = getegid();
 	int fd = make(cx, r, f, u), err;
+	struct sock_maker m;
 
 	if (fd < 0)
 		return fd;
-	lend_ids(u);
-	err = listen(fd, u->backlog) == 0 ? 0 : -errno;
-	own_ids(uid, gid);
+	m = lend_ids(r, u);
+	err = sock_maker_listen(&m, fd, u->backlog);
+	own_ids(r, f, &m, uid, gid);
 	if (err == 0)
 		return fd;
 	close(fd);
 	return fail(cx, f, err, "listen");
+}
+
+/* Both tell the same of one another. */
+static int
+make_two(const struct fd_restore *r, const struct openfile *f,
+    const struct unix_sock *u, int v[2])
+{
+	const uid_t uid = geteuid();
+	const gid_t gid = getegid();
+	struct sock_maker m = lend_ids(r, u);
+	int err = sock_maker_pair(&m, u->type | SOCK_CLOEXEC, v);
+
+	own_ids(r, f, &m, uid, gid);
+	return err;
 }
 
 static int
@@ -116,8 +140,9 @@ make_closed(struct snap_ctx *cx, const struct fd_restore *r,
 {
 	int v[2], err;
 
-	if (socketpair(AF_UNIX, u->type | SOCK_CLOEXEC, 0, v) != 0)
-		return fail(cx, f, -errno, "socketpair");
+	err = make_two(r, f, u, v);
+	if (err < 0)
+		return fail(cx, f, err, "socketpair");
 	err = sock_option_begin(cx, r, f, v[0]);
 	if (err == 0)
 		err = resource_keep(cx, r, f, v[1]);
@@ -179,9 +204,9 @@ listener_fd(struct snap_ctx *cx, const struct fd_restore *r,
 	return fd < 0 ? fd : place(cx, r, f, fd);
 }
 
-/* One that waits to be accepted: 1 if it is of our own, 0, -errno. */
+/* One that waits to be accepted: 1 if it is that of `pid`, 0, -errno. */
 static int
-accept_one(int listener, int *fd)
+accept_one(int listener, pid_t pid, int *fd)
 {
 	struct ucred c = { 0 };
 	socklen_t len = sizeof(c);
@@ -190,7 +215,7 @@ accept_one(int listener, int *fd)
 	if (*fd < 0)
 		return -errno;
 	getsockopt(*fd, SOL_SOCKET, SO_PEERCRED, &c, &len);
-	if (c.pid == getpid())
+	if (c.pid == pid)
 		return 1;
 	close(*fd);
 	*fd = -1;
@@ -204,29 +229,36 @@ accept_one(int listener, int *fd)
  * by now, so that nobody comes.
  */
 static int
-meet(int client, int listener, const struct unix_sock *l)
+meet(struct sock_maker *m, int client, int listener, const struct unix_sock *l)
 {
-	int fd = -1, got = 0;
+	int fd = -1, got = 0, err;
+	pid_t pid;
 
-	while (connect(client, (const void *)&l->name, l->name_len) != 0) {
-		if (errno != EAGAIN)
-			return -errno;
-		got = accept_one(listener, &fd);
+	while ((err = sock_maker_connect(
+		    m, client, (const void *)&l->name, l->name_len)) != 0) {
+		if (err != -EAGAIN)
+			return err;
+		got = accept_one(listener, 0, &fd);
 		if (got < 0 && got != -EAGAIN)
 			return got;
 	}
+	pid = m->pid > 0 && !m->other ? m->pid : getpid();
 	do
-		got = accept_one(listener, &fd);
+		got = accept_one(listener, pid, &fd);
 	while (got == 0);
 	return got == -EAGAIN ? -ECONNREFUSED : got < 0 ? got : fd;
 }
 
 static int
 connect_own(struct snap_ctx *cx, const struct fd_restore *r,
-    const struct openfile *lf, const struct unix_sock *l, int client,
+    const struct openfile *lf, const struct unix_sock *l,
+    const struct openfile *sf, const struct unix_sock *server, int client,
     int listener)
 {
 	int flags = fcntl(listener, F_GETFL), fd;
+	const uid_t uid = geteuid();
+	const gid_t gid = getegid();
+	struct sock_maker m;
 	struct unix_view v;
 
 	fd = unix_enter(cx, r, lf, &l->name, l->name_len, &v);
@@ -234,31 +266,36 @@ connect_own(struct snap_ctx *cx, const struct fd_restore *r,
 		return fd;
 	(void)fcntl(listener, F_SETFL, flags | O_NONBLOCK);
 	(void)fcntl(client, F_SETFL, O_NONBLOCK);
-	fd = meet(client, listener, l);
+	m = lend_ids(r, server);
+	fd = meet(&m, client, listener, l);
+	own_ids(r, sf, &m, uid, gid);
 	(void)fcntl(client, F_SETFL, 0);
 	(void)fcntl(listener, F_SETFL, flags);
 	unix_leave(&v);
 	return fd;
 }
 
-/* v[0] was accepted from `lf`, v[1] is its client. */
+/*
+ * v[0] is the first of these, which was accepted from `lf`, v[1] the second, its
+ * client.
+ */
 static int
 connect_pair(struct snap_ctx *cx, const struct fd_restore *r,
-    const struct openfile *client, const struct unix_sock *cu,
+    const struct openfile *const f[2], const struct unix_sock *const u[2],
     const struct openfile *lf, const struct unix_sock *l, int v[2])
 {
 	int listener = listener_fd(cx, r, lf, l);
 
 	if (listener < 0)
 		return listener;
-	v[1] = make(cx, r, client, cu);
+	v[1] = make(cx, r, f[1], u[1]);
 	if (v[1] < 0)
 		return v[1];
-	v[0] = connect_own(cx, r, lf, l, v[1], listener);
+	v[0] = connect_own(cx, r, lf, l, f[0], u[0], v[1], listener);
 	if (v[0] >= 0)
 		return 0;
 	close(v[1]);
-	return fail(cx, client, v[0], "connecting it again");
+	return fail(cx, f[1], v[0], "connecting it again");
 }
 
 static int
@@ -275,15 +312,19 @@ make_ends(struct snap_ctx *cx, const struct fd_restore *r,
 		l = listener_of(r, &u[i], &lu);
 		if (l == NULL)
 			continue;
-		err = connect_pair(cx, r, f[!i], &u[!i], l, &lu, ends);
+		err = connect_pair(cx, r,
+		    (const struct openfile *const[2]){ f[i], f[!i] },
+		    (const struct unix_sock *const[2]){ &u[i], &u[!i] }, l, &lu,
+		    ends);
 		if (err == 0) {
 			v[i] = ends[0];
 			v[!i] = ends[1];
 		}
 		return err;
 	}
-	if (socketpair(AF_UNIX, u[0].type | SOCK_CLOEXEC, 0, v) != 0)
-		return fail(cx, f[0], -errno, "socketpair");
+	err = make_two(r, f[0], &u[0], v);
+	if (err < 0)
+		return fail(cx, f[0], err, "socketpair");
 	for (int i = 0; i < 2; i++)
 		bind_connected(r, f[i], &u[i], v[i]);
 	return 0;
@@ -296,14 +337,10 @@ make_pair(struct snap_ctx *cx, const struct fd_restore *r,
 {
 	const struct openfile *f[2] = { a, b };
 	struct unix_sock us[2] = { *u };
-	const uid_t uid = geteuid();
-	const gid_t gid = getegid();
 	int v[2], err;
 
 	unix_sock_parse(b, &us[1]);
-	lend_ids(u);
 	err = make_ends(cx, r, f, us, v);
-	own_ids(uid, gid);
 	if (err < 0)
 		return err;
 	for (int i = 0; i < 2 && err == 0; i++)
