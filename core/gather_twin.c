@@ -66,6 +66,14 @@ read_bytes(
 	return err;
 }
 
+/* A kernel without cgroups has it not. */
+static void
+read_cgroup(pid_t pid, struct process *p)
+{
+	if (proc_try(pid, "cgroup", &p->cgroup, NULL) != 0)
+		p->cgroup = NULL;
+}
+
 static int
 read_umask(struct snap_ctx *cx, pid_t pid, struct process *p)
 {
@@ -186,6 +194,8 @@ gather_twin(struct snap_ctx *cx, pid_t pid, struct process *p)
 		    cx, pid, "environ", &p->environ, &p->environ_len);
 	if (err == 0)
 		err = read_bytes(cx, pid, "auxv", &p->auxv, &p->auxv_len);
+	if (err == 0)
+		read_cgroup(pid, p);
 	if (err == 0)
 		err = proc_readlink(cx, pid, "root", &p->root);
 	if (err == 0)

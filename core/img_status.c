@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cgroup.h"
 #include "fields.h"
 #include "img.h"
 
 #define PID_MAX (1 << 22)
 #define MAX_GROUPS 65536
 #define MAX_AFFINITY 8192
+#define MAX_CGROUPS 65536 /* bytes of them all */
 
 #define P(key, type, member, min, max) \
 	{ \
@@ -136,10 +138,24 @@ img_thread(const struct process *p, pid_t tid)
 	return NULL;
 }
 
+static void
+write_cgroups(struct text *t, const char *s)
+{
+	while (s != NULL && *s != '\0') {
+		size_t n = strcspn(s, "\n");
+
+		text_puts(t, "cgroup: ");
+		text_put(t, s, n);
+		text_puts(t, "\n");
+		s += n + (s[n] == '\n');
+	}
+}
+
 void
 img_status_write(struct text *t, const struct process *p)
 {
 	fields_write(t, &process_fields, p);
+	write_cgroups(t, p->cgroup);
 	for (size_t i = 0; i < p->nthreads; i++) {
 		const struct thread *th = &p->threads[i];
 
@@ -183,6 +199,25 @@ read_groups(struct lines *l, struct block *b, char *s)
 		*g = (gid_t)v;
 	}
 	return s != NULL && *s != '\0' ? lines_fail(l, "not group ids") : 0;
+}
+
+static int
+read_cgroup(struct lines *l, struct process *p, const char *s)
+{
+	size_t n = p->cgroup == NULL ? 0 : strlen(p->cgroup), len = strlen(s);
+	char *all;
+
+	if (!cgroup_is_line(s, len))
+		return lines_fail(l, "not a cgroup: %.80s", s);
+	if (n + len > MAX_CGROUPS)
+		return lines_fail(l, "more cgroups than there can be");
+	all = realloc(p->cgroup, n + len + 2);
+	if (all == NULL)
+		return -ENOMEM;
+	memcpy(all + n, s, len);
+	memcpy(all + n + len, "\n", 2);
+	p->cgroup = all;
+	return 0;
 }
 
 static int
@@ -251,7 +286,9 @@ read_pair(
 {
 	int r;
 
-	if (b->th == NULL) {
+	if (b->th == NULL && strcmp(key, "cgroup") == 0) {
+		return read_cgroup(l, p, value);
+	} else if (b->th == NULL) {
 		r = fields_parse(l, &process_fields, p, key, value, &b->seen);
 	} else if (strcmp(key, "groups") == 0) {
 		return read_groups(l, b, value);

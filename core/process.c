@@ -96,6 +96,7 @@ process_free(struct process *p)
 	free(p->timers);
 	free(p->dir);
 	free(p->kernel);
+	free(p->cgroup);
 	free(p->cwd);
 	free(p->root);
 	free(p->exe);

@@ -355,6 +355,7 @@ struct process {
 	struct posix_timer *timers;
 	size_t ntimers;
 
+	char *cgroup;		/* as in /proc/PID/cgroup, NULL: not known */
 	char *cwd, *root, *exe; /* as readlink gives them */
 	int exe_file;		/* index into mapfiles, -1: none */
 	struct mm_layout mm;

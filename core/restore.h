@@ -137,6 +137,8 @@ void restore_raise_limit(void); /* of open files */
 void restore_give_up(struct restore *r, int err) __attribute__((noreturn));
 void restore_child_note(struct restore *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Put it (0: this process) into the cgroups that it was in. */
+void restore_cgroup(struct restore *r, pid_t pid);
 /* Open the descriptors of the image for `pid`, in the caller's numbers. */
 int restore_descriptors(struct restore *r, pid_t pid);
 /* The soft limit of open files, to the hard one. */

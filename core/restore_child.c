@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "ctx.h"
 #include "resource.h"
 #include "restore_tree.h"
@@ -256,6 +257,18 @@ read_proc(const char *name, int base)
 	return strtol(text, NULL, base);
 }
 
+void
+restore_cgroup(struct restore *r, pid_t pid)
+{
+	char notes[256] = "";
+
+	if (r->p->cgroup == NULL || r->opt->callers_cgroup)
+		return;
+	cgroup_move(pid, r->p->cgroup, notes, sizeof(notes));
+	if (notes[0] != '\0')
+		restore_child_note(r, "%s", notes);
+}
+
 static void
 set_proc_files(struct restore *r)
 {
@@ -337,6 +350,9 @@ restore_child(struct restore *r)
 		_exit(1);
 	r->area->lanes[0].tid = getpid();
 	err = restore_rights(r, false);
+	/* Before there is memory of it, which stays counted where it was. */
+	if (err == 0 && r->host.part == PLAN_WHOLE)
+		restore_cgroup(r, 0);
 	if (err == 0 && r->index == 0 && r->host.part == PLAN_WHOLE)
 		err = open_files(r, 0);
 	/* Before there are children, which have it from then on. */

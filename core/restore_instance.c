@@ -226,6 +226,7 @@ trace(struct restore *r, pid_t pid)
 		return snap_fail(r->cx, -errno, "tracing the new process: %s",
 		    strerror(errno));
 	r->pid = r->tree->nursery->pids[0] = r->area->lanes[0].tid = pid;
+	restore_cgroup(r, pid);
 	return 0;
 }
 

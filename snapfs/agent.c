@@ -216,6 +216,7 @@ restore_image(struct agent *a, int image, struct terminal *terminal, int cwd)
 		.stdio = ask->inherit ? a->writer.std : NULL,
 		.cwd = cwd,
 		.ignore = ask->ignore,
+		.callers_cgroup = ask->own_cgroup,
 		.lent_caps = a->writer.lent,
 		.lazy = !ask->eager,
 		.uffd_dev = a->uffd_dev,

@@ -116,6 +116,10 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 		out->eager = true;
 	} else if (is(s, len, "lazy=yes")) {
 		out->eager = false;
+	} else if (is(s, len, "cgroup=writer")) {
+		out->own_cgroup = true;
+	} else if (is(s, len, "cgroup=image")) {
+		out->own_cgroup = false;
 	} else if (is(s, len, "template=yes")) {
 		out->template = TEMPLATE_YES;
 	} else if (is(s, len, "template=no")) {
@@ -158,8 +162,8 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 	return fail(why, whysize, -EINVAL,
 	    "one of '%s' and '%s' is no path, and no option: pid=new, "
 	    "instances=N, template=yes, template=no, stopped, replace, "
-	    "lazy=no, stdio=inherit, ignore=WHAT, parent=DIR and tty=PATH "
-	    "are understood",
+	    "lazy=no, stdio=inherit, cgroup=writer, ignore=WHAT, parent=DIR "
+	    "and tty=PATH are understood",
 	    first, quoted);
 }
 

@@ -29,6 +29,7 @@ struct restore_request {
 	bool replace;
 	bool inherit;	    /* stdio=inherit */
 	bool eager;	    /* lazy=no */
+	bool own_cgroup;    /* cgroup=writer */
 	unsigned instances; /* instances=N, 0 if not given */
 	enum { TEMPLATE_AUTO, TEMPLATE_YES, TEMPLATE_NO } template;
 	char ignore[CONTROL_IGNORE];   /* ignore=WHAT, each on a line */

@@ -165,6 +165,7 @@ restore(struct instance *in, const char *dir, bool same_pid, bool verbose)
 	struct snap_restore_options opt = {
 		.new_pid = !same_pid,
 		.child = true,
+		.callers_cgroup = true,
 		.terminal = give_terminal,
 		.terminal_arg = in,
 		.lazy = true,

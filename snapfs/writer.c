@@ -1,8 +1,8 @@
 #include "writer.h"
 
 #include "caps.h"
-#include "cgroup.h"
 #include "node.h"
+#include "snap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -630,7 +630,7 @@ writer_become(struct writer *w, bool *fork_needed)
 	int err;
 
 	*fork_needed = false;
-	cgroup_join(w->cgroup, w->notes, sizeof(w->notes));
+	snap_cgroup_join(w->cgroup, w->notes, sizeof(w->notes));
 	take_oom_score(w);
 	err = enter_namespaces(w, fork_needed);
 	if (err == 0)

@@ -333,6 +333,11 @@ struct snap_restore_options {
 	/* The working directory, open, or -1: that of the image. */
 	int cwd;
 	/*
+	 * Each process stays in the cgroups of the caller.  If not, it goes to
+	 * those that it was in, as far as the caller may put it there.
+	 */
+	bool callers_cgroup;
+	/*
 	 * The caller stands in for the process: it stays his child, so that he
 	 * hears of its end, in his session and process group unless it led a
 	 * session of its own.  If not, it is adopted when the caller exits.
@@ -418,6 +423,12 @@ int snap_uffd_handshake(int fd);
  */
 int snap_template_make(struct snap_ctx *cx,
     const struct snap_restore_options *opt, struct snap_template *out);
+
+/*
+ * Put this process into each cgroup of `theirs`, the text of a /proc/PID/cgroup.
+ * What fails is added to `notes`, a string of at most `size` bytes.
+ */
+void snap_cgroup_join(const char *theirs, char *notes, size_t size);
 
 /* ---- running a program up to a point ---- */
 

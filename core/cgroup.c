@@ -1,14 +1,17 @@
 #include "cgroup.h"
 
-#include "procinfo.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <unistd.h>
+
+#include "proc.h"
+#include "snap.h"
 
 static bool
 is_octal(const char *s)
@@ -144,21 +147,84 @@ cgroup_directory(
 	return false;
 }
 
-static int
-join(const char *dir)
+/* "0::/a/b": the path begins with a slash and goes down only. */
+bool
+cgroup_is_line(const char *line, size_t len)
 {
-	char path[PATH_MAX];
+	const char *path = memchr(line, ':', len), *s, *end = line + len;
+
+	if (path == NULL || path == line || memchr(line, '\n', len) != NULL ||
+	    strspn(line, "0123456789") != (size_t)(path - line))
+		return false;
+	path = memchr(path + 1, ':', (size_t)(end - path - 1));
+	if (path == NULL || end - path < 2 || path[1] != '/')
+		return false;
+	for (s = path + 1; s < end; s++)
+		if (end - s >= 3 && memcmp(s, "/..", 3) == 0 &&
+		    (end - s == 3 || s[3] == '/'))
+			return false;
+	return true;
+}
+
+/* A frozen one would keep us. */
+static bool
+is_frozen(int dir)
+{
+	static const struct {
+		const char *file, *frozen;
+	} ways[] = { { "cgroup.events", "frozen 1" },
+		{ "freezer.state", "FR" } };
+	char text[256];
+	ssize_t n;
+	int fd;
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		fd = openat(dir, ways[i].file, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+		text[n < 0 ? 0 : n] = '\0';
+		if (strstr(text, ways[i].frozen) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static int
+write_pid(int dir, pid_t pid)
+{
+	char text[16];
 	int fd, n, err = 0;
 
-	n = snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return -ENAMETOOLONG;
-	fd = open(path, O_WRONLY | O_CLOEXEC);
+	fd = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (write(fd, "0", 1) < 0)
+	n = snprintf(text, sizeof(text), "%d", (int)pid);
+	if (write(fd, text, (size_t)n) < 0)
 		err = -errno;
 	close(fd);
+	return err;
+}
+
+static int
+enter(pid_t pid, const char *path)
+{
+	int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), err;
+	struct statfs fs;
+
+	if (dir < 0)
+		return -errno;
+	if (fstatfs(dir, &fs) < 0)
+		err = -errno;
+	else if (fs.f_type != CGROUP_SUPER_MAGIC &&
+		 fs.f_type != CGROUP2_SUPER_MAGIC)
+		err = -ENOENT;
+	else if (is_frozen(dir))
+		err = -EBUSY;
+	else
+		err = write_pid(dir, pid);
+	close(dir);
 	return err;
 }
 
@@ -168,7 +234,9 @@ add_note(char *notes, size_t size, const char *line, int len, int err)
 	size_t used = strlen(notes);
 
 	snprintf(notes + used, size - used, "%scgroup %.*s not joined: %s",
-	    used != 0 ? "; " : "", len, line, strerror(-err));
+	    used != 0 ? "; " : "", len, line,
+	    err == -EBUSY ? "it is frozen, or has others below it"
+			  : strerror(-err));
 }
 
 /* Does `text` contain this whole line? */
@@ -186,33 +254,49 @@ has_line(const char *text, const char *line, size_t len)
 	return false;
 }
 
+static int
+read_own(const char *name, char **text)
+{
+	int fd = open(name, O_RDONLY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+	err = proc_read_fd(fd, text, NULL);
+	close(fd);
+	return err;
+}
+
 void
-cgroup_join(const char *theirs, char *notes, size_t size)
+cgroup_move(pid_t pid, const char *theirs, char *notes, size_t size)
 {
 	char *ours = NULL, *mountinfo = NULL, dir[PATH_MAX];
 	const char *line;
 	size_t len;
-	int self, err;
+	int err;
 
-	self = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (self < 0 || procinfo_read(self, "cgroup", &ours) < 0 ||
-	    procinfo_read(self, "mountinfo", &mountinfo) < 0) {
-		add_note(notes, size, "", 0, -errno);
-		goto out;
-	}
-	for (line = theirs; *line != '\0'; line += len + (line[len] == '\n')) {
+	err = read_own("/proc/self/cgroup", &ours);
+	if (err == 0)
+		err = read_own("/proc/self/mountinfo", &mountinfo);
+	if (err < 0)
+		add_note(notes, size, "", 0, err);
+	for (line = theirs; err == 0 && *line != '\0';
+	     line += len + (line[len] == '\n')) {
+		int got = -ENOENT;
+
 		len = strcspn(line, "\n");
 		if (len == 0 || has_line(ours, line, len))
 			continue;
-		err = cgroup_directory(line, mountinfo, dir, sizeof(dir))
-			  ? join(dir)
-			  : -ENOENT;
-		if (err < 0)
-			add_note(notes, size, line, (int)len, err);
+		if (cgroup_directory(line, mountinfo, dir, sizeof(dir)))
+			got = enter(pid, dir);
+		if (got < 0)
+			add_note(notes, size, line, (int)len, got);
 	}
-out:
 	free(ours);
 	free(mountinfo);
-	if (self >= 0)
-		close(self);
+}
+
+void
+snap_cgroup_join(const char *theirs, char *notes, size_t size)
+{
+	cgroup_move(0, theirs, notes, size);
 }
