@@ -19,6 +19,7 @@
 #include "heal.h"
 #include "increment.h"
 #include "memory.h"
+#include "numa_areas.h"
 #include "resource.h"
 #include "sharers.h"
 #include "sysv.h"
@@ -127,6 +128,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 	frozen_step(cx, z, "VMAs read");
 	if (err == 0)
 		err = gather_inside(cx, z, p);
+	if (err == 0)
+		err = memory_collect_locked(cx, z, p);
 	for (size_t k = i + 1; err == 0 && k < ft->n; k++)
 		if (ft->parent[k] == i && cp->tree.v[k]->group_stopped)
 			err = gather_stop_told(
@@ -145,6 +148,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 		    cx, z->pid, twin_pid(cp->twins[i]), p);
 	if (err == 0 && cp->twins[i] == NULL)
 		err = gather_twin(cx, z->pid, p);
+	if (err == 0 && cp->twins[i] == NULL)
+		err = numa_areas_collect_frozen(cx, p);
 	frozen_step(cx, z, "memory read");
 	/* That it is registered with ours is no state of the process. */
 	if (cp->tracker != NULL && i == 0 && tracker_is_at_work(cp->tracker))
@@ -182,6 +187,8 @@ take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
 
 	if (twin != 0 && sysv_attached(p))
 		err = memory_collect_flags(cx, twin, p);
+	if (err == 0 && twin != 0)
+		err = numa_areas_collect(cx, t, p);
 	if (err == 0 && twin != 0)
 		err = twin_settle(cx, t, p);
 	if (err == 0 && twin != 0)

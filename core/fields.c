@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "numa.h"
+
 static const char UNLIMITED[] = "unlimited";
 
 static void
@@ -52,15 +54,30 @@ write_value(struct text *t, const struct field *f, const void *at)
 		text_puts(t, " ");
 		put_limit(t, u64[1]);
 		break;
+	case FIELD_NUMA:
+		numa_write(t, at);
+		break;
 	}
+}
+
+/* Of the types that are used for what may be missing. */
+static bool
+is_zero(const struct field *f, const void *at)
+{
+	return f->type == FIELD_BOOL ? !*(const bool *)at
+				     : *(const uint32_t *)at == 0;
 }
 
 void
 fields_write(struct text *t, const struct fields *f, const void *base)
 {
 	for (size_t i = 0; i < f->n; i++) {
+		const void *at = (const char *)base + f->v[i].offset;
+
+		if (f->v[i].optional && is_zero(&f->v[i], at))
+			continue;
 		text_putf(t, "%s: ", f->v[i].key);
-		write_value(t, &f->v[i], (const char *)base + f->v[i].offset);
+		write_value(t, &f->v[i], at);
 		text_puts(t, "\n");
 	}
 }
@@ -169,6 +186,8 @@ parse_value(const struct field *f, char *s, void *at)
 		return parse_ids(s, at);
 	case FIELD_LIMIT:
 		return parse_limit(s, at);
+	case FIELD_NUMA:
+		return numa_parse(s, at);
 	}
 	return false;
 }
@@ -196,7 +215,7 @@ fields_complete(
     struct lines *l, const struct fields *f, uint64_t seen, const char *of)
 {
 	for (size_t i = 0; i < f->n; i++)
-		if ((seen & 1ull << i) == 0)
+		if ((seen & 1ull << i) == 0 && !f->v[i].optional)
 			return lines_fail(l, "%s%sno `%s'", of,
 			    *of != '\0' ? ": " : "", f->v[i].key);
 	return 0;

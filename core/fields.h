@@ -8,16 +8,17 @@
 #include "text.h"
 
 enum field_type {
-	FIELD_U64,  /* decimal */
-	FIELD_X64,  /* 0x and 16 hex digits, with leading zeros */
-	FIELD_U32,  /* decimal */
-	FIELD_X32,  /* 0x and 8 hex digits */
-	FIELD_O32,  /* octal, 4 digits or more */
-	FIELD_I32,  /* signed */
-	FIELD_BOOL, /* yes or no */
-	FIELD_NAME, /* char[16], escaped */
-	FIELD_IDS,  /* four uint32_t: real, effective, saved, file system */
-	FIELD_LIMIT /* two uint64_t: soft, hard; or "unlimited" */
+	FIELD_U64,   /* decimal */
+	FIELD_X64,   /* 0x and 16 hex digits, with leading zeros */
+	FIELD_U32,   /* decimal */
+	FIELD_X32,   /* 0x and 8 hex digits */
+	FIELD_O32,   /* octal, 4 digits or more */
+	FIELD_I32,   /* signed */
+	FIELD_BOOL,  /* yes or no */
+	FIELD_NAME,  /* char[16], escaped */
+	FIELD_IDS,   /* four uint32_t: real, effective, saved, file system */
+	FIELD_LIMIT, /* two uint64_t: soft, hard; or "unlimited" */
+	FIELD_NUMA   /* struct numa, see numa.h */
 };
 
 struct field {
@@ -25,6 +26,7 @@ struct field {
 	enum field_type type;
 	size_t offset;
 	int64_t min, max; /* of U64, U32, I32; both 0: what the type holds */
+	bool optional;	  /* not written if it is 0, and may be missing */
 };
 
 /* At most 64 rows. */

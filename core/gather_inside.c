@@ -3,6 +3,7 @@
  * follows from the answers.
  */
 #include <errno.h>
+#include <linux/keyctl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +31,12 @@
 /* Where the answers to what the caller is asked for all will be. */
 struct process_calls {
 	uint64_t actions, itimers, timers, subreaper;
-	size_t asked_subreaper, overruns, dumpable, thp, brk, mdwe;
+	size_t asked_subreaper, overruns, dumpable, thp, brk;
+	size_t memory_merge, membarrier, keyrings[2];
 };
 
 #define ITIMERS 3
-#define PROCESS_RECORDS (PROCESS_NSIG + ITIMERS + 5)
+#define PROCESS_RECORDS (PROCESS_NSIG + ITIMERS + 8)
 #define PROCESS_DATA \
 	(PROCESS_NSIG * sizeof(struct ksigaction) + \
 	    ITIMERS * sizeof(struct itimerval) + 64)
@@ -57,6 +59,15 @@ ask_timers(struct frozen *z, size_t i, const struct process *p,
 	}
 }
 
+/* Those that no other process has. */
+static const struct {
+	int64_t id;
+	const char *name;
+} keyrings[] = {
+	{ KEY_SPEC_THREAD_KEYRING, "thread" },
+	{ KEY_SPEC_PROCESS_KEYRING, "process" },
+};
+
 static void
 ask_process(struct frozen *z, size_t i, const struct process *p,
     struct process_calls *c)
@@ -75,7 +86,13 @@ ask_process(struct frozen *z, size_t i, const struct process *p,
 	    z, i, SYS_prctl, PR_GET_CHILD_SUBREAPER, c->subreaper, 0, 0, 0);
 	c->dumpable = heal_add(z, i, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
 	c->thp = heal_add(z, i, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
-	c->mdwe = heal_add(z, i, SYS_prctl, UAPI_PR_GET_MDWE, 0, 0, 0, 0);
+	c->memory_merge =
+	    heal_try(z, i, SYS_prctl, UAPI_PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
+	c->membarrier = heal_try(z, i, SYS_membarrier,
+	    UAPI_MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, 0);
+	for (size_t k = 0; k < 2; k++)
+		c->keyrings[k] = heal_try(z, i, SYS_keyctl,
+		    KEYCTL_GET_KEYRING_ID, (uint64_t)keyrings[k].id, 0, 0, 0);
 	c->brk = heal_add(z, i, SYS_brk, 0, 0, 0, 0, 0);
 	ask_timers(z, i, p, c);
 }
@@ -117,25 +134,51 @@ take_timers(const struct frozen *z, size_t i, const struct process_calls *c,
 	}
 }
 
+/* What a kernel that has it not has answered with an error, is 0. */
+static uint32_t
+flags_of(const struct frozen *z, size_t i, size_t record)
+{
+	int64_t v = heal_result(z, i, record);
+
+	return v > 0 ? (uint32_t)v : 0;
+}
+
+static int
+note_keyrings(const struct frozen *z, size_t i, const struct process_calls *c,
+    struct process *p)
+{
+	char what[32];
+
+	for (size_t k = 0; k < 2; k++) {
+		if (heal_result(z, i, c->keyrings[k]) <= 0)
+			continue;
+		snprintf(what, sizeof(what), "keyring %s", keyrings[k].name);
+		if (process_unsupported(p, what,
+			"it has keys of its own (keyrings(7)); it comes back "
+			"without") != 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int
 take_process(const struct frozen *z, size_t i, const struct process_calls *c,
     struct process *p)
 {
-	int64_t mdwe = heal_result(z, i, c->mdwe);
+	uint32_t thp = flags_of(z, i, c->thp);
 	int subreaper;
 
 	memcpy(p->actions, heal_answer(z, c->actions), sizeof(p->actions));
 	memcpy(&subreaper, heal_answer(z, c->subreaper), sizeof(subreaper));
 	p->child_subreaper = subreaper != 0;
 	p->dumpable = (uint32_t)heal_result(z, i, c->dumpable);
-	p->thp_disable = heal_result(z, i, c->thp) == 1;
+	p->thp_disable = (thp & 1) != 0;
+	p->thp_advised = (thp & UAPI_PR_THP_DISABLE_EXCEPT_ADVISED) != 0;
+	p->memory_merge = flags_of(z, i, c->memory_merge) == 1;
+	p->membarrier = flags_of(z, i, c->membarrier);
 	p->mm.brk = (uint64_t)heal_result(z, i, c->brk);
 	take_timers(z, i, c, p);
-	if (mdwe > 0)
-		return process_unsupported(p, "memory-deny-write-execute",
-		    "it has forbidden itself memory that can be written and "
-		    "run (PR_SET_MDWE); it comes back without that");
-	return 0;
+	return note_keyrings(z, i, c, p);
 }
 
 /* ---- pending signals ---- */
@@ -288,6 +331,17 @@ note_filtered(const struct tracee *t, struct process *p)
 }
 
 static int
+take_thread(const struct frozen *z, size_t i, const struct thread_asks *a,
+    struct process *p, uint64_t *pending)
+{
+	int err = thread_take(z, i, a, &p->threads[i], pending);
+
+	if (err == 0)
+		err = habits_take(z, i, &a->habits, p, &p->threads[i]);
+	return err;
+}
+
+static int
 ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
     struct thread_asks *asks, struct process_calls *pc)
 {
@@ -305,7 +359,7 @@ ask(struct snap_ctx *cx, struct frozen *z, struct process *p, uint64_t *pending,
 		struct thread *t = &p->threads[i];
 
 		if (!z->v[i].no_calls)
-			err = thread_take(z, i, &asks[i], t, &pending[i]);
+			err = take_thread(z, i, &asks[i], p, &pending[i]);
 		else if ((err = thread_look(z, i, t, &pending[i])) == 0)
 			err = note_filtered(&z->v[i], p);
 	}

@@ -108,6 +108,7 @@ thread_ask(struct frozen *z, size_t i, size_t cpus, struct thread_asks *a)
 	heal_add(z, i, SYS_get_robust_list, 0, a->robust, a->robust + 8, 0, 0);
 	ask_creds(z, i, a);
 	ask_scheduling(z, i, cpus, a);
+	habits_ask(z, i, &a->habits);
 }
 
 /* ---- what was answered ---- */

@@ -16,11 +16,19 @@ struct thread_asks {
 	size_t slack, securebits, fsuid, fsgid, has_caps, ngroups, nnp, ioprio,
 	    nice;
 	size_t naffinity;
+	struct habit_asks {
+		uint64_t tsc, numa;
+		size_t memory_error, no_tsc, cpuid, io_flusher, policy;
+		size_t speculation[3];
+	} habits;
 };
 
 /* For heal_open(). */
-#define THREAD_ASKS_RECORDS 19
-#define THREAD_ASKS_DATA 448 /* and a CPU mask, rounded up to 16 bytes */
+#define HABIT_ASKS_RECORDS 8
+#define HABIT_ASKS_DATA (32 + sizeof(((struct numa *)0)->nodes))
+#define THREAD_ASKS_RECORDS (19 + HABIT_ASKS_RECORDS)
+/* And a CPU mask, rounded up to 16 bytes. */
+#define THREAD_ASKS_DATA (448 + HABIT_ASKS_DATA)
 
 /* The size of this kernel's CPU masks. */
 size_t thread_cpus(void);
@@ -37,5 +45,13 @@ int thread_take(const struct frozen *z, size_t i, const struct thread_asks *a,
 /* The same, as far as it can be had, of a thread that cannot be asked. */
 int thread_look(
     const struct frozen *z, size_t i, struct thread *t, uint64_t *pending);
+
+/*
+ * gather_habits.c: what few have set.  What a thread's filters forbid is not
+ * asked.
+ */
+void habits_ask(struct frozen *z, size_t i, struct habit_asks *a);
+int habits_take(const struct frozen *z, size_t i, const struct habit_asks *a,
+    struct process *p, struct thread *t);
 
 #endif

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "ctx.h"
+#include "freeze_seccomp.h"
 #include "heal_area.h"
 #include "leftover.h"
 
@@ -89,6 +90,11 @@ map_scratch(struct snap_ctx *cx, struct frozen *z)
 		h->tail = 0;
 		return err;
 	}
+	if (at == -EACCES)
+		return snap_fail(cx, -ENOTSUP,
+		    "process %d: it has forbidden itself memory that can be "
+		    "written and run (PR_SET_MDWE), which our calls need",
+		    (int)z->pid);
 	if (at < 0 && at >= -4095)
 		return snap_fail(cx, -ENOTSUP,
 		    "process %d: it may not map %zu bytes of memory for our "
@@ -191,11 +197,24 @@ heal_add(struct frozen *z, size_t i, long nr, uint64_t a0, uint64_t a1,
 	return l->nrecords++;
 }
 
+size_t
+heal_try(struct frozen *z, size_t i, long nr, uint64_t a0, uint64_t a1,
+    uint64_t a2, uint64_t a3, uint64_t a4)
+{
+	const uint64_t args[6] = { a0, a1, a2, a3, a4 };
+
+	if (!freeze_seccomp_allows(z, &z->v[i], nr, args))
+		return HEAL_NONE;
+	return heal_add(z, i, nr, a0, a1, a2, a3, a4);
+}
+
 int64_t
 heal_result(const struct frozen *z, size_t i, size_t record)
 {
 	struct heal_record rec;
 
+	if (record == HEAL_NONE)
+		return -ENOSYS;
 	memcpy(&rec,
 	    z->heal->shadow + z->heal->lists[i].records + record * sizeof(rec),
 	    sizeof(rec));

@@ -64,8 +64,16 @@ size_t heal_add(struct frozen *z, size_t i, long nr, uint64_t a0, uint64_t a1,
 uint64_t heal_data(struct frozen *z, size_t i, size_t size);
 
 /*
- * After heal_finish(): what a call answered, what it wrote.  Before
- * heal_start() the latter may be written to.
+ * The same of a call that we can do without: HEAL_NONE if the thread's filters
+ * do not let it pass.
+ */
+#define HEAL_NONE SIZE_MAX
+size_t heal_try(struct frozen *z, size_t i, long nr, uint64_t a0, uint64_t a1,
+    uint64_t a2, uint64_t a3, uint64_t a4);
+
+/*
+ * After heal_finish(): what a call answered (ENOSYS of HEAL_NONE), what it
+ * wrote.  Before heal_start() the latter may be written to.
  */
 int64_t heal_result(const struct frozen *z, size_t i, size_t record);
 void *heal_answer(const struct frozen *z, uint64_t addr);

@@ -15,6 +15,8 @@
  *		shared, vdso, vvar, vvar_vclock, vsyscall or other; FILE a number
  *		or -; FLAGS as in VmFlags of /proc/PID/smaps, joined by commas,
  *		or -
+ *	numa MODE[,FLAG]... NODES
+ *		mbind(2) of the VMA before it, see numa.h
  *	run START-END held OFFSET
  *		pages of the VMA before it, whose bytes are at OFFSET of `pages`
  *	run START-END guard
@@ -32,6 +34,7 @@
 
 #include "fdkv.h"
 #include "img.h"
+#include "numa.h"
 #include "vma.h"
 
 #define NS 1000000000ll
@@ -81,6 +84,11 @@ write_vma(struct text *t, const struct vma *v)
 	text_putf(t, "%u ", v->pkey);
 	vma_write_flags(t, v->flags);
 	text_puts(t, "\n");
+	if (v->numa != NULL) {
+		text_puts(t, "numa ");
+		numa_write(t, v->numa);
+		text_puts(t, "\n");
+	}
 }
 
 static void
@@ -338,6 +346,23 @@ read_vma(struct reader *r, char *s)
 }
 
 static int
+read_numa(struct reader *r, char *s)
+{
+	struct vma *v = r->nvmas == 0 ? NULL : &r->p->vmas[r->nvmas - 1];
+	struct numa n;
+
+	if (v == NULL || v->numa != NULL)
+		return lines_fail(r->l, "not below a vma, once");
+	if (!numa_parse(s, &n))
+		return lines_fail(r->l, "not numa MODE[,FLAG]... NODES");
+	v->numa = malloc(sizeof(n));
+	if (v->numa == NULL)
+		return -ENOMEM;
+	*v->numa = n;
+	return 0;
+}
+
+static int
 read_held(struct reader *r, const struct vma *v, struct run *run, char *s)
 {
 	run->kind = RUN_HELD;
@@ -418,6 +443,7 @@ read_line(struct reader *r, char *line)
 		{ "file", read_file },
 		{ "exe", read_exe },
 		{ "segment", read_segment },
+		{ "numa", read_numa },
 	};
 	char *word = text_word(&line);
 
@@ -425,7 +451,8 @@ read_line(struct reader *r, char *line)
 		if (word != NULL && line != NULL &&
 		    strcmp(word, table[i].word) == 0)
 			return table[i].read(r, line);
-	return lines_fail(r->l, "neither file, segment, exe, vma nor run");
+	return lines_fail(
+	    r->l, "neither file, segment, exe, vma, numa nor run");
 }
 
 int

@@ -34,7 +34,7 @@
 #define REG(name) \
 	{ \
 #name, FIELD_X64, offsetof(struct user_regs_struct, name), 0, \
-		    0 \
+		    0, false \
 	}
 
 static const struct field reg_table[] = { REG(r15), REG(r14), REG(r13),

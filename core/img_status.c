@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "cgroup.h"
 #include "fields.h"
@@ -22,11 +23,24 @@
 
 #define P(key, type, member, min, max) \
 	{ \
-		key, FIELD_##type, offsetof(struct process, member), min, max \
+		key, FIELD_##type, offsetof(struct process, member), min, max, \
+		    false \
 	}
 #define T(key, type, member, min, max) \
 	{ \
-		key, FIELD_##type, offsetof(struct thread, member), min, max \
+		key, FIELD_##type, offsetof(struct thread, member), min, max, \
+		    false \
+	}
+/* What few have: a line only if it is not 0. */
+#define P_RARE(key, type, member, max) \
+	{ \
+		key, FIELD_##type, offsetof(struct process, member), 0, max, \
+		    true \
+	}
+#define T_RARE(key, type, member, max) \
+	{ \
+		key, FIELD_##type, offsetof(struct thread, member), 0, max, \
+		    true \
 	}
 #define LIMIT(key, n) P("rlimit-" key, LIMIT, rlimits[n], 0, 0)
 #define MM(key, member) P("mm-" key, X64, mm.member, 0, INT64_MAX)
@@ -77,6 +91,10 @@ static const struct field process_table[] = {
 	MM("arg-end", arg_end),
 	MM("env-start", env_start),
 	MM("env-end", env_end),
+	P_RARE("thp-advised", BOOL, thp_advised, 0),
+	P_RARE("memory-merge", BOOL, memory_merge, 0),
+	P_RARE("lock-future", X32, lock_future, MCL_FUTURE | MCL_ONFAULT),
+	P_RARE("membarrier", X32, membarrier, 0),
 };
 static const struct fields process_fields = { process_table,
 	sizeof(process_table) / sizeof(process_table[0]) };
@@ -113,6 +131,14 @@ static const struct field thread_table[] = {
 	T("sched-deadline", U64, sched_deadline, 0, 0),
 	T("sched-period", U64, sched_period, 0, 0),
 	T("io-priority", X32, ioprio, 0, 0xffff),
+	T_RARE("numa-policy", NUMA, habits.numa, 0),
+	T_RARE("memory-error", U32, habits.memory_error, 2),
+	T_RARE("speculation-store", X32, habits.speculation[0], 0x1e),
+	T_RARE("speculation-branch", X32, habits.speculation[1], 0x1e),
+	T_RARE("speculation-l1d", X32, habits.speculation[2], 0x1e),
+	T_RARE("no-tsc", BOOL, habits.no_tsc, 0),
+	T_RARE("no-cpuid", BOOL, habits.no_cpuid, 0),
+	T_RARE("io-flusher", BOOL, habits.io_flusher, 0),
 };
 static const struct fields thread_fields = { thread_table,
 	sizeof(thread_table) / sizeof(thread_table[0]) };

@@ -30,7 +30,7 @@
 #define F(key, type, member, min, max) \
 	{ \
 		key, FIELD_##type, offsetof(struct posix_timer, member), min, \
-		    max \
+		    max, false \
 	}
 
 static const struct field table[] = {

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "contents.h"
 #include "ctx.h"
+#include "freeze.h"
+#include "heal.h"
 #include "mapped.h"
 #include "pagemap.h"
 #include "proc.h"
@@ -56,28 +59,46 @@ has_userfaultfd(const struct process *p)
  * -EAGAIN, without a sentence: its memory is still being brought, see filling.h.
  */
 static int
-apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask)
+read_smaps(struct snap_ctx *cx, pid_t pid, const struct process *p, char **text,
+    size_t *len)
+{
+	int err = proc_read(cx, pid, "smaps", text, len);
+
+	if (err == 0 && vma_smaps_missing(*text) && !has_userfaultfd(p)) {
+		free(*text);
+		err = -EAGAIN;
+	}
+	return err;
+}
+
+/* Changes the text. */
+static int
+apply(struct snap_ctx *cx, char *text, size_t len, struct process *p,
+    uint64_t mask)
 {
 	struct lines l;
+
+	lines_init(&l, cx, "smaps", text, len);
+	return vma_apply_smaps(&l, p, mask, NULL);
+}
+
+static int
+apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask)
+{
 	char *text;
 	size_t len;
 	int err;
 
-	err = proc_read(cx, pid, "smaps", &text, &len);
+	err = read_smaps(cx, pid, p, &text, &len);
 	if (err < 0)
 		return err;
-	if (vma_smaps_missing(text) && !has_userfaultfd(p)) {
-		free(text);
-		return -EAGAIN;
-	}
-	lines_init(&l, cx, "smaps", text, len);
-	err = vma_apply_smaps(&l, p, mask, NULL);
+	err = apply(cx, text, len, p, mask);
 	free(text);
 	return err;
 }
 
-static int
-read_maps(struct snap_ctx *cx, pid_t pid, struct process *p)
+int
+memory_collect_vmas(struct snap_ctx *cx, pid_t pid, struct process *p)
 {
 	struct lines l;
 	char *text;
@@ -93,22 +114,58 @@ read_maps(struct snap_ctx *cx, pid_t pid, struct process *p)
 	return err;
 }
 
-int
-memory_collect_vmas(struct snap_ctx *cx, pid_t pid, struct process *p)
+/*
+ * Nothing tells of MCL_FUTURE but what was mapped since, which our own scratch
+ * area was.
+ */
+static int
+look_at_scratch(struct snap_ctx *cx, const char *smaps, size_t len,
+    const struct frozen *z, struct process *p)
 {
-	uint64_t locked = 0;
-	char *status;
+	struct vma v = { 0 };
+	struct process q = { .vmas = &v, .nvmas = 1 };
+	char *text = malloc(len + 1);
+	uint64_t size;
 	int err;
 
-	err = read_maps(cx, pid, p);
+	if (text == NULL)
+		return -ENOMEM;
+	memcpy(text, smaps, len + 1);
+	heal_scratch(z, &v.start, &size);
+	v.end = v.start + size;
+	err = apply(cx, text, len, &q, UINT64_MAX);
+	free(text);
+	if ((v.flags & VMA_F_LOCKED) != 0)
+		p->lock_future = MCL_FUTURE;
+	if ((v.flags & VMA_F_LOCKONFAULT) != 0)
+		p->lock_future |= MCL_ONFAULT;
+	return err;
+}
+
+int
+memory_collect_locked(
+    struct snap_ctx *cx, const struct frozen *z, struct process *p)
+{
+	uint64_t locked = 0;
+	size_t len;
+	char *text;
+	int err;
+
+	err = proc_read(cx, z->pid, "status", &text, NULL);
 	if (err < 0)
 		return err;
-	err = proc_read(cx, pid, "status", &status, NULL);
+	if (proc_field_u64(text, "VmLck", 10, &locked) && locked == 0) {
+		free(text);
+		return 0;
+	}
+	free(text);
+	err = read_smaps(cx, z->pid, p, &text, &len);
 	if (err < 0)
 		return err;
-	if (!proc_field_u64(status, "VmLck", 10, &locked) || locked != 0)
-		err = apply_smaps(cx, pid, p, FLAGS_OF_ORIGINAL);
-	free(status);
+	err = look_at_scratch(cx, text, len, z, p);
+	if (err == 0)
+		err = apply(cx, text, len, p, FLAGS_OF_ORIGINAL);
+	free(text);
 	return err;
 }
 
@@ -251,7 +308,8 @@ find_missing(struct snap_ctx *cx, pid_t pid, pid_t twin, struct process *p,
 		return err;
 	q = process_new();
 	*missing = calloc(p->nvmas + 1, sizeof(**missing));
-	err = q == NULL || *missing == NULL ? -ENOMEM : read_maps(cx, twin, q);
+	err = q == NULL || *missing == NULL ? -ENOMEM
+					    : memory_collect_vmas(cx, twin, q);
 	for (size_t i = 0; err == 0 && i < p->nvmas; i++)
 		(*missing)[i] = p->vmas[i].kind != VMA_VSYSCALL &&
 				vma_find(q, p->vmas[i].start) == NULL;

@@ -10,11 +10,19 @@
 
 #include "process.h"
 
+struct frozen;
 struct snap_ctx;
 
-/* Frozen, before any call was run in it: p->vmas (no smaps is read here,
- * since that walks every page; except where VmLck is not 0). */
+/* Frozen, before any call was run in it: p->vmas. */
 int memory_collect_vmas(struct snap_ctx *cx, pid_t pid, struct process *p);
+
+/*
+ * Frozen, heal_open() done: which of them are locked, and whether new ones are.
+ * (No smaps is read here, since that walks every page; except where something
+ * is locked.)
+ */
+int memory_collect_locked(
+    struct snap_ctx *cx, const struct frozen *z, struct process *p);
 
 /*
  * Frozen, the twin made (0: there is none, copy everything).  Copies shared

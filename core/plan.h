@@ -171,6 +171,7 @@ void plan_patch(struct plan *pl, const struct host *h);
 void plan_guards(struct plan *pl, const struct process *p);
 /* plan_advice.c */
 void plan_pkeys(struct plan *pl, const struct process *p);
+void plan_thp(struct plan *pl, const struct process *p, enum op_check check);
 void plan_advise(struct plan *pl, const struct process *p, bool before);
 void plan_names(struct plan *pl, const struct process *p);
 void plan_mm_map(
@@ -200,6 +201,11 @@ void plan_seccomp_common(
     struct plan *pl, const struct process *p, const struct host *h);
 void plan_seccomp(struct plan *pl, const struct process *p,
     const struct thread *t, const struct host *h);
+/* plan_habits.c */
+void plan_numa_thread(struct plan *pl, const struct thread *t);
+void plan_numa_memory(struct plan *pl, const struct process *p);
+void plan_habits_process(struct plan *pl, const struct process *p);
+void plan_habits_thread(struct plan *pl, const struct thread *t);
 /* plan_thread.c, plan_creds.c */
 void plan_thread(struct plan *pl, const struct process *p, size_t lane,
     const struct host *h);

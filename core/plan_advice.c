@@ -18,6 +18,15 @@
 #endif
 
 void
+plan_thp(struct plan *pl, const struct process *p, enum op_check check)
+{
+	PLAN_CALL(pl, check, SYS_prctl, PR_SET_THP_DISABLE, p->thp_disable,
+	    p->thp_disable && p->thp_advised
+		? UAPI_PR_THP_DISABLE_EXCEPT_ADVISED
+		: 0);
+}
+
+void
 plan_advise(struct plan *pl, const struct process *p, bool before)
 {
 	static const struct {

@@ -195,7 +195,7 @@ plan_make_inherited(struct snap_ctx *cx, const struct process *p,
 		return snap_fail(cx, -ENOMEM, "no memory for the plan");
 	plan_begin_lane(pl);
 	plan_what(pl, "memory");
-	PLAN_CALL(pl, CHECK_ANY, SYS_prctl, PR_SET_THP_DISABLE, p->thp_disable);
+	plan_thp(pl, p, CHECK_ANY);
 	fill_pieces(pl, p, h);
 	plan_end_lane(pl);
 	if (pl->failed) {

@@ -244,13 +244,15 @@ plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 	}
 	plan_what(pl, "memory");
 	plan_clear(pl, h);
-	PLAN_CALL(
-	    pl, CHECK_NOTE, SYS_prctl, PR_SET_THP_DISABLE, p->thp_disable);
+	plan_thp(pl, p, CHECK_NOTE);
 	err = for_each_vma(cx, pl, p, h, false);
 	if (err < 0)
 		return err;
 	move_back(pl, p, h);
 	plan_advise(pl, p, true);
+	/* Before there are pages: where these are to be taken from. */
+	plan_numa_memory(pl, p);
+	plan_numa_thread(pl, &p->threads[0]);
 	plan_fill(pl, p, h);
 	plan_pager(pl, h);
 	plan_patch(pl, h);

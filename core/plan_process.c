@@ -109,6 +109,7 @@ plan_process(struct plan *pl, const struct process *p, const struct host *h)
 	PLAN_CALL(pl, CHECK_OK, SYS_prctl, PR_SET_CHILD_SUBREAPER,
 	    p->child_subreaper);
 	set_limits_and_lock(pl, p, h);
+	plan_habits_process(pl, p);
 	if (p->xfeatures & 1ull << PLAN_XFEATURE_TILEDATA) {
 		plan_what(pl, "regs: AMX tiles");
 		PLAN_CALL(pl, CHECK_OK, SYS_arch_prctl, ARCH_REQ_XCOMP_PERM,

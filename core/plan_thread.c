@@ -166,6 +166,7 @@ plan_thread(
 	    ->rel = 1 << 1;
 	set_addresses(pl, p, lane, h);
 	set_scheduling(pl, t);
+	plan_habits_thread(pl, t);
 	queue_pending(pl, t, lane);
 	if (uses_tiles(t)) {
 		plan_what(pl, "thread %d: AMX tiles", t->tid);

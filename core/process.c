@@ -53,8 +53,10 @@ openfile_fini(struct openfile *f)
 static void
 memory_fini(struct process *p)
 {
-	for (size_t i = 0; i < p->nvmas; i++)
+	for (size_t i = 0; i < p->nvmas; i++) {
 		free(p->vmas[i].path);
+		free(p->vmas[i].numa);
+	}
 	for (size_t i = 0; i < p->nmapfiles; i++) {
 		free(p->mapfiles[i].path);
 		free(p->mapfiles[i].segment);

@@ -82,6 +82,27 @@ struct restart {
 	uint64_t left_ns;
 };
 
+/* set_mempolicy(2), mbind(2): mode 0, nothing was said.  See numa.h. */
+#define NUMA_WORDS 16
+
+struct numa {
+	uint32_t mode; /* MPOL_*, with MPOL_F_* */
+	uint64_t nodes[NUMA_WORDS];
+};
+
+/*
+ * How the kernel treats a thread, if that is in another way than usual: all of
+ * it 0 otherwise.
+ */
+struct habits {
+	struct numa numa;
+	uint32_t memory_error; /* PR_MCE_KILL: 1 early, 2 late */
+	/* PR_SPEC_*, if set: of stores, indirect branches, the L1D cache */
+	uint32_t speculation[3];
+	bool no_tsc, no_cpuid; /* PR_TSC_SIGSEGV, ARCH_CPUID */
+	bool io_flusher;
+};
+
 struct thread {
 	pid_t tid;
 
@@ -115,6 +136,7 @@ struct thread {
 	uint32_t ioprio;
 	uint8_t *affinity; /* bit mask of CPUs, sched_getaffinity(2) */
 	size_t affinity_len;
+	struct habits habits;
 
 	struct creds creds;
 	uint32_t seccomp; /* SECCOMP_MODE_* */
@@ -162,7 +184,8 @@ struct vma {
 	enum vma_kind kind;
 	uint64_t flags; /* VMA_F_*, from VmFlags */
 	uint32_t pkey;
-	int file; /* index into mapfiles, -1: none */
+	int file;	   /* index into mapfiles, -1: none */
+	struct numa *numa; /* owned; NULL: nothing was said of it */
 };
 
 /* VmFlags of /proc/PID/smaps that a restore brings back (proc(5)). */
@@ -342,8 +365,12 @@ struct process {
 	uint32_t coredump_filter;
 	bool child_subreaper;
 	bool thp_disable;
-	bool group_stopped; /* SIGSTOPped */
-	bool stop_told;	    /* and its parent has waited for that */
+	bool thp_advised;     /* but where it was asked for by madvise(2) */
+	bool memory_merge;    /* PR_SET_MEMORY_MERGE */
+	uint32_t lock_future; /* MCL_FUTURE, MCL_ONFAULT */
+	uint32_t membarrier;  /* MEMBARRIER_CMD_REGISTER_* */
+	bool group_stopped;   /* SIGSTOPped */
+	bool stop_told;	      /* and its parent has waited for that */
 	struct {
 		uint64_t cur, max;
 	} rlimits[PROCESS_NRLIMITS];

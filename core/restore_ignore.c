@@ -62,6 +62,7 @@ drop_vma(struct process *p, size_t i)
 			p->runs[n++] = p->runs[k];
 	p->nruns = n;
 	free(p->vmas[i].path);
+	free(p->vmas[i].numa);
 	memmove(&p->vmas[i], &p->vmas[i + 1],
 	    (p->nvmas - i - 1) * sizeof(p->vmas[0]));
 	p->nvmas--;

@@ -21,9 +21,6 @@
 #include "proc_parse.h"
 #include "vma.h"
 
-/* Room for what a call of the twin is told. */
-#define TEXT_SIZE 32
-
 /* A killed process takes its time to give back gigabytes. */
 #define END_NS 10000000000ull
 
@@ -279,7 +276,7 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 	t->insn = heal_address(z, heal_code_syscall);
 	heal_scratch(z, &t->scratch, &t->scratch_size);
 	/* Not at the beginning: that says to all who share it what it is. */
-	t->text = t->scratch + t->scratch_size - TEXT_SIZE;
+	t->text = t->scratch + t->scratch_size - TWIN_ROOM;
 
 	snprintf(slot.name, sizeof(slot.name), TWIN_NAME "%d", (int)z->pid);
 	memcpy(slot.old_name, p->threads[heal_caller(z)].comm,
@@ -319,10 +316,15 @@ step_call(struct twin *t)
 	return err;
 }
 
-static int
-call(struct twin *t, long nr, uint64_t a0, uint64_t a1, uint64_t a2)
+uint64_t
+twin_room(const struct twin *t)
 {
-	const uint64_t args[6] = { a0, a1, a2 };
+	return t->text;
+}
+
+static int
+make_call(struct twin *t, long nr, const uint64_t args[6])
+{
 	struct user_regs_struct r, now;
 	int err;
 
@@ -338,6 +340,19 @@ call(struct twin *t, long nr, uint64_t a0, uint64_t a1, uint64_t a2)
 	if (err == 0)
 		err = tracee_getregs(&t->tracee, &r);
 	return err == 0 ? (int)r.rax : err;
+}
+
+static int
+call(struct twin *t, long nr, uint64_t a0, uint64_t a1, uint64_t a2)
+{
+	return make_call(t, nr, (const uint64_t[6]){ a0, a1, a2 });
+}
+
+int
+twin_call(struct twin *t, long nr, const uint64_t args[6])
+{
+	t->deadline = now_ns() + END_NS;
+	return make_call(t, nr, args);
 }
 
 static int

@@ -9,6 +9,7 @@
 #define TWIN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct snap_ctx;
@@ -33,6 +34,14 @@ struct twin;
  */
 int twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
     struct twin **out);
+
+/*
+ * A call of the twin that is not settled yet: what it answers, or -errno.  It
+ * may write TWIN_ROOM bytes at twin_room().
+ */
+#define TWIN_ROOM 192
+int twin_call(struct twin *t, long nr, const uint64_t args[6]);
+uint64_t twin_room(const struct twin *t);
 
 /*
  * Once the original runs again: let go of all that the twin holds besides

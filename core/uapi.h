@@ -33,8 +33,12 @@ struct uapi_sud_config {
 
 /* ---- prctl ---- */
 
-#define UAPI_PR_GET_MDWE 66		    /* 6.3 */
-#define UAPI_PR_TIMER_CREATE_RESTORE_IDS 77 /* 6.15: 0 off, 1 on, 2 get */
+#define UAPI_PR_SET_MEMORY_MERGE 67 /* 6.4 */
+#define UAPI_PR_GET_MEMORY_MERGE 68
+#define UAPI_PR_THP_DISABLE_EXCEPT_ADVISED 2u /* 6.18 */
+#define UAPI_PR_TIMER_CREATE_RESTORE_IDS 77   /* 6.15: 0 off, 1 on, 2 get */
+
+#define UAPI_MEMBARRIER_GET_REGISTRATIONS (1 << 9) /* 6.3 */
 
 /* ---- mmap, madvise ---- */
 

@@ -115,6 +115,7 @@ expect_same_thread(const struct thread *a, const struct thread *b)
 	ck_assert_uint_eq(a->creds.cap_bnd, b->creds.cap_bnd);
 	ck_assert_uint_eq(a->creds.securebits, b->creds.securebits);
 	ck_assert_uint_eq(a->creds.no_new_privs, b->creds.no_new_privs);
+	ck_assert_mem_eq(&a->habits, &b->habits, sizeof(a->habits));
 	ck_assert_uint_eq(a->seccomp, b->seccomp);
 	ck_assert_uint_eq(a->filter, b->filter);
 }
@@ -132,6 +133,13 @@ expect_same_process(const struct process *a, const struct process *b)
 	ck_assert_mem_eq(a->itimers, b->itimers, sizeof(a->itimers));
 	ck_assert_mem_eq(&a->mm, &b->mm, sizeof(a->mm));
 	ck_assert_uint_eq(a->thp_disable, b->thp_disable);
+	ck_assert_uint_eq(a->thp_advised, b->thp_advised);
+	ck_assert_uint_eq(a->memory_merge, b->memory_merge);
+	ck_assert_uint_eq(a->lock_future, b->lock_future);
+	ck_assert_uint_eq(a->membarrier, b->membarrier);
+	ck_assert_str_eq(a->cgroup, b->cgroup);
+	ck_assert_ptr_null(b->vmas[0].numa);
+	ck_assert_mem_eq(a->vmas[1].numa, b->vmas[1].numa, sizeof(struct numa));
 	ck_assert_uint_eq(a->child_subreaper, b->child_subreaper);
 	ck_assert_int_eq(a->oom_score_adj, b->oom_score_adj);
 	ck_assert_uint_eq(a->umask, b->umask);

@@ -264,6 +264,28 @@ sample_seccomp(struct process *p)
 	p->threads[2].seccomp = 1;
 }
 
+/* What few have set: the second thread, not the others. */
+static inline void
+sample_habits(struct process *p)
+{
+	struct numa *n = calloc(1, sizeof(*n));
+
+	p->thp_advised = p->memory_merge = true;
+	p->lock_future = 6;
+	p->membarrier = 0x50;
+	p->cgroup = strdup("4:cpu,cpuacct:/a b\n0::/user.slice/x\n");
+	p->threads[1].habits = (struct habits){
+		.numa = { 0x4003, { 5, [15] = 1ull << 63 } },
+		.memory_error = 2,
+		.speculation = { 4, 8, 2 },
+		.no_tsc = true,
+		.no_cpuid = true,
+		.io_flusher = true,
+	};
+	n->mode = 4;
+	p->vmas[1].numa = n;
+}
+
 static inline struct process *
 sample_process(void)
 {
@@ -307,6 +329,7 @@ sample_process(void)
 	sample_thread(p, 4321, 1);
 	sample_thread(p, 4322, 2);
 	sample_thread(p, 4400, 3);
+	sample_habits(p);
 	sample_fds(p);
 	sample_signals(p);
 	sample_seccomp(p);
