@@ -25,6 +25,7 @@
 #include "sysv.h"
 #include "tracker.h"
 #include "twin.h"
+#include "unseen.h"
 
 /* A checkpoint that something was changed under is taken again. */
 #define TRIES 5
@@ -189,6 +190,8 @@ take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
 		err = memory_collect_flags(cx, twin, p);
 	if (err == 0 && twin != 0)
 		err = numa_areas_collect(cx, t, p);
+	if (err == 0 && twin != 0)
+		err = unseen_collect(cx, t, p);
 	if (err == 0 && twin != 0)
 		err = twin_settle(cx, t, p);
 	if (err == 0 && twin != 0)

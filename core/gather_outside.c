@@ -114,6 +114,22 @@ read_dispatch(struct tracee *t, struct process *p)
 	    "back without that, its signal stack and its tid address");
 }
 
+/* ioperm(2): what of it was read is of no use, since nobody may set it. */
+static int
+read_ports(struct tracee *t, struct process *p)
+{
+	uint8_t bits[8192];
+	struct iovec iov = { bits, sizeof(bits) };
+	char what[32];
+
+	if (ptrace(PTRACE_GETREGSET, t->tid, (void *)NT_386_IOPERM, &iov) < 0 ||
+	    iov.iov_len == 0)
+		return 0;
+	snprintf(what, sizeof(what), "thread %d", (int)t->tid);
+	return process_unsupported(p, what,
+	    "it may use ports of devices (ioperm(2)), and comes back without");
+}
+
 static int
 read_thread(struct frozen *z, struct tracee *t, struct thread *th,
     struct process *p, void *buf)
@@ -129,6 +145,8 @@ read_thread(struct frozen *z, struct tracee *t, struct thread *th,
 		err = read_rseq(z, t, th);
 	if (err == 0)
 		err = read_dispatch(t, p);
+	if (err == 0)
+		err = read_ports(t, p);
 	return err;
 }
 

@@ -1,0 +1,174 @@
+#include "unseen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "proc.h"
+#include "twin.h"
+
+/* ---- Landlock ---- */
+
+/*
+ * The kernel tells nobody.  But one that is under Landlock may not look at a
+ * process that is not, whatever its ids: so its twin, which is confined as it
+ * is, is made to look at one that it could look at otherwise.
+ *
+ * Who has neither cannot have confined itself. */
+static bool
+may_be(const struct process *p)
+{
+	for (size_t i = 0; i < p->nthreads; i++)
+		if (p->threads[i].creds.no_new_privs ||
+		    (p->threads[i].creds.cap_prm >> CAP_SYS_ADMIN & 1) != 0)
+			return true;
+	return false;
+}
+
+static bool
+same_namespace(pid_t pid, const char *name)
+{
+	char path[48];
+	struct stat a, b;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, name);
+	if (stat(path, &a) != 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", name);
+	return stat(path, &b) == 0 && a.st_ino == b.st_ino;
+}
+
+/*
+ * Others could forbid it to look as well: another user namespace, where its
+ * capabilities are of no use, or a security module, of which it has a label.
+ */
+static bool
+can_be_told(pid_t twin)
+{
+	bool plain = true;
+	char *label;
+
+	if (!same_namespace(twin, "user") || !same_namespace(twin, "pid"))
+		return false;
+	if (proc_try(twin, "attr/current", &label, NULL) == 0) {
+		plain =
+		    label[0] == '\0' || strncmp(label, "unconfined", 10) == 0;
+		free(label);
+	}
+	return plain;
+}
+
+/* May the twin look at process `pid`?  1, 0, or -errno. */
+static int
+may_look(struct twin *t, pid_t pid)
+{
+	const uint64_t room = twin_room(t);
+	const uint64_t args[6] = { (uint64_t)pid, room, room + 8 };
+	int err = twin_call(t, SYS_get_robust_list, args);
+
+	return err == -EPERM ? 0 : err < 0 ? err : 1;
+}
+
+/*
+ * A process with the ids of the first thread, and no rights.  Only calls of the
+ * kernel: there may be other threads, which are not in it.
+ */
+static void __attribute__((noreturn))
+be_looked_at(const struct creds *c, int say)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3
+	};
+	struct __user_cap_data_struct none[2] = { { 0 } };
+
+	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	syscall(SYS_setgroups, 0, NULL);
+	syscall(SYS_setresgid, c->rgid, c->rgid, c->rgid);
+	syscall(SYS_setresuid, c->ruid, c->ruid, c->ruid);
+	syscall(SYS_capset, &head, none);
+	syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+	syscall(SYS_write, say, "", 1);
+	for (;;)
+		syscall(SYS_pause);
+}
+
+/* One that it could look at if it were not confined. */
+static int
+look_at_equal(struct twin *t, const struct creds *c)
+{
+	int said[2], may = -EAGAIN;
+	pid_t child;
+	char byte;
+
+	if (pipe2(said, O_CLOEXEC) != 0)
+		return -errno;
+	child = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+	if (child == 0)
+		be_looked_at(c, said[1]);
+	close(said[1]);
+	if (child > 0) {
+		if (read(said[0], &byte, 1) == 1)
+			may = may_look(t, child);
+		kill(child, SIGKILL);
+		while (waitpid(child, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	}
+	close(said[0]);
+	return may;
+}
+
+/* ---- segments ---- */
+
+/* modify_ldt(2): the twin has the same. */
+static int
+note_segments(struct twin *t, struct process *p)
+{
+	const uint64_t args[6] = { 0, twin_room(t), TWIN_ROOM };
+	int n = twin_call(t, SYS_modify_ldt, args);
+
+	if (n <= 0)
+		return n == -ESRCH ? n : 0;
+	return process_unsupported(p, "ldt",
+	    "it has segments of its own (modify_ldt(2)), and comes back "
+	    "without");
+}
+
+static int
+note_landlock(struct twin *t, struct process *p)
+{
+	int may;
+
+	if (!may_be(p) || !can_be_told(twin_pid(t)))
+		return 0;
+	may = may_look(t, getpid());
+	if (may == 0)
+		may = look_at_equal(t, &p->threads[0].creds);
+	if (may != 0)
+		return may == -ESRCH ? may : 0;
+	return process_unsupported(p, "landlock",
+	    "it has confined itself by Landlock, of which the kernel does not "
+	    "tell how; the restored process is not confined");
+}
+
+int
+unseen_collect(struct snap_ctx *cx, struct twin *t, struct process *p)
+{
+	int err = note_landlock(t, p);
+
+	if (err == 0)
+		err = note_segments(t, p);
+	if (err == -ESRCH)
+		return snap_fail(
+		    cx, -EIO, "process %d: its twin ended", (int)p->pid);
+	return err;
+}

@@ -1,0 +1,16 @@
+/*
+ * unseen.h - what is not brought back of a process and no file of /proc tells:
+ * the twin is made to find out.
+ */
+#ifndef UNSEEN_H
+#define UNSEEN_H
+
+#include "process.h"
+
+struct snap_ctx;
+struct twin;
+
+/* Of a twin that is not settled; what is found goes to p->unsupported. */
+int unseen_collect(struct snap_ctx *cx, struct twin *t, struct process *p);
+
+#endif

@@ -1,0 +1,299 @@
+"""Have one kind of kernel state, say so, wait.  usage: kinds.py KIND DIR
+
+Prints "ready FD" (-1: it is no descriptor) and sleeps; at SIGUSR1 it says
+whether the state is still there, in DIR/result.
+"""
+import ctypes
+import fcntl
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+
+libc = ctypes.CDLL(None, use_errno=True)
+kind, where = sys.argv[1:]
+keep = []
+check = None
+
+
+def call(nr, *args):
+    libc.syscall.restype = ctypes.c_long
+    got = libc.syscall(ctypes.c_long(nr), *[
+        ctypes.c_long(a) if isinstance(a, int) else a for a in args])
+    if got < 0:
+        err = ctypes.get_errno()
+        print("skip", os.strerror(err), flush=True)
+        sys.exit(77)
+    return got
+
+
+def buffer(data):
+    b = ctypes.create_string_buffer(data, len(data))
+    keep.append(b)
+    return b
+
+
+def io_uring():
+    return call(425, 4, buffer(bytes(120)))
+
+
+def fanotify():
+    return call(300, 0, os.O_RDONLY)
+
+
+def secret():
+    return call(447, 0)
+
+
+def bpf():
+    attr = struct.pack("IIIII", 2, 4, 4, 1, 0) + bytes(100)
+    return call(321, 0, buffer(attr), len(attr))
+
+
+def perf():
+    attr = struct.pack("IIQ", 1, 112, 0) + bytes(96)
+    return call(298, buffer(attr), 0, -1, -1, 0)
+
+
+def userfaultfd():
+    return call(323, os.O_CLOEXEC)
+
+
+def landlock():
+    return call(444, buffer(struct.pack("Q", 1)), 8, 0)
+
+
+def namespace():
+    return os.open("/proc/self/ns/net", os.O_RDONLY)
+
+
+def fscontext():
+    return call(430, buffer(b"tmpfs\0"), 0)
+
+
+def detached():
+    """A mount that is nowhere."""
+    return call(428, -100, buffer(b"/dev/shm\0"), 1)
+
+
+def mqueue():
+    lib = ctypes.CDLL("librt.so.1", use_errno=True)
+    name = b"/snapfs-test-%d" % os.getpid()
+    fd = lib.mq_open(name, os.O_RDWR | os.O_CREAT, 0o600, None)
+    lib.mq_unlink(name)
+    if fd < 0:
+        print("skip no message queues", flush=True)
+        sys.exit(77)
+    return fd
+
+
+def pidfd():
+    return os.pidfd_open(1)
+
+
+def packet():
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).detach()
+
+
+def crypto():
+    try:
+        return socket.socket(38, socket.SOCK_SEQPACKET, 0).detach()
+    except OSError as e:
+        print("skip", e, flush=True)
+        sys.exit(77)
+
+
+def device():
+    return os.open("/dev/kmsg", os.O_RDONLY)
+
+
+def directory():
+    """One that was removed."""
+    d = os.path.join(where, "gone")
+    os.mkdir(d)
+    fd = os.open(d, os.O_RDONLY | os.O_DIRECTORY)
+    os.rmdir(d)
+    return fd
+
+
+def fifo():
+    """One that was removed, with both its ends."""
+    d = os.path.join(where, "fifo")
+    os.mkfifo(d)
+    fd = os.open(d, os.O_RDWR)
+    os.unlink(d)
+    return fd
+
+
+def aio():
+    call(206, 8, ctypes.byref(ctypes.c_ulong()))
+    return -1
+
+
+def huge():
+    try:
+        keep.append(mmap.mmap(-1, 2 << 20, mmap.MAP_PRIVATE |
+                              mmap.MAP_ANONYMOUS | 0x40000 | 0x4000))
+    except OSError as e:
+        print("skip", e, flush=True)
+        sys.exit(77)
+    return -1
+
+
+def listener():
+    """What a supervisor of filtered calls has (it is under the filter, too)."""
+    call(157, 38, 1, 0, 0, 0)
+    prog = buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7fff0000))
+    fprog = struct.pack("HxxxxxxQ", 1, ctypes.addressof(prog))
+    return call(317, 1, 8, buffer(fprog))
+
+
+def ldt():
+    """modify_ldt(2): a segment of its own."""
+    call(154, 1, buffer(struct.pack("IIII", 3, 0x1000, 0xfff, 0x51)), 16)
+    return -1
+
+
+def ports():
+    """ioperm(2)"""
+    call(173, 0x80, 1, 1)
+    return -1
+
+
+def all_ports():
+    """iopl(2)"""
+    call(172, 3)
+    return -1
+
+
+def keyring():
+    """A keyring of the process's own, with a key."""
+    call(248, buffer(b"user\0"), buffer(b"snapfs\0"), buffer(b"x"), 1, -2)
+    return -1
+
+
+def thread_keyring():
+    call(248, buffer(b"user\0"), buffer(b"snapfs\0"), buffer(b"x"), 1, -1)
+    return -1
+
+
+def confined():
+    """Under Landlock."""
+    fd = landlock()
+    call(157, 38, 1, 0, 0, 0)
+    call(446, fd, 0)
+    os.close(fd)
+    return -1
+
+
+def dispatch():
+    sel = buffer(bytes(1))
+    call(157, 59, 1, 0, 0, sel)
+    return -1
+
+
+def unwritable():
+    """PR_SET_MDWE: nothing that can be written can be run."""
+    call(157, 65, 1, 0, 0, 0)
+    return -1
+
+
+# ---- what comes back ----
+
+def proc_file():
+    global check
+    fd = os.open("/proc/meminfo", os.O_RDONLY)
+    check = lambda: b"MemTotal" in os.pread(fd, 100, 0)
+    return fd
+
+
+def proc_self():
+    global check
+    fd = os.open("/proc/self/status", os.O_RDONLY)
+    check = lambda: (b"\nPid:\t%d\n" % os.getpid()) in os.pread(fd, 500, 0)
+    return fd
+
+
+def proc_dir():
+    global check
+    fd = os.open("/proc/self", os.O_RDONLY)
+    check = lambda: os.readlink("exe", dir_fd=fd) == os.readlink(
+        "/proc/self/exe")
+    return fd
+
+
+def sys_file():
+    global check
+    fd = os.open("/sys/kernel/mm/transparent_hugepage/enabled", os.O_RDONLY)
+    check = lambda: b"always" in os.pread(fd, 100, 0)
+    return fd
+
+
+def path():
+    global check
+    fd = os.open(where, os.O_PATH)
+    check = lambda: os.stat(".", dir_fd=fd).st_ino == os.stat(where).st_ino
+    return fd
+
+
+def tmpfile():
+    global check
+    fd = os.open(where, os.O_TMPFILE | os.O_RDWR, 0o600)
+    os.write(fd, b"without a name")
+    check = lambda: (os.pread(fd, 99, 0) == b"without a name" and
+                     os.fstat(fd).st_nlink == 0)
+    return fd
+
+
+def sealed():
+    global check
+    fd = os.memfd_create("sealed", 2)
+    os.write(fd, b"for good")
+    fcntl.fcntl(fd, 1033, 0xf)
+    check = lambda: (fcntl.fcntl(fd, 1034) == 0xf and
+                     os.pread(fd, 99, 0) == b"for good")
+    return fd
+
+
+def semaphore():
+    """POSIX, in memory that a child has, too, who waits for it."""
+    global check
+    rt = ctypes.CDLL("libpthread.so.0", use_errno=True)
+    m = mmap.mmap(-1, 4096)
+    sem = ctypes.c_char.from_buffer(m)
+    keep.extend([m, sem])
+    rt.sem_init(ctypes.byref(sem), 1, 0)
+    r, w = os.pipe()
+    if os.fork() == 0:
+        rt.sem_wait(ctypes.byref(sem))
+        os.write(w, b"w")
+        os._exit(0)
+
+    def woken():
+        rt.sem_post(ctypes.byref(sem))
+        return os.read(r, 1) == b"w"
+    check = woken
+    return -1
+
+
+def told(*_):
+    try:
+        text = "ok" if check is not None and check() else "lost"
+    except OSError as e:
+        text = str(e)
+    with open(where + "/result.new", "w") as f:
+        f.write(text + "\n")
+    os.rename(where + "/result.new", where + "/result")
+
+
+signal.signal(signal.SIGUSR1, told)
+fd = globals()[kind]()
+print("ready", fd, flush=True)
+sys.stdout.close()
+os.close(1)
+os.open("/dev/null", os.O_WRONLY)
+while True:
+    time.sleep(100)

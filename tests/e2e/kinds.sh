@@ -1,0 +1,126 @@
+#!/bin/bash
+# kinds.sh - is `unsupported` right?  What it names of many kinds of kernel
+# state is refused, and what may be missing is left out; of the others it says
+# nothing, and they come back.
+
+. "$(dirname "$0")/lib.sh"
+need_root
+mount_snapfs freeze_timeout=20
+kinds=$(dirname "$0")/kinds.py
+
+# usage: begin KIND: PID, FD; 77: this kernel has it not
+begin()
+{
+	rm -rf "$WORK/image" "$WORK/state" "$WORK/said"
+	mkdir "$WORK/state"
+	/usr/bin/python3 "$kinds" "$1" "$WORK/state" </dev/null \
+	    >"$WORK/said" 2>"$WORK/state/err" 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -s "$WORK/said" || { cat "$WORK/state/err"; return 1; }
+	if grep ^skip "$WORK/said"; then
+		wait "$PID"
+		forget "$PID"
+		return 77
+	fi
+	FD=$(sed -n 's/^ready //p' "$WORK/said")
+	wait_for 10 is_asleep "$PID" || return
+	cp -r "$MNT/$PID" "$WORK/image"
+}
+
+is_asleep()
+{
+	[ "$(state_of "$1")" = S ] &&
+	    [ "$(readlink "/proc/$1/fd/1")" = /dev/null ]
+}
+
+# usage: named KIND WHAT PART: `unsupported` has a line of WHAT (fd: its own
+# number) with these words, and only with ignore= it is restored.
+named()
+{
+	local what
+	begin "$1" || return
+	what=$2
+	[ "$what" != fd ] || what="fd $FD"
+	grep -Eq "^$what[^:]*: .*$3" "$WORK/image/unsupported" || {
+		echo "unsupported has:"
+		cat "$WORK/image/unsupported"
+		return 1
+	}
+	kill9 "$PID" || return
+	refused EOPNOTSUPP "$WORK/image" || return
+	[[ $ANSWER == *ignore=* ]] || { echo "$ANSWER"; return 1; }
+	restore "$PID" "$WORK/image" "ignore=${what%% *}" || return
+	[[ $ANSWER != *ignore=* ]] || { echo "$ANSWER"; return 1; }
+	kill9 "$PID"
+}
+
+# usage: not_taken KIND PART: there is no checkpoint, and it has not felt it
+not_taken()
+{
+	begin "$1" && return 1
+	grep -q "process $PID: .*$2" "$MNT/.log" || {
+		tail -n 3 "$MNT/.log"
+		return 1
+	}
+	expect_untouched "$PID" && kill9 "$PID"
+}
+
+# usage: back KIND: it comes back, and nothing is said
+back()
+{
+	begin "$1" || return
+	[ ! -s "$WORK/image/unsupported" ] || {
+		cat "$WORK/image/unsupported"
+		return 1
+	}
+	kill -9 "$PID" $(pgrep -P "$PID")
+	kill9 "$PID" || return
+	restore "$PID" "$WORK/image" || return
+	kill -USR1 "$PID"
+	wait_for 10 test -e "$WORK/state/result" || return
+	grep -qx ok "$WORK/state/result" || { cat "$WORK/state/result"; return 1; }
+	kill -9 "$PID" $(pgrep -P "$PID")
+	kill9 "$PID"
+}
+
+t "io_uring" named io_uring fd "an io_uring"
+t "fanotify" named fanotify fd "a fanotify group"
+t "memfd_secret" named secret fd "secret memory"
+t "BPF" named bpf fd "a BPF object"
+t "perf events" named perf fd "a perf event"
+t "userfaultfd" named userfaultfd fd "a userfaultfd"
+t "a Landlock rule set" named landlock fd "a Landlock rule set"
+t "a namespace" named namespace fd "a namespace"
+t "fsopen" named fscontext fd "a file system context"
+t "a mount that is nowhere" named detached fd ""
+t "a message queue" named mqueue fd "a message queue"
+t "a pidfd of another process" named pidfd fd "not of the tree"
+t "a packet socket" named packet fd ""
+t "a socket of the kernel's cryptography" named crypto fd ""
+t "a device" named device fd "device"
+t "a removed directory" named directory fd ""
+t "a removed FIFO" named fifo fd ""
+t "a seccomp listener" named listener fd "a seccomp listener"
+t "a ring of io_setup" named aio vma "io_setup"
+t "huge pages" named huge vma "huge pages"
+t "segments" named ldt ldt "modify_ldt"
+t "ports" named ports thread "ioperm"
+t "keys of the process" named keyring "keyring process" "keys of its own"
+t "keys of a thread" named thread_keyring "keyring thread" "keys of its own"
+t "confined by Landlock" named confined landlock "confined"
+
+t "all its calls redirected" not_taken dispatch "syscall user dispatch"
+t "no memory that can be written and run" not_taken unwritable PR_SET_MDWE
+
+t "a file of /proc" back proc_file
+t "a file of its own in /proc" back proc_self
+t "its own directory in /proc" back proc_dir
+t "a file of /sys" back sys_file
+t "O_PATH" back path
+t "O_TMPFILE" back tmpfile
+t "a sealed memfd" back sealed
+t "a POSIX semaphore in shared memory" back semaphore
+
+t "the daemon ends well" unmount_snapfs
+[ $TEST_FAILED = no ]
