@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -31,6 +32,8 @@
 #include "fdkv.h"
 #include "res.h"
 #include "shared.h"
+
+#define MQUEUE_MAGIC 0x19800202 /* in no header */
 
 static bool
 file_match(const struct fd_probe *q)
@@ -46,21 +49,43 @@ is_pseudo(const char *path)
 	       strncmp(path, "/sys/", 5) == 0;
 }
 
+/* What a descriptor leads to that has no name may be no file at all. */
+static const char *
+no_file(const struct fd_probe *q, int fd)
+{
+	struct statfs fs;
+
+	if (fd < 0)
+		return major(q->st.st_dev) == 0 &&
+			       strcmp(q->target, "/secretmem (deleted)") == 0
+			   ? "secret memory (memfd_secret)"
+			   : NULL;
+	if (fstatfs(fd, &fs) != 0)
+		return NULL;
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		return "a deleted file in huge pages";
+	return fs.f_type == MQUEUE_MAGIC ? "a message queue" : NULL;
+}
+
 int
 res_keep_contents(struct snap_ctx *cx, const struct fd_probe *q,
     struct process *p, struct openfile *f)
 {
-	struct statfs fs;
+	const char *what;
 	int fd, id;
 
-	fd = resource_reopen(cx, q);
+	what = no_file(q, -1);
+	fd = what != NULL ? -1 : resource_reopen(cx, q);
+	if (fd >= 0)
+		what = no_file(q, fd);
+	if (what != NULL) {
+		if (fd >= 0)
+			close(fd);
+		return snap_fail(
+		    cx, -ENOTSUP, "%s, a kind that is not restored", what);
+	}
 	if (fd < 0)
 		return fd;
-	if (fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC) {
-		close(fd);
-		return snap_fail(cx, -ENOTSUP,
-		    "a deleted file in huge pages, which is not restored");
-	}
 	id = shared_collect(cx, p, fd);
 	close(fd);
 	if (id == -ENOMEM)
