@@ -385,12 +385,11 @@ snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 void
 snap_checkpoint_drop(struct snap_checkpoint *cp)
 {
-	struct snap_ctx *cx;
+	struct snap_ctx cx;
 
 	if (cp == NULL)
 		return;
 	/* Ending a twin may need a freeze, which needs a context. */
-	cx = snap_ctx_new(NULL);
-	checkpoint_free(cx, cp);
-	snap_ctx_free(cx);
+	ctx_init(&cx, NULL);
+	checkpoint_free(&cx, cp);
 }

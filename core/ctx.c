@@ -6,17 +6,23 @@
 
 #define FREEZE_TIMEOUT_MS 2000
 
-struct snap_ctx *
-snap_ctx_new(const struct snap_options *opt)
+void
+ctx_init(struct snap_ctx *cx, const struct snap_options *opt)
 {
-	struct snap_ctx *cx = calloc(1, sizeof(*cx));
-
-	if (cx == NULL)
-		return NULL;
+	*cx = (struct snap_ctx){ 0 };
 	if (opt != NULL)
 		cx->opt = *opt;
 	if (cx->opt.freeze_timeout_ms == 0)
 		cx->opt.freeze_timeout_ms = FREEZE_TIMEOUT_MS;
+}
+
+struct snap_ctx *
+snap_ctx_new(const struct snap_options *opt)
+{
+	struct snap_ctx *cx = malloc(sizeof(*cx));
+
+	if (cx != NULL)
+		ctx_init(cx, opt);
 	return cx;
 }
 

@@ -14,6 +14,9 @@ struct snap_ctx {
 	const char *where;
 };
 
+/* As snap_ctx_new(), for what may not fail: nothing has to be freed. */
+void ctx_init(struct snap_ctx *cx, const struct snap_options *opt);
+
 /*
  * Keep the sentence if it is the first, and return `err`, a negative errno:
  *	return snap_fail(cx, -ENOTSUP, "fd %d: io_uring is not supported", fd);
