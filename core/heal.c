@@ -247,13 +247,25 @@ unmap_scratch(struct snap_ctx *cx, struct frozen *z)
 	return err;
 }
 
+/* All but the caller. */
+static int
+others_home(struct frozen *z)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < z->n && err == 0; i++)
+		if (i != z->heal->caller)
+			err = tracee_home(&z->v[i]);
+	return err;
+}
+
 int
 heal_close(struct snap_ctx *cx, struct frozen *z)
 {
 	int err;
 
 	/* They may be in what is unmapped. */
-	err = heal_others_home(z);
+	err = others_home(z);
 	if (err == 0)
 		err = unmap_scratch(cx, z);
 	if (err == 0)

@@ -84,16 +84,16 @@ void *heal_answer(const struct frozen *z, uint64_t addr);
  * other things.  Afterwards the lists are empty.  EAGAIN: one has waited so
  * long for us that it went on; take the checkpoint again.
  *
- * They stay in our code until heal_leave() or heal_close(), for the sake of our
- * death: while the caller has a child that only we know of, no other thread may
- * find it by wait(2).
+ * They stay in our code until heal_close(), for the sake of our death: while the
+ * caller has a child that only we know of, no other thread may find it by
+ * wait(2).
  */
 int heal_start(struct snap_ctx *cx, struct frozen *z);
 int heal_finish(struct snap_ctx *cx, struct frozen *z);
 
 /*
  * Send the caller to a piece of heal_code instead of its list, and have it
- * back when it is done; then all others are home.
+ * back when it is done.  All others wait, and may be made to wait again.
  */
 int heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
     const struct heal_slot *names);

@@ -55,7 +55,4 @@ int heal_call_at(struct snap_ctx *cx, struct frozen *z, unsigned entry, long nr,
 int heal_choose_caller(struct snap_ctx *cx, struct frozen *z);
 int heal_check_lists(struct snap_ctx *cx, struct frozen *z);
 
-/* heal_run.c: all but the caller. */
-int heal_others_home(struct frozen *z);
-
 #endif

@@ -253,7 +253,8 @@ heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
 	    !frozen_write(
 		z, h->scratch + done, h->shadow + done, sizeof(uint32_t)))
 		err = -errno;
-	if (err == 0 && code == heal_code_twin)
+	/* A direct twin is not reaped here: there is nothing to wait for. */
+	if (err == 0 && code != heal_code_direct)
 		err = set_head(z, h->scratch + slot);
 	if (err == 0)
 		err = tracee_options(heal_thread(z), PTRACE_O_TRACECLONE);
@@ -298,18 +299,6 @@ heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child)
 	return 1;
 }
 
-/* All but the caller. */
-int
-heal_others_home(struct frozen *z)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < z->n && err == 0; i++)
-		if (i != z->heal->caller)
-			err = tracee_home(&z->v[i]);
-	return err;
-}
-
 int
 heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 {
@@ -324,8 +313,6 @@ heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 		err = set_head(z, 0);
 	if (err == 0)
 		err = have_answers(z);
-	if (err == 0)
-		err = heal_others_home(z);
 	if (err != 0)
 		return calls_failed(cx, z, err);
 	memcpy(slot, h->shadow + h->lists[i].slot, sizeof(*slot));
