@@ -85,8 +85,12 @@ twin_end_child(struct tracee *t)
 	if (t->state == TRACEE_GONE)
 		return;
 	kill(t->tid, SIGKILL);
-	while (tracee_poll(t) == 0 && now_ns() < deadline)
+	while (tracee_poll(t) == 0 && now_ns() < deadline) {
+		/* Where it was to stop on its way out, it does so even now. */
+		if (t->state == TRACEE_STOPPED)
+			(void)tracee_resume(t, PTRACE_CONT, 0);
 		nap(&naps);
+	}
 }
 
 /* Children of the process itself may be traced by us as well: frozen ones. */
