@@ -332,14 +332,15 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
  * somebody else traces it: what is missing cannot be read from outside.
  */
 static bool
-is_worth_another(struct snap_ctx *cx, pid_t pid, int *err, int *tries)
+is_worth_another(struct snap_ctx *cx, const pid_t *pids, size_t n,
+    uint64_t deadline, int *err, int *tries)
 {
 	int filled;
 
 	if (*err == -EBUSY ||
 	    (*err == -EAGAIN && cx->error == 0 && ++*tries >= TRIES))
 		return false;
-	filled = filling_wait(cx, pid);
+	filled = filling_wait(cx, pids, n, deadline);
 	if (filled < 0) {
 		*err = filled;
 		return false;
@@ -349,10 +350,33 @@ is_worth_another(struct snap_ctx *cx, pid_t pid, int *err, int *tries)
 	return filled > 0 || (*err == -EAGAIN && cx->error == 0);
 }
 
+/* It has failed; once its twins are gone, is it to be taken again? */
+static bool
+give_up_or_wait(struct snap_ctx *cx, struct snap_checkpoint *cp, pid_t pid,
+    uint64_t deadline, int *err, int *tries)
+{
+	size_t n = cp == NULL ? 0 : cp->tree.n;
+	pid_t *pids = calloc(n + 1, sizeof(*pids));
+	bool again;
+
+	for (size_t i = 0; pids != NULL && i < n; i++)
+		pids[i] = cp->tree.v[i]->pid;
+	checkpoint_free(cx, cp);
+	if (pids == NULL)
+		return false;
+	if (n == 0)
+		pids[n++] = pid;
+	again = is_worth_another(cx, pids, n, deadline, err, tries);
+	free(pids);
+	return again;
+}
+
 int
 snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
     const struct snap_take_options *opt, struct snap_checkpoint **out)
 {
+	uint64_t deadline =
+	    now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
 	struct snap_checkpoint *cp;
 	const struct process *p;
 	int err, tries = 0;
@@ -360,9 +384,8 @@ snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 	*out = NULL;
 	do {
 		err = take(cx, pid, opt, &cp);
-		if (err != 0)
-			checkpoint_free(cx, cp);
-	} while (err != 0 && is_worth_another(cx, pid, &err, &tries));
+	} while (
+	    err != 0 && give_up_or_wait(cx, cp, pid, deadline, &err, &tries));
 	if (err == -EAGAIN)
 		err = snap_fail(cx, -EBUSY,
 		    "process %d: its threads changed their credentials, or "

@@ -1,18 +1,16 @@
 #include "filling.h"
 
 #include <errno.h>
-#include <stdint.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "ctx.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "tracee.h"
 #include "vma.h"
 
 #define LOOK_NS 20000000
-/* Without a single page coming. */
-#define PATIENCE_S 60
 
 static bool
 is_filling(pid_t pid)
@@ -27,27 +25,12 @@ is_filling(pid_t pid)
 	return yes;
 }
 
-static uint64_t
-resident_kib(pid_t pid)
+static int
+wait_for(struct snap_ctx *cx, pid_t pid, uint64_t deadline)
 {
-	uint64_t kib = 0;
-	char *text;
-
-	if (proc_try(pid, "status", &text, NULL) == 0) {
-		(void)proc_field_u64(text, "RssAnon", 10, &kib);
-		free(text);
-	}
-	return kib;
-}
-
-int
-filling_wait(struct snap_ctx *cx, pid_t pid)
-{
-	struct timespec look = { 0, LOOK_NS }, now, last;
-	uint64_t kib, before = 0;
+	const struct timespec look = { 0, LOOK_NS };
 	int waited = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &last);
 	while (is_filling(pid)) {
 		if (!waited)
 			snap_logf(cx, SNAP_STEP,
@@ -55,19 +38,31 @@ filling_wait(struct snap_ctx *cx, pid_t pid)
 			    "still being brought",
 			    (int)pid);
 		waited = 1;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		kib = resident_kib(pid);
-		if (kib != before)
-			last = now;
-		before = kib;
-		if (now.tv_sec - last.tv_sec >= PATIENCE_S) {
+		if (now_ns() > deadline) {
 			snap_clear(cx);
-			return snap_fail(cx, -EBUSY,
-			    "process %d: its memory is not all there yet, and "
-			    "nothing came for %d s",
-			    (int)pid, PATIENCE_S);
+			return snap_fail(cx, -ETIMEDOUT,
+			    "process %d: it was restored, and its memory is "
+			    "still being brought: not all of it came within %u "
+			    "ms",
+			    (int)pid, cx->opt.freeze_timeout_ms);
 		}
 		nanosleep(&look, NULL);
+	}
+	return waited;
+}
+
+int
+filling_wait(
+    struct snap_ctx *cx, const pid_t *pids, size_t n, uint64_t deadline)
+{
+	int waited = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int r = wait_for(cx, pids[i], deadline);
+
+		if (r < 0)
+			return r;
+		waited |= r;
 	}
 	return waited;
 }

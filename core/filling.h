@@ -10,14 +10,18 @@
 #ifndef FILLING_H
 #define FILLING_H
 
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct snap_ctx;
 
 /*
- * Wait until all of its memory is there, or it has ended: 1; 0: there was
- * nothing to wait for.  -EBUSY with a sentence if nothing comes for a long time.
+ * Wait until all memory of these processes is there, or they have ended: 1; 0:
+ * there was nothing to wait for.  -ETIMEDOUT with a sentence if it is not there
+ * at `deadline` (CLOCK_MONOTONIC, ns), which may have passed.
  */
-int filling_wait(struct snap_ctx *cx, pid_t pid);
+int filling_wait(
+    struct snap_ctx *cx, const pid_t *pids, size_t n, uint64_t deadline);
 
 #endif

@@ -406,11 +406,18 @@ unmounted()
 	result
 }
 
+# It waits for what is missing, but not for long.
+copied_again()
+{
+	rm -rf "$WORK/images/again"
+	copy "$PID" "$WORK/images/again"
+}
+
 # All of it, not what was there: so both lives see the same.
 half_filled()
 {
 	begin_watch half 10 || return
-	copy "$PID" "$WORK/images/again" || return
+	wait_for 40 copied_again || return
 	! gone "$PID" || { echo "it died of it"; return 1; }
 	cmp "$WORK/images/half/pagemap" "$WORK/images/again/pagemap" >/dev/null || {
 		[ "$(stat -c %s "$WORK/images/again/pages")" -ge $((mib << 20)) ] || {
@@ -421,6 +428,30 @@ half_filled()
 	kill9 "$PID" || return
 	: >"$DIR/check"
 	restore "$PID" "$WORK/images/again" || return
+	result
+}
+
+# Its pager does nothing: readers are told so, and soon, and it is as it was.
+stuck()
+{
+	local said
+	begin_watch stuck stop || return
+	said=$(timeout 30 cp -r "$MNT/$PID" "$WORK/images/never" 2>&1) && {
+		echo "it was copied"
+		return 1
+	}
+	[[ $said == *"Connection timed out"* ]] || { echo "cp: $said"; return 1; }
+	rm -rf "$WORK/images/never"
+	grep -q "^error: .* process $PID: .* memory is still being brought" \
+	    "$MNT/.status" || {
+		echo "no sentence: $(grep '^error' "$MNT/.status")"
+		return 1
+	}
+	timeout 30 du -a "$MNT/$PID" >/dev/null 2>&1
+	[ $? != 124 ] || { echo "du does not end"; return 1; }
+	expect_untouched "$PID" || return
+	set_speed 0
+	: >"$DIR/check"
 	result
 }
 
@@ -450,6 +481,7 @@ t "a damaged image" damaged
 t "the daemon is killed" daemon_killed
 t "the file system is unmounted" unmounted
 t "a half-filled process is copied" half_filled
+t "a process that is filled by nobody" stuck
 t "the daemon ends well" unmount_snapfs
 t "slowfs ends well" stop_slowfs
 [ $TEST_FAILED = no ]
