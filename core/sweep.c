@@ -133,28 +133,50 @@ clear(struct snap_ctx *cx, pid_t pid)
 	return err;
 }
 
-static void
-sweep_process(struct snap_ctx *cx, pid_t pid)
+/*
+ * In a context of its own, without a log: only what comes of it in the end is
+ * told.
+ */
+static int
+try_clear(struct snap_ctx *quiet, pid_t pid)
 {
 	const struct timespec t = { 0, TRY_AGAIN_NS };
 	unsigned tries = 0;
-	int err = 0;
+	int err;
 
-	if (!has_leftovers(pid))
-		return;
 	do {
 		if (tries > 0)
 			nanosleep(&t, NULL);
-		snap_clear(cx);
-		err = clear(cx, pid);
+		snap_clear(quiet);
+		err = clear(quiet, pid);
+		if (err == -ESRCH || err == -EPERM)
+			return err;
 		/* Another tracer may have it for a moment. */
-	} while (err != -ESRCH && err != -EPERM && ++tries < TRIES &&
-		 has_leftovers(pid));
-	if (err != 0 || tries == TRIES)
+	} while (++tries < TRIES && has_leftovers(pid));
+	if (err == 0 && tries == TRIES)
+		return snap_fail(quiet, -EBUSY, "a thread is in it");
+	return err;
+}
+
+static void
+sweep_process(struct snap_ctx *cx, pid_t pid)
+{
+	struct snap_options opt = cx->opt;
+	struct snap_ctx quiet;
+	int err;
+
+	if (!has_leftovers(pid))
+		return;
+	opt.log = NULL;
+	ctx_init(&quiet, &opt);
+	err = try_clear(&quiet, pid);
+	if (err == -ESRCH)
+		return;
+	if (err != 0)
 		snap_logf(cx, SNAP_NOTICE,
 		    "process %d: code of ours that was left stays until the "
-		    "next checkpoint",
-		    (int)pid);
+		    "next checkpoint: %s",
+		    (int)pid, snap_error(&quiet));
 	else
 		snap_logf(cx, SNAP_NOTICE,
 		    "process %d: code of ours that was left is gone", (int)pid);

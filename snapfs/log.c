@@ -90,7 +90,7 @@ print_prefix(FILE *f, struct ring_owner owner)
 
 /* False, and nothing printed, if it was not made with one of the formats. */
 static bool
-print_line(FILE *f, const char *before, const struct snap_log_table *t,
+print(FILE *f, const char *before, const struct snap_log_table *t,
     struct ring_owner owner, const struct snap_log_record *r)
 {
 	char text[LINE_MAX_BYTES], when[32];
@@ -104,7 +104,17 @@ print_line(FILE *f, const char *before, const struct snap_log_table *t,
 	fprintf(f, "%s%s.%06" PRIu64 " %-6s ", before, when,
 	    r->time % 1000000000u / 1000, level_names[r->level]);
 	print_prefix(f, owner);
-	fprintf(f, "%s\n", text);
+	fputs(text, f);
+	return true;
+}
+
+static bool
+print_line(FILE *f, const char *before, const struct snap_log_table *t,
+    struct ring_owner owner, const struct snap_log_record *r)
+{
+	if (!print(f, before, t, owner, r))
+		return false;
+	fputc('\n', f);
 	return true;
 }
 
@@ -225,34 +235,79 @@ log_raw(struct log *log, uid_t uid, bool all, size_t *len)
 	return buf;
 }
 
+/* The last errors of a kind: the newest of them, and how many there were. */
+struct last_errors {
+	uint64_t newest[16], times[16];
+	size_t n, max;
+	struct ring_owner owner; /* of the last */
+	char text[LINE_MAX_BYTES];
+};
+
+/* One that says what the one before it said makes no line of its own. */
+static void
+note_error(struct last_errors *l, const struct snap_log_table *t,
+    const struct ring_entry *e)
+{
+	char text[LINE_MAX_BYTES];
+	bool same;
+
+	if (snap_log_text(t, &e->record, text, sizeof(text)) < 0)
+		return;
+	same = l->n > 0 && strcmp(text, l->text) == 0 &&
+	       l->owner.uid == e->owner.uid && l->owner.pid == e->owner.pid &&
+	       l->owner.kind == e->owner.kind;
+	if (!same)
+		l->times[l->n++ % l->max] = 0;
+	l->newest[(l->n - 1) % l->max] = e->number;
+	l->times[(l->n - 1) % l->max]++;
+	l->owner = e->owner;
+	memcpy(l->text, text, sizeof(text));
+}
+
+static void
+print_errors(FILE *f, const struct log *log, const char *key,
+    const struct last_errors *l)
+{
+	struct ring_entry e;
+	char before[32];
+	uint64_t at;
+
+	snprintf(before, sizeof(before), "%s: ", key);
+	for (size_t i = l->n > l->max ? l->n - l->max : 0; i < l->n; i++) {
+		at = l->newest[i % l->max];
+		/* It may have been overwritten by now. */
+		if (ring_next(log->ring, &at, &e) <= 0 ||
+		    e.number != l->newest[i % l->max] ||
+		    !print(f, before, &log->table, e.owner, &e.record))
+			continue;
+		if (l->times[i % l->max] > 1)
+			fprintf(
+			    f, " (%" PRIu64 " times)", l->times[i % l->max]);
+		fputc('\n', f);
+	}
+}
+
 char *
 log_errors(struct log *log, uid_t uid, bool all, const char *key, size_t max,
     size_t *len)
 {
 	struct who who = { uid, all };
+	struct last_errors l = { .max = max };
 	struct ring_entry e;
-	uint64_t at = 0, begins[16];
-	size_t n = 0, i;
-	char *text = NULL, before[32];
+	uint64_t at = 0;
+	char *text = NULL;
 	FILE *f = open_memstream(&text, len);
 	int one;
 
 	if (f == NULL)
 		return NULL;
-	if (max > sizeof(begins) / sizeof(begins[0]))
-		max = sizeof(begins) / sizeof(begins[0]);
+	if (max > sizeof(l.newest) / sizeof(l.newest[0]))
+		l.max = sizeof(l.newest) / sizeof(l.newest[0]);
 	while ((one = ring_next(log->ring, &at, &e)) != 0)
 		if (one > 0 && readable(&who, &e) &&
 		    e.record.level == SNAP_ERROR)
-			begins[n++ % max] = e.number;
-	snprintf(before, sizeof(before), "%s: ", key);
-	for (i = n > max ? n - max : 0; i < n; i++) {
-		at = begins[i % max];
-		/* It may have been overwritten by now. */
-		if (ring_next(log->ring, &at, &e) > 0 &&
-		    e.number == begins[i % max])
-			print_line(f, before, &log->table, e.owner, &e.record);
-	}
+			note_error(&l, &log->table, &e);
+	print_errors(f, log, key, &l);
 	return text_of(f, &text);
 }
 

@@ -322,6 +322,39 @@ START_TEST(filtered_by_user)
 }
 END_TEST
 
+/* What fails again and again does not push out what else failed. */
+START_TEST(repeated_errors)
+{
+	struct log *log = log_new(SNAP_STEP, -1);
+	struct log_job taking = log_job(log, 0, RING_CHECKPOINT, 7);
+	size_t len;
+	char *s, *again;
+
+	log_put(log, 0, SNAP_ERROR, "first");
+	for (int i = 0; i < 20; i++) {
+		log_put(log, 0, SNAP_ERROR, "again");
+		log_put(log, 0, SNAP_STEP, "a step");
+	}
+	log_put_job(&taking, SNAP_ERROR, "again");
+	log_put(log, 0, SNAP_ERROR, "last");
+	s = log_errors(log, 0, true, "error", 4, &len);
+	ck_assert_uint_eq(strlen(s), len);
+	ck_assert_uint_eq(lines_of(s), 4);
+	ck_assert_ptr_nonnull(strstr(s, "error  first\n"));
+	again = strstr(s, "error  again (20 times)\n");
+	ck_assert_ptr_nonnull(again);
+	ck_assert_ptr_nonnull(strstr(again, "error  7: again\n"));
+	ck_assert_ptr_nonnull(strstr(again, "error  last\n"));
+	free(s);
+	s = log_errors(log, 0, true, "error", 3, &len);
+	ck_assert_uint_eq(lines_of(s), 3);
+	ck_assert_ptr_null(strstr(s, "first"));
+	ck_assert_ptr_nonnull(strstr(s, "(20 times)\n"));
+	free(s);
+	log_free(log);
+}
+END_TEST
+
 START_TEST(prefixes)
 {
 	struct log *log = log_new(SNAP_STEP, -1);
@@ -618,6 +651,7 @@ main(void)
 	tcase_add_test(tc, table_of_a_file);
 	tcase_add_test(tc, hostile_programs);
 	tcase_add_test(tc, filtered_by_user);
+	tcase_add_test(tc, repeated_errors);
 	tcase_add_test(tc, prefixes);
 	tcase_add_test(tc, wraps);
 	tcase_add_test(tc, wraps_within_a_record);
