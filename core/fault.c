@@ -6,8 +6,10 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct fault_plan *plan;
@@ -48,12 +50,30 @@ put(char to[48], const char *text)
 	to[n] = '\0';
 }
 
+/* As on a machine where others had the CPU. */
+static void
+come_late(uint32_t ms)
+{
+	struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
+
+	while (nanosleep(&t, &t) != 0)
+		;
+}
+
+static bool
+is_counted(struct fault_plan *p, enum fault_class c, const char *what)
+{
+	return (atomic_load(&p->classes) & c) != 0 &&
+	       (p->only[0] == '\0' ||
+		   strncmp(p->only, what, sizeof(p->only)) == 0);
+}
+
 bool
 fault_hits(enum fault_class c, const char *what, int error)
 {
 	struct fault_plan *p = plan;
 
-	if (p == NULL || (atomic_load(&p->classes) & c) == 0)
+	if (p == NULL || !is_counted(p, c, what))
 		return false;
 	if (atomic_fetch_add(&p->passed, 1) + 1 != p->at) {
 		if (c == FAULT_PTRACE && !atomic_load(&p->hit))
@@ -67,6 +87,10 @@ fault_hits(enum fault_class c, const char *what, int error)
 		syscall(SYS_kill, getpid(), p->kill == 2 ? SIGSTOP : SIGKILL);
 		for (;;)
 			syscall(SYS_pause);
+	}
+	if (p->late_ms != 0) {
+		come_late(p->late_ms);
+		return false;
 	}
 	errno = p->error != 0 ? p->error : error;
 	return true;

@@ -34,8 +34,10 @@ struct fault_plan {
 	_Atomic uint32_t hit; /* it has happened */
 	uint64_t at;	      /* the passage at which it happens, from 1 */
 	_Atomic uint64_t passed;
-	char what[48];	 /* the point at which it happened */
-	char before[48]; /* the last request of ptrace(2) before that */
+	char what[48];	  /* the point at which it happened */
+	char before[48];  /* the last request of ptrace(2) before that */
+	uint32_t late_ms; /* not 0: it does not fail, but comes so much later */
+	char only[20];	  /* not empty: only points of this name are counted */
 };
 
 void fault_use(struct fault_plan *plan);

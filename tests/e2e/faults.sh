@@ -7,5 +7,4 @@ need_root
 grep -q 'SNAPFS_FAULTS:BOOL=ON' "$BUILD/CMakeCache.txt" ||
     skip_all "built without -DSNAPFS_FAULTS=ON"
 
-export BUILD
-exec "$top/tests/fault/run" --quick
+exec python3 "$top/tests/fault/faults.py" --quick "$BUILD"

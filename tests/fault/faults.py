@@ -4,9 +4,9 @@
 usage: faults.py [--quick] [--only TEXT] [--points N] BUILD
 
 A program that watches itself (steady) is checkpointed by one (taker) that is
-killed, or for which a call fails, at the Nth passage of a fault point; N = 1,
-2, 3, ... until a checkpoint gets through.  After each, what was left is swept
-away, and then
+killed, or for which a call fails or comes late, at the Nth passage of a fault
+point; N = 1, 2, 3, ... until a checkpoint gets through.  After each, what was
+left is swept away, and then
 
   * the program has found nothing, and all of it goes on;
   * its /proc is what it was;
@@ -18,14 +18,17 @@ Prints a line for each series on descriptor 3 as tests/e2e/lib.sh does, and
 the number of passages on standard output.
 """
 
+import contextlib
 import os
 import random
 import re
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import time
+import typing
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from footprint import Footprint, listing, text  # noqa: E402
@@ -43,21 +46,40 @@ KERNEL_EINTR = re.compile(
     r"^(epoll_wait|epoll_timed|epoll|sigtimedwait|sigwaitinfo)\b.*"
     r"Interrupted system call")
 
+# In s.  The freeze timeout is 2 s, and to undo what failed takes one or two.
+TOO_LONG = 9
+
+# So late that threads in our code go home by themselves (heal_code.h), and may
+# end there; and with which freeze timeout: it is not over then, or it is.
+LATE_MS = 300
+LATE = {"late": 5000, "too late": 200}
+
+# The requests of that window; where little CPU is to be had, several threads
+# are in it at a time.
+STOPPING = ("INTERRUPT", "GETREGS", "SETREGS")
+
 
 class Subject:
     HEAD, WORKER = struct.Struct("=IIII240s"), struct.Struct("=16sQQ")
 
+    """One steady; `init` among its kinds: as the first of a PID namespace."""
+
     def __init__(self, build, kinds, scratch):
-        self.kinds = kinds.split()
+        init = ["unshare", "--pid", "--fork"] if "init" in kinds else []
+        self.kinds = [k for k in kinds.split() if k != "init"]
         self.path = os.path.join(scratch, "status")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
         # It may use all the CPU that there is, which others need.
         self.process = subprocess.Popen(
-            ["nice", "-n", "19", f"{build}/tests/fault/steady", self.path] +
-            self.kinds,
+            ["nice", "-n", "19"] + init +
+            [f"{build}/tests/fault/steady", self.path] + self.kinds,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
-        self.pid = self.process.pid
         self.wait(lambda: self.head()[0] == len(self.kinds), "not ready", 60)
+        self.pid = self.process.pid
+        if init:
+            self.pid = int(text(f"/proc/{self.pid}/task/{self.pid}/children"))
         self.quiet = "quiet" in self.kinds
         if self.quiet:
             time.sleep(0.3)
@@ -115,7 +137,8 @@ class Subject:
             time.sleep(0.1)
 
     def end(self):
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -169,12 +192,41 @@ def twins_of(pid):
     return found
 
 
+class Way(typing.NamedTuple):
+    """What happens, at which points; and one of how many passages are tried
+    in a quick run, 0: none."""
+    how: str
+    what: str
+    classes: int
+    stride: int
+    only: str = ""
+
+
+WAYS = [Way("kill", "all but memory", ALL & ~MEMORY, 29),
+        Way("kill", "memory", MEMORY, 97),
+        Way("fail", "ptrace", PTRACE, 23),
+        Way("fail", "calls in it", CALL, 41),
+        Way("fail", "memory", MEMORY, 97),
+        Way("fail", "files", IO | TASK, 41),
+        Way("late", "interruptions", 0, 0),
+        Way("too late", "interruptions", 0, 0)]
+
+# What was seen to go wrong: a child of a thread that another one finds; one
+# that has gone home by itself and ended; no memory to end a twin; one that
+# stops on its way out.
+RESUMED = "children", Way("kill", "resumptions", PTRACE, 1, "CONT")
+WHOLE = [*[RESUMED] * 4,     # some of the time only
+         ("pipe threads", Way("late", "interruptions", 0, 1)),
+         ("quiet reaper", Way("fail", "calloc", MEMORY, 1, "calloc")),
+         ("signal timer", Way("fail", "resumptions", PTRACE, 1, "CONT"))]
+
+
 class Series:
     """One subject, one way of failing."""
 
-    def __init__(self, build, kinds, how, classes, stride, scratch, points):
-        self.build, self.kinds, self.how = build, kinds, how
-        self.classes, self.stride, self.scratch = classes, stride, scratch
+    def __init__(self, build, kinds, way, stride, scratch, points):
+        self.build, self.kinds, self.how = build, kinds, way.how
+        self.way, self.stride, self.scratch = way, stride, scratch
         self.points = points
         self.passages = self.known = self.swept = self.slower = 0
         self.base = None
@@ -201,10 +253,10 @@ class Series:
         return answer
 
     def run(self):
-        n = 1 if self.stride == 1 else random.randint(1, self.stride)
+        n = random.randint(1, self.stride)
         try:
-            while self.passage(n):
-                n += self.stride
+            while self.passage(n) or self.passages == 0 and n > 1:
+                n = n + self.stride if self.passages else n // 2
         except Failure as e:
             raise Failure(f"{self.how} {n} {self.where}: {e}") from None
         finally:
@@ -213,18 +265,20 @@ class Series:
             raise Failure("no passage")
 
     def passage(self, n):
-        pid = self.subject.pid
         if self.points and self.passages >= self.points:
             return False
-        error = "" if self.how == "kill" else "0 "
         for _ in range(20):
-            answer = self.ask(f"{self.how} {self.classes} {n} {error}{pid}")
+            start = time.monotonic()
+            answer = self.ask(self.line(n))
+            took = time.monotonic() - start
             # Somebody else may have the process, on a busy machine.
             if answer != "again":
                 break
             time.sleep(0.1)
         self.where = answer
-        if answer == "through":
+        if took > TOO_LONG:
+            raise Failure(f"it took {took:.0f} s")
+        if answer.startswith("through "):
             return False
         self.passages += 1
         if self.how == "kill":
@@ -232,6 +286,13 @@ class Series:
         else:
             self.after_failure(answer)
         return True
+
+    def line(self, n):
+        if self.how in LATE:
+            return f"late {n} {LATE_MS} {LATE[self.how]} {self.subject.pid}"
+        error = "" if self.how == "kill" else "0 "
+        return (f"{self.how} {self.way.classes} {n} {error}"
+                f"{self.subject.pid} {self.way.only}")
 
     def same(self, seconds):
         """Differences that stay; [] as soon as there are none."""
@@ -260,9 +321,7 @@ class Series:
         m = re.match(r"killed (.*) \| (.*)", answer)
         if m is None:
             raise Failure(answer)
-        # Where little CPU is to be had, several are under way at a time.
-        stopping = ("INTERRUPT", "GETREGS", "SETREGS")
-        window = m[1] in stopping and m[2] in stopping
+        window = m[1] in STOPPING and m[2] in STOPPING
         self.subject.wait(lambda: not in_our_code(self.subject.pid),
                           "a thread stays in our code", 60)
         if window and self.subject.quiet:
@@ -297,7 +356,7 @@ class Series:
             raise Failure(f"{fds} open files, {self.base[0]} before")
         if heap > self.base[1]:
             raise Failure(f"{heap} bytes allocated, {self.base[1]} before")
-        diff = self.same(1)
+        diff = self.same(0.2)
         if diff:
             self.swept += 1
             if VERBOSE:
@@ -320,7 +379,7 @@ class Series:
         s = f"{self.passages} passages"
         if self.known:
             s += f", {self.known} with the kernel's EINTR"
-        if self.how == "fail":
+        if self.how != "kill":
             s += f", {self.slower} succeeded all the same"
             if self.swept:
                 s += f", {self.swept} left something for the sweep"
@@ -334,6 +393,16 @@ def result(how, what):
         pass
 
 
+def chosen(quick):
+    """(subject, way, stride) of all series."""
+    for kinds in SUBJECTS:
+        for way in WAYS:
+            if way.stride != 0 or not quick:
+                yield kinds, way, way.stride if quick else 1
+    for kinds, way in WHOLE if quick else []:
+        yield kinds, way, 1
+
+
 def main():
     args = sys.argv[1:]
     quick = "--quick" in args
@@ -344,31 +413,24 @@ def main():
     random.seed(seed)
     print(f"seed {seed}")
     bad = total = 0
-    ways = [("kill", ALL & ~MEMORY, 29), ("kill", MEMORY, 97),
-            ("fail", PTRACE, 23), ("fail", CALL, 41), ("fail", MEMORY, 97),
-            ("fail", IO | TASK, 41)]
-    names = {ALL & ~MEMORY: "all but memory", MEMORY: "memory",
-             PTRACE: "ptrace", CALL: "calls in it", IO | TASK: "files"}
-    for kinds in SUBJECTS:
-        for how, classes, stride in ways:
-            name = f"{how}: {names[classes]}: {kinds}"
-            if only not in name:
+    for kinds, way, stride in chosen(quick):
+        name = f"{way.how}: {way.what}: {kinds}"
+        if only not in name:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            start = time.monotonic()
+            try:
+                s = Series(build, kinds, way, stride, scratch, points)
+                s.run()
+            except Failure as e:
+                bad += 1
+                print(f"FAILED: {name}: {e}", flush=True)
+                result("bad", f"{name} {e}")
                 continue
-            with tempfile.TemporaryDirectory() as scratch:
-                start = time.monotonic()
-                try:
-                    s = Series(build, kinds, how, classes,
-                               stride if quick else 1, scratch, points)
-                    s.run()
-                except Failure as e:
-                    bad += 1
-                    print(f"FAILED: {name}: {e}", flush=True)
-                    result("bad", f"{name} {e}")
-                    continue
-                total += s.passages
-                print(f"{name}: {s.report()}, "
-                      f"{time.monotonic() - start:.0f} s", flush=True)
-                result("ok", name)
+            total += s.passages
+            print(f"{name}: {s.report()}, "
+                  f"{time.monotonic() - start:.0f} s", flush=True)
+            result("ok", name)
     print(f"{total} passages, {bad} series failed")
     return bad != 0
 

@@ -3,16 +3,19 @@
  *
  * Reads lines from standard input and answers each with one:
  *
- *	kill CLASSES N PID	take a checkpoint of PID in a child that is
- *				killed at the Nth passage of a point
- *	fail CLASSES N ERRNO PID	take one in a thread, where the call at the
+ *	kill CLASSES N PID [ONLY]	take a checkpoint of PID in a child that is
+ *				killed at the Nth passage of a point, or of
+ *				those of that name
+ *	fail CLASSES N ERRNO PID [ONLY]	take one in a thread, where the call at the
  *				Nth passage fails (ERRNO 0: with one that fits)
+ *	late N MS TIMEOUT PID	where we are MS late to interrupt a thread for
+ *				the Nth time, with that freeze timeout in ms
  *	sweep			clear away what was left
  *
  *	killed WHAT | BEFORE		"before": the last ptrace(2) request
  *	failed ERRNO FDS HEAP WHAT | SENTENCE
  *	taken FDS HEAP WHAT | NOTE
- *	through				the Nth passage did not come
+ *	through PASSED			the Nth passage did not come; how many did
  *	again				nor did it, but the checkpoint failed
  *	swept NOTE
  *
@@ -40,6 +43,7 @@ static struct snap_log_table table;
 struct take {
 	pid_t pid;
 	unsigned classes; /* to be counted from the start */
+	unsigned freeze_timeout_ms;
 	int err;
 	char why[1024];	 /* snap_error() */
 	char note[1024]; /* the last notice */
@@ -81,7 +85,10 @@ take(void *arg)
 {
 	struct take *t = arg;
 	struct snap_options opt = {
-		.log = note, .log_arg = t, .log_level = SNAP_NOTICE
+		.log = note,
+		.log_arg = t,
+		.log_level = SNAP_NOTICE,
+		.freeze_timeout_ms = t->freeze_timeout_ms,
 	};
 	struct snap_take_options opt_take = { 0 };
 	struct snap_checkpoint *cp = NULL;
@@ -110,13 +117,15 @@ take(void *arg)
 	return NULL;
 }
 
+/* `only`: the name of a point, or "". */
 static void
-prepare(uint64_t n, bool kill, int error)
+prepare(uint64_t n, bool kill, int error, const char *only)
 {
 	memset(plan, 0, sizeof(*plan));
 	plan->at = n;
 	plan->kill = kill;
 	plan->error = error;
+	snprintf(plan->only, sizeof(plan->only), "%s", only);
 }
 
 static int
@@ -134,13 +143,20 @@ open_files(void)
 }
 
 static void
-killed(unsigned classes, uint64_t n, pid_t pid)
+through(void)
+{
+	printf(
+	    "through %llu\n", (unsigned long long)atomic_load(&plan->passed));
+}
+
+static void
+killed(unsigned classes, uint64_t n, pid_t pid, const char *only)
 {
 	struct take t = { .pid = pid, .classes = classes };
 	pid_t child;
 	int status;
 
-	prepare(n, true, 0);
+	prepare(n, true, 0, only);
 	child = fork();
 	if (child == 0) {
 		take(&t);
@@ -152,7 +168,7 @@ killed(unsigned classes, uint64_t n, pid_t pid)
 	if (WIFSIGNALED(status) && atomic_load(&plan->hit))
 		printf("killed %s | %s\n", plan->what, plan->before);
 	else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		printf("through\n");
+		through();
 	else if (WIFEXITED(status))
 		printf("again\n");
 	else
@@ -160,24 +176,45 @@ killed(unsigned classes, uint64_t n, pid_t pid)
 }
 
 static void
-failed(unsigned classes, uint64_t n, int error, pid_t pid)
+in_thread(struct take *t)
 {
-	struct take t = { .pid = pid, .classes = classes };
 	pthread_t thread;
 
-	prepare(n, false, error);
-	if (pthread_create(&thread, NULL, take, &t) != 0)
+	if (pthread_create(&thread, NULL, take, t) != 0)
 		err(1, "pthread_create");
 	pthread_join(thread, NULL);
 	atomic_store(&plan->classes, 0);
 	if (!atomic_load(&plan->hit))
-		printf(t.err == 0 ? "through\n" : "again\n");
-	else if (t.err < 0)
-		printf("failed %d %d %zu %s | %s\n", -t.err, open_files(),
-		    mallinfo2().uordblks, plan->what, t.why);
+		t->err == 0 ? through() : (void)printf("again\n");
+	else if (t->err < 0)
+		printf("failed %d %d %zu %s | %s\n", -t->err, open_files(),
+		    mallinfo2().uordblks, plan->what, t->why);
 	else
 		printf("taken %d %zu %s | %s\n", open_files(),
-		    mallinfo2().uordblks, plan->what, t.note);
+		    mallinfo2().uordblks, plan->what, t->note);
+}
+
+static void
+failed(unsigned classes, uint64_t n, int error, pid_t pid, const char *only)
+{
+	struct take t = { .pid = pid, .classes = classes };
+
+	prepare(n, false, error, only);
+	in_thread(&t);
+}
+
+static void
+late(uint64_t n, unsigned ms, unsigned timeout, pid_t pid)
+{
+	struct take t = {
+		.pid = pid,
+		.classes = FAULT_PTRACE,
+		.freeze_timeout_ms = timeout,
+	};
+
+	prepare(n, false, 0, "INTERRUPT");
+	plan->late_ms = ms;
+	in_thread(&t);
 }
 
 static void
@@ -200,9 +237,9 @@ sweep(void)
 int
 main(void)
 {
-	unsigned classes;
+	unsigned classes, ms, timeout;
 	unsigned long n;
-	char line[256];
+	char line[256], only[20];
 	int error, pid;
 
 	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE,
@@ -213,11 +250,16 @@ main(void)
 	snap_log_table_own(&table);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (fgets(line, sizeof(line), stdin) != NULL) {
-		if (sscanf(line, "kill %u %lu %d", &classes, &n, &pid) == 3) {
-			killed(classes, n, pid);
-		} else if (sscanf(line, "fail %u %lu %d %d", &classes, &n,
-			       &error, &pid) == 4) {
-			failed(classes, n, error, pid);
+		only[0] = '\0';
+		if (sscanf(line, "kill %u %lu %d %19s", &classes, &n, &pid,
+			only) >= 3) {
+			killed(classes, n, pid, only);
+		} else if (sscanf(line, "fail %u %lu %d %d %19s", &classes, &n,
+			       &error, &pid, only) >= 4) {
+			failed(classes, n, error, pid, only);
+		} else if (sscanf(line, "late %lu %u %u %d", &n, &ms, &timeout,
+			       &pid) == 4) {
+			late(n, ms, timeout, pid);
 		} else if (strcmp(line, "sweep\n") == 0) {
 			sweep();
 		} else {

@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+"""served.py - requests that the daemon does not survive, or in which a call of
+the daemon fails.
+
+usage: served.py [--quick] [--only TEXT] [--points N] MOUNTPOINT BUILD
+
+A program that watches itself (steady) is read, through the mount, while the
+daemon is killed, or a call of the daemon fails, at the Nth passage of a fault
+point; N = 1, 2, 3, ... until a request gets through.  This is the daemon as it
+is installed, whose calls include those of snapfs/.
+
+After each kill another daemon is started, and then
+
+  * the program has found nothing, and all of it goes on;
+  * its /proc is what it was: no child, no mapping, no code of ours;
+  * no twin is left, dead or alive;
+  * what was being restored is whole, or is not there, and nobody makes it.
+
+After each failure the daemon serves the next request as if nothing had been,
+and holds no more than before; or it has ended, by exit(3).  What it failed to
+restore is not there.
+
+Prints a line for each series as faults.py does.
+"""
+
+import ctypes
+import mmap
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from daemon import Daemon, Sizes  # noqa: E402
+from faults import (ALL, CALL, IO, KERNEL_EINTR, MEMORY,  # noqa: E402
+                    PTRACE, STOPPING, TASK, Failure, Subject, in_our_code, naps,
+                    result, twins_of)
+from footprint import Footprint, link, listing, text  # noqa: E402
+
+
+class Plan(ctypes.Structure):
+    """struct fault_plan of core/fault.h"""
+    _fields_ = [("classes", ctypes.c_uint32), ("kill", ctypes.c_uint32),
+                ("error", ctypes.c_int32), ("hit", ctypes.c_uint32),
+                ("at", ctypes.c_uint64), ("passed", ctypes.c_uint64),
+                ("what", ctypes.c_char * 48), ("before", ctypes.c_char * 48)]
+
+
+# Each is done by a process of its own, which is a reader of its own.
+REQUESTS = {
+    # All of it: taken, looked at, read, dropped.
+    "read": 'grep -rq "no such text" "$1/$2"; [ $? = 1 ]',
+    # With a name: taken, renamed, read, dropped.
+    "name": 'mkdir "$1/$2@a" && mv "$1/$2@a" "$1/$2@b" && '
+            'cat "$1/$2@b/regs" >/dev/null && rmdir "$1/$2@b"',
+    # What takes none.
+    "list": 'ls -f "$1" >/dev/null && cat "$1/.status" "$1/.log" >/dev/null',
+    # A clone beside it, which does not run.
+    "restore": 'printf "pid=new\\nstopped\\ntemplate=no\\n%s\\n" "$3/image" '
+               '>"$1/.restore"',
+}
+# What is done before, without faults.
+PREPARE = {
+    "restore": 'rm -rf "$3/image" && cp -r "$1/$2" "$3/image"',
+}
+
+
+def family(pid):
+    """It and all below it."""
+    pids = [str(pid)]
+    for p in pids:
+        for tid in listing(f"/proc/{p}/task"):
+            children = text(f"/proc/{p}/task/{tid}/children")
+            pids += [c for c in children.split() if c.isdigit()]
+    return pids
+
+
+def field(pid, name):
+    for line in text(f"/proc/{pid}/status").splitlines():
+        if line.startswith(name + ":"):
+            return line.split()[1]
+    return ""
+
+
+class Series:
+    def __init__(self, build, mnt, kinds, request, how, classes, scratch):
+        self.build, self.mnt, self.request = build, mnt, request
+        self.kinds, self.how, self.classes = kinds, how, classes
+        self.scratch = scratch
+        self.passages = self.known = self.served = self.ended = 0
+        self.made = 0
+        self.base = self.daemon = None
+        path = os.path.join(scratch, "plan")
+        with open(path, "wb") as f:
+            f.truncate(ctypes.sizeof(Plan))
+        with open(path, "r+b") as f:
+            self.map = mmap.mmap(f.fileno(), ctypes.sizeof(Plan))
+        self.plan = Plan.from_buffer(self.map)
+        self.env = {"SNAPFS_FAULT_PLAN": path,
+                    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+        self.subject = None
+
+    def start(self):
+        self.mount()
+        self.begin()
+
+    def begin(self):
+        self.subject = Subject(self.build, self.kinds, self.scratch)
+        self.before = self.subject.at_rest()
+        if self.request in PREPARE:
+            error = self.run_shell(PREPARE[self.request])
+            if error is not None:
+                raise Failure(f"before the first: {error}")
+
+    def mount(self):
+        self.daemon = Daemon(self.build, self.mnt, ["linger=100"], self.env)
+        self.wait_swept()
+        # What the sweep tries in vain is no error.
+        if self.daemon.errors() != "?":
+            raise Failure(f"the sweep: {self.daemon.errors()}")
+
+    def wait_swept(self):
+        pid = self.daemon.process.pid
+        for _ in naps(60):
+            names = [text(f"/proc/{pid}/task/{t}/comm").strip()
+                     for t in os.listdir(f"/proc/{pid}/task")]
+            if "sweep" not in names:
+                return
+        raise Failure("the sweep does not end")
+
+    def ask(self):
+        """Do it; the error, or None."""
+        return self.run_shell(REQUESTS[self.request])
+
+    def run_shell(self, what):
+        p = subprocess.run(
+            ["sh", "-c", what, "sh", self.mnt,
+             str(self.subject.pid), self.scratch], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
+            timeout=300)
+        return None if p.returncode == 0 else p.stderr.decode()[:200]
+
+    def aim(self, n):
+        ctypes.memset(ctypes.byref(self.plan), 0, ctypes.sizeof(Plan))
+        self.plan.kill = self.how == "kill"
+        self.plan.at = n
+        self.plan.classes = self.classes
+
+    def run(self, stride, points):
+        n = random.randint(1, stride)
+        try:
+            self.start()
+            while not points or self.passages < points:
+                if not self.passage(n) and (self.passages or n == 1):
+                    break
+                n = n + stride if self.passages else n // 2
+        except Failure as e:
+            raise Failure(f"{self.how} {n} {self.where()}: {e}") from None
+        finally:
+            self.end()
+        if self.passages == 0:
+            raise Failure("no passage")
+
+    def where(self):
+        return (self.plan.what + b" | " + self.plan.before).decode()
+
+    def passage(self, n):
+        self.aim(n)
+        error = self.ask()
+        self.plan.classes = 0
+        if not self.plan.hit:
+            if error is not None:
+                raise Failure(f"not hit, but {error}")
+            self.clear_clones()
+            return False
+        self.passages += 1
+        if self.how == "kill":
+            self.daemon.died()
+            self.mount()
+            self.made += self.clear_clones()
+        else:
+            self.after_failure(error)
+        self.check_subject()
+        return True
+
+    def after_failure(self, error):
+        for _ in naps(0.1 if error else 0):
+            if self.daemon.process.poll() is not None:
+                break
+        code = self.daemon.process.poll()
+        if code is not None:
+            if code < 0 or self.daemon.mounted():
+                raise Failure(f"the daemon ended with {code}")
+            self.ended += 1
+            self.mount()
+            return
+        self.served += error is None
+        self.expect_clones(error)
+        error = self.ask()
+        if error is not None:
+            raise Failure(f"the next request: {error}")
+        self.expect_clones(error)
+        self.holds_no_more()
+
+    def expect_clones(self, error):
+        n = self.clear_clones()
+        if self.request == "restore" and n != (error is None):
+            raise Failure(f"{n} were restored; {error}")
+
+    def clones(self):
+        """Those with the subject's arguments that are not of its family."""
+        mine = family(self.subject.pid)
+        args = text(f"/proc/{self.subject.pid}/cmdline")
+        return [p for p in listing("/proc") if p.isdigit() and
+                p not in mine and text(f"/proc/{p}/cmdline") == args and
+                field(p, "State") != "Z"]
+
+    def agents(self):
+        """Orphans of a daemon of this mount; agents bear its program."""
+        exe = os.path.realpath(f"{self.build}/snapfs/snapfs")
+        return [p for p in listing("/proc") if p.isdigit() and
+                link(f"/proc/{p}/exe") == exe and field(p, "State") != "Z" and
+                text(f"/proc/{p}/cmdline").startswith(("snapfs: ", "snapfs-"))]
+
+    def clear_clones(self):
+        """Kill what was restored, which must be whole: how many processes,
+        not counting children."""
+        if self.request != "restore":
+            return 0
+        for _ in naps(20):
+            agents = self.agents()
+            if not agents:
+                break
+        else:
+            raise Failure(f"agents are left: {agents}")
+        tops = [p for p in self.clones()
+                if field(p, "PPid") not in self.clones()]
+        want = field(self.subject.pid, "Threads")
+        for p in tops:
+            got = [field(p, k) for k in ("State", "TracerPid", "Threads")]
+            for q in family(p):
+                os.kill(int(q), signal.SIGKILL)
+            if got != ["T", "0", want]:
+                raise Failure(f"half made: {p} has state, tracer, threads "
+                              f"{got}; {want} threads were to be")
+        for _ in naps(20):
+            if not self.clones():
+                break
+        return len(tops)
+
+    def holds_no_more(self):
+        """Once it has dropped what nobody reads any more."""
+        for _ in naps(20):
+            now = Sizes(self.daemon)
+            if "checkpoints-live: 0" not in text(f"{self.mnt}/.status"):
+                continue
+            if self.base is None:
+                self.base = now
+            if now.fds <= self.base.fds and \
+               now.threads <= self.base.threads and \
+               now.children <= self.base.children:
+                return
+        raise Failure(f"it holds {now}; {self.base} before")
+
+    def check_subject(self):
+        """It goes on, and is as it was.  If it saw the EINTR of a death in
+        that window, another one is started."""
+        before = self.plan.before.decode()
+        window = self.how == "kill" and (
+            before == "INTERRUPT" or
+            before in STOPPING and self.plan.what.decode() in STOPPING)
+        self.subject.wait(lambda: not in_our_code(self.subject.pid),
+                          "a thread stays in our code", 60)
+        if window and self.subject.quiet:
+            time.sleep(0.1)     # a thread may be about to say so
+        error = self.subject.goes_on()
+        diff = self.left() if error is None else []
+        error = error or self.subject.error()
+        if error is None:
+            if diff:
+                raise Failure("; ".join(diff)[:400])
+            return
+        if not window or not KERNEL_EINTR.match(error):
+            raise Failure(error)
+        self.known += 1
+        self.subject.end()
+        self.begin()
+
+    def left(self):
+        """What stays different."""
+        for _ in naps(20):
+            now = Footprint(self.subject.pid, self.subject.quiet)
+            diff = self.before.differences(now)
+            diff += [f"twin {p}" for p in twins_of(self.subject.pid)]
+            if not diff or self.subject.error():
+                break
+        return diff
+
+    def end(self):
+        if self.subject is not None:
+            self.clear_clones()
+            self.subject.end()
+        if self.daemon is not None:
+            self.daemon.kill()
+
+    def report(self):
+        s = f"{self.passages} passages"
+        if self.known:
+            s += f", {self.known} with the kernel's EINTR"
+        if self.how == "fail":
+            s += f", {self.served} served all the same"
+        if self.made:
+            s += f", {self.made} were restored all the same"
+        if self.ended:
+            s += f", {self.ended} times the daemon ended"
+        return s
+
+
+# Subject, request, how, classes, and the stride of --quick.
+REAPER, INIT = "quiet reaper", "init quiet"
+SERIES = [
+    ("quiet", "read", "kill", ALL & ~MEMORY, 61),
+    (REAPER, "read", "kill", ALL & ~MEMORY, 61),
+    (INIT, "read", "kill", ALL & ~MEMORY, 61),
+    ("children threads", "read", "kill", ALL & ~MEMORY, 61),
+    ("quiet", "read", "kill", MEMORY, 211),
+    (REAPER, "name", "kill", ALL & ~MEMORY, 97),
+    ("quiet", "list", "kill", ALL, 61),
+    ("quiet", "read", "fail", MEMORY, 97),
+    ("quiet", "read", "fail", IO | TASK, 97),
+    (REAPER, "read", "fail", PTRACE | CALL, 97),
+    (INIT, "name", "fail", MEMORY | TASK, 97),
+    ("quiet", "list", "fail", ALL, 61),
+    ("quiet", "restore", "kill", ALL, 3),
+    ("quiet", "restore", "fail", ALL, 3),
+]
+# The whole tries one of so many fewer: another one each time it is run.
+WHOLE = 20
+NAMES = {ALL: "all", ALL & ~MEMORY: "all but memory", MEMORY: "memory",
+         IO | TASK: "files", PTRACE | CALL: "ptrace",
+         MEMORY | TASK: "memory and tasks"}
+
+
+def one(series, mnt, build, quick, points):
+    kinds, request, how, classes, stride = series
+    with tempfile.TemporaryDirectory() as scratch:
+        s = Series(build, mnt, kinds, request, how, classes, scratch)
+        s.run(stride if quick else max(1, stride // WHOLE), points)
+        return s
+
+
+def main():
+    args = sys.argv[1:]
+    quick = "--quick" in args
+    only = args[args.index("--only") + 1] if "--only" in args else ""
+    points = int(args[args.index("--points") + 1]) if "--points" in args else 0
+    mnt, build = args[-2:]
+    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
+    random.seed(seed)
+    print(f"seed {seed}")
+    bad = total = 0
+    for series in SERIES:
+        kinds, request, how, classes, _ = series
+        name = f"daemon: {how}: {NAMES[classes]}: {request}: {kinds}"
+        if only not in name:
+            continue
+        start = time.monotonic()
+        try:
+            s = one(series, mnt, build, quick, points)
+        except Failure as e:
+            bad += 1
+            print(f"FAILED: {name}: {e}", flush=True)
+            result("bad", f"{name} {e}")
+            continue
+        total += s.passages
+        print(f"{name}: {s.report()}, {time.monotonic() - start:.0f} s",
+              flush=True)
+        result("ok", name)
+    print(f"{total} passages, {bad} series failed")
+    return bad != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
