@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -390,6 +392,23 @@ detach_segments(struct twin *t, const struct process *p)
 }
 
 /*
+ * The original may be one that gives way to all others (nice(1)); what the twin
+ * calls is little, and somebody waits for it.  Without the right to do this it
+ * is done when the original would have had its turn.
+ */
+static void
+hasten(pid_t pid)
+{
+	const struct sched_param none = { 0 };
+	int policy = sched_getscheduler(pid) & ~SCHED_RESET_ON_FORK;
+
+	if (policy == SCHED_IDLE || policy == SCHED_BATCH)
+		(void)sched_setscheduler(pid, SCHED_OTHER, &none);
+	if (getpriority(PRIO_PROCESS, (id_t)pid) > 0)
+		(void)setpriority(PRIO_PROCESS, (id_t)pid, 0);
+}
+
+/*
  * It shares the table of descriptors with the original: CLOSE_RANGE_UNSHARE
  * gives it an empty one without closing a thing, so that no file system or
  * peer notices.  A session of its own keeps it away from the terminal and
@@ -403,6 +422,7 @@ twin_settle(struct snap_ctx *cx, struct twin *t, const struct process *p)
 	int err;
 
 	t->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
+	hasten(t->tracee.tid);
 	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)t->original);
 	err = call(t, SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
 	if (err == 0) {

@@ -16,6 +16,7 @@ soak()
 }
 t "checkpoints in a row" soak soak 400
 t "kill -9 of the daemon in a storm of checkpoints" soak storm 30
+t "no footprints" soak footprints 10
 t "nothing grows" soak growth 300
 
 [ $TEST_FAILED = no ] || exit 1

@@ -231,13 +231,18 @@ def storm(count, mnt, build, scratch):
 
 
 def look_at_twin(daemon, pid):
-    """While it lives: no file is open in it, it is named, and shown."""
+    """While it lives: no file is open in it, it is named, and shown; and it
+    does not wait for others."""
     twins = twins_of(pid)
     if len(twins) != 1:
         raise Failure(f"{len(twins)} twins named snapfs:{pid}")
     fds = listing(f"/proc/{twins[0]}/fd")
     if fds:
         raise Failure(f"the twin holds files: {fds}")
+    # The subject is at 19: on a busy machine its reader would wait for long.
+    nice = text(f"/proc/{twins[0]}/stat").rpartition(")")[2].split()[16]
+    if nice != "0":
+        raise Failure(f"the twin gives way to others: nice {nice}")
     status = text(f"{daemon.mnt}/.status")
     want = f"checkpoint: pid {pid} "
     lines = [s for s in status.splitlines() if s.startswith(want)]
