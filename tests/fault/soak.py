@@ -57,7 +57,7 @@ def check(subject):
 def few(refused, count):
     """Where a machine has other work a checkpoint may come too late, or be
     told that somebody else has the process: now and then."""
-    bound = 2 + count // 500
+    bound = 5 + count // 50
     print(f"  {len(refused)} were refused, and asked for again; "
           f"{bound} may be")
     for sentence in refused[:10]:
