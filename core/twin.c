@@ -392,18 +392,28 @@ detach_segments(struct twin *t, const struct process *p)
 }
 
 /*
- * The original may be one that gives way to all others (nice(1)); what the twin
- * calls is little, and somebody waits for it.  Without the right to do this it
- * is done when the original would have had its turn.
+ * The original may be one that gives way to all others (nice(1)), and many may
+ * want the CPU; what the twin calls is little, and somebody waits for it.
+ * Without the right to do this it is done when the original would have had its
+ * turn.
  */
 static void
-hasten(pid_t pid)
+hasten(pid_t pid, struct hurry *ours)
+{
+	const struct sched_param fifo = { .sched_priority = 1 };
+
+	hurry_begin(ours);
+	(void)sched_setscheduler(pid, SCHED_FIFO | SCHED_RESET_ON_FORK, &fifo);
+}
+
+/* What it still calls later may wait, but as others do. */
+static void
+slow_down(pid_t pid, const struct hurry *ours)
 {
 	const struct sched_param none = { 0 };
-	int policy = sched_getscheduler(pid) & ~SCHED_RESET_ON_FORK;
 
-	if (policy == SCHED_IDLE || policy == SCHED_BATCH)
-		(void)sched_setscheduler(pid, SCHED_OTHER, &none);
+	hurry_end(ours);
+	(void)sched_setscheduler(pid, SCHED_OTHER, &none);
 	if (getpriority(PRIO_PROCESS, (id_t)pid) > 0)
 		(void)setpriority(PRIO_PROCESS, (id_t)pid, 0);
 }
@@ -415,14 +425,12 @@ hasten(pid_t pid)
  * from signals to the process group, and keeps the numbers of both from being
  * taken when the original is gone.  At last it gives up the memory of ours.
  */
-int
-twin_settle(struct snap_ctx *cx, struct twin *t, const struct process *p)
+static int
+settle(struct twin *t, const struct process *p)
 {
 	char name[16];
 	int err;
 
-	t->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
-	hasten(t->tracee.tid);
 	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)t->original);
 	err = call(t, SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
 	if (err == 0) {
@@ -441,6 +449,19 @@ twin_settle(struct snap_ctx *cx, struct twin *t, const struct process *p)
 		err = detach_segments(t, p);
 	if (err == 0)
 		err = call(t, SYS_munmap, t->scratch, t->scratch_size, 0);
+	return err;
+}
+
+int
+twin_settle(struct snap_ctx *cx, struct twin *t, const struct process *p)
+{
+	struct hurry hurry;
+	int err;
+
+	t->deadline = now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
+	hasten(t->tracee.tid, &hurry);
+	err = settle(t, p);
+	slow_down(t->tracee.tid, &hurry);
 	if (err != 0)
 		return snap_fail(cx, err == -ESRCH ? -EIO : err,
 		    "process %d: its twin %d: %s", (int)t->original,
