@@ -194,7 +194,7 @@ def storm(count, mnt, build, scratch):
             stop = threading.Event()
             daemon = Daemon(build, mnt)
             pids = [s.pid for s in subjects]
-            readers = [threading.Thread(target=read_on,
+            readers = [threading.Thread(target=read_on, daemon=True,
                                         args=(mnt, pids, stop))
                        for _ in range(3)]
             for r in readers:
@@ -225,6 +225,9 @@ def storm(count, mnt, build, scratch):
                 time.sleep(0.1)
         daemon.end()
         print(f"  killed {count} times, {known} times with the kernel's EINTR")
+    except SystemExit:
+        print(f"  stopped in round {n}, {known} times with the kernel's EINTR")
+        raise
     finally:
         for s in subjects:
             s.end()
