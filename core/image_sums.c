@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "ctx.h"
+#include "hash.h"
 #include "pager.h"
 #include "pagesums.h"
 #include "text.h"
@@ -196,7 +197,7 @@ image_sums_check(struct snap_ctx *cx, struct image_sums *s, const char *path,
 	if (sum == NULL)
 		return 0;
 	sum->seen = true;
-	return compare(cx, sum, XXH3_128bits(bytes, len));
+	return compare(cx, sum, hash_of(bytes, len));
 }
 
 int
@@ -231,7 +232,7 @@ hash_fd(int fd, uint64_t size, char *buf, XXH3_state_t *state)
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n > 0)
-			XXH3_128bits_update(state, buf, (size_t)n);
+			hash_update(state, buf, (size_t)n);
 	}
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "hash.h"
 #include "img.h"
 
 #define KEY "piece: "
@@ -177,6 +178,6 @@ pagesums_good(const struct pagesums *s, size_t i, const void *bytes)
 {
 	XXH128_canonical_t c;
 
-	XXH128_canonicalFromHash(&c, XXH3_128bits(bytes, pagesums_bytes(s, i)));
+	XXH128_canonicalFromHash(&c, hash_of(bytes, pagesums_bytes(s, i)));
 	return memcmp(c.digest, s->sum[i], sizeof(c.digest)) == 0;
 }
