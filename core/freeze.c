@@ -101,6 +101,7 @@ check_process(struct snap_ctx *cx, struct frozen *z)
 {
 	struct proc_status st;
 	struct proc_stat stat;
+	bool unfiltered;
 	char *text;
 	int err;
 
@@ -111,8 +112,9 @@ check_process(struct snap_ctx *cx, struct frozen *z)
 		err = proc_read(cx, z->pid, "stat", &text, NULL);
 	if (err != 0)
 		return err;
-	z->held = hold_is_kept(st.ppid);
-	z->held_filter = z->held && st.seccomp_filters == 1;
+	z->held = hold_is_kept(st.ppid, &unfiltered);
+	/* Anybody may have that name: of a filter of his it would be the heir. */
+	z->held_filter = unfiltered && st.seccomp_filters == 1;
 	z->adopts = st.nspids > 1 || st.nspid == 1;
 	err = proc_parse_stat(text, &stat);
 	free(text);

@@ -55,8 +55,11 @@ size_t hold_filter(
 /* Is this one of those?  Pure. */
 bool hold_filter_ours(const struct sock_filter *v, size_t n);
 
-/* Is `ppid` a keeper, by its name? */
-bool hold_is_kept(pid_t ppid);
+/*
+ * Is `ppid` a keeper, by its name?  *unfiltered: it is under no filter itself, so that
+ * whoever it has made has none from it.
+ */
+bool hold_is_kept(pid_t ppid, bool *unfiltered);
 
 /* ---- hold_start.c ---- */
 

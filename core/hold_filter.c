@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "proc.h"
+#include "proc_parse.h"
 
 /*
  * The first instruction has no effect but to be known again: "snap".  What
@@ -150,15 +151,34 @@ hold_filter_ours(const struct sock_filter *v, size_t n)
 	return true;
 }
 
+static bool
+is_free(pid_t pid)
+{
+	struct proc_status st;
+	bool yes = false;
+	char *text;
+
+	if (proc_try(pid, "status", &text, NULL) < 0)
+		return false;
+	if (proc_parse_status(text, &st) == 0) {
+		yes = st.seccomp == 0;
+		free(st.creds.groups);
+	}
+	free(text);
+	return yes;
+}
+
 bool
-hold_is_kept(pid_t ppid)
+hold_is_kept(pid_t ppid, bool *unfiltered)
 {
 	char *comm;
 	bool yes;
 
+	*unfiltered = false;
 	if (ppid <= 0 || proc_try(ppid, "comm", &comm, NULL) < 0)
 		return false;
 	yes = strcmp(comm, HOLD_COMM "\n") == 0;
 	free(comm);
+	*unfiltered = yes && is_free(ppid);
 	return yes;
 }

@@ -221,5 +221,33 @@ unprivileged()
 }
 t "by one who may not see filters" unprivileged
 
+# Nor does he believe that a filter is the keeper's because of a name.
+in_name_only()
+{
+	local err parent
+	export SANDBOXED_KEEPER=yes
+	sandbox kill restart_syscall
+	local rc=$?
+	unset SANDBOXED_KEEPER
+	[ $rc = 0 ] || return
+	parent=$PID
+	PID=$(ps -o pid= --ppid "$parent") && PID=${PID// /} || return
+	PIDS+=("$PID")
+	err=$(setpriv --bounding-set=-sys_admin --inh-caps=-all \
+	    "$TOOLS/snapcore-take" "$PID" "$WORK/image" 2>&1) && {
+		echo "it is taken"
+		return 1
+	}
+	[[ $err == *"only root may see how"* ]] || { echo "it says: $err"; return 1; }
+	expect_untouched "$PID" && beats_on || return
+	# Root sees what it is.
+	copy "$PID" "$WORK/image" && grep -q "^thread: $PID 1$" "$WORK/image/seccomp" || {
+		echo "no filter in the image"
+		return 1
+	}
+	kill9 "$parent"
+}
+t "a keeper in name only: its filter is not lost" in_name_only
+
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]

@@ -7,12 +7,15 @@
  *					calls; ACTION is what happens at one of
  *					them: kill, errno, or notify
  *
- * With SANDBOXED_FREE in its environment, without no_new_privs.
+ * With SANDBOXED_FREE in its environment, without no_new_privs.  With
+ * SANDBOXED_KEEPER it is a child that beats, and what has made it calls itself
+ * what the keeper of snapfs-run(1) is called.
  */
 #include <err.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +63,24 @@ filter(unsigned action, char **calls, int n)
 		err(1, "seccomp");
 }
 
+/* Ends with what has made it. */
+static void
+be_child_of_keeper(void)
+{
+	if (prctl(PR_SET_NAME, "snapfs-run:hold") < 0)
+		err(1, "its name");
+	switch (fork()) {
+	case -1:
+		err(1, "fork");
+	case 0:
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		return;
+	default:
+		for (;;)
+			pause();
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -82,6 +103,8 @@ main(int argc, char **argv)
 		 : strcmp(argv[2], "errno") == 0 ? SECCOMP_RET_ERRNO | 97
 						 : SECCOMP_RET_USER_NOTIF;
 	filter(action, argv + 3, argc - 3);
+	if (getenv("SANDBOXED_KEEPER") != NULL)
+		be_child_of_keeper();
 	for (;;) {
 		/* With what is left of the time, if it is interrupted. */
 		syscall(SYS_nanosleep, &beat, &left);
