@@ -88,6 +88,16 @@ snap_checkpoint_read(
 }
 
 void
+snap_checkpoint_reading(
+    struct snap_checkpoint *cp, uint32_t n, size_t len, uint64_t off)
+{
+	if (n < cp->files.tree.n)
+		served_begin(&cp->files, n, len, off);
+	else
+		increment_reading(cp->increment, n, len, off);
+}
+
+void
 snap_checkpoint_served(struct snap_checkpoint *cp, uint32_t n, const void *buf,
     size_t len, uint64_t off)
 {

@@ -59,6 +59,14 @@ struct image_hasher *image_hasher_new(
     const struct image_tree *t, image_read_fn *read, void *arg);
 void image_hasher_free(struct image_hasher *h);
 
+/*
+ * A thread is about to read these bytes of node `n`; those that are read behind
+ * them wait for them.  It must call image_hasher_feed() with what it has got
+ * from the same offset on, even if that is nothing.
+ */
+void image_hasher_begin(
+    struct image_hasher *h, uint32_t n, size_t len, uint64_t off);
+
 /* These bytes of node `n` were just read. */
 void image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
     size_t len, uint64_t off);

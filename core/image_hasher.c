@@ -2,20 +2,16 @@
  * image_hasher.c - the sums of an image that is being read by others.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#include "image.h"
+#include "image_stream.h"
 #include "image_sums.h"
-#include "pagesums.h"
 #include "text.h"
 
 #define DIGITS 32
-#define CHUNK (1u << 20)
 #define CHECKPOINT "checkpoint"
-#define AHEAD_MAX 16 /* pieces that came before those in front of them */
 
 /* From `dir` on, in which it is. */
 static void
@@ -67,99 +63,12 @@ image_sums_length(const struct image_tree *t, uint32_t dir)
 
 /* ---- hashing while others read ---- */
 
-struct piece {
-	uint64_t off, end;
-};
-
-/* The hash of one file as far as it is known without a gap. */
-struct stream {
-	pthread_mutex_t lock; /* of all below */
-	XXH3_state_t *state;
-	uint64_t at;
-	struct piece ahead[AHEAD_MAX];
-	unsigned nahead;
-	/* Of `pages`: the sums of its pieces, and the piece at `at`. */
-	struct pagesums *pieces;
-	XXH3_state_t *piece;
-};
-
 struct image_hasher {
 	const struct image_tree *t;
 	image_read_fn *read;
 	void *arg;
 	struct stream **streams; /* by node; NULL where the text is at hand */
 };
-
-static void
-stream_free(struct stream *s)
-{
-	if (s == NULL)
-		return;
-	XXH3_freeState(s->state);
-	XXH3_freeState(s->piece);
-	pagesums_free(s->pieces);
-	pthread_mutex_destroy(&s->lock);
-	free(s);
-}
-
-static struct stream *
-stream_new(const struct image_node *n)
-{
-	struct stream *s = calloc(1, sizeof(*s));
-	bool pages = n->source == IMAGE_PAGES;
-
-	if (s == NULL)
-		return NULL;
-	pthread_mutex_init(&s->lock, NULL);
-	s->state = XXH3_createState();
-	if (pages) {
-		s->piece = XXH3_createState();
-		s->pieces = pagesums_new(n->node.size);
-	}
-	if (s->state == NULL ||
-	    (pages && (s->piece == NULL || s->pieces == NULL))) {
-		stream_free(s);
-		return NULL;
-	}
-	XXH3_128bits_reset(s->state);
-	if (pages)
-		XXH3_128bits_reset(s->piece);
-	return s;
-}
-
-/* The next `len` bytes, of the pieces that they are of. */
-static void
-add_to_pieces(struct stream *s, const char *buf, uint64_t len)
-{
-	uint64_t at = s->at;
-
-	while (len > 0) {
-		uint64_t left = s->pieces->piece - at % s->pieces->piece;
-		uint64_t n = len < left ? len : left;
-		XXH128_canonical_t c;
-
-		XXH3_128bits_update(s->piece, buf, n);
-		buf += n;
-		len -= n;
-		at += n;
-		if (n == left || at == s->pieces->size) {
-			XXH128_canonicalFromHash(
-			    &c, XXH3_128bits_digest(s->piece));
-			memcpy(s->pieces->sum[(at - 1) / s->pieces->piece],
-			    c.digest, sizeof(c.digest));
-			XXH3_128bits_reset(s->piece);
-		}
-	}
-}
-
-static void
-stream_add(struct stream *s, const char *buf, uint64_t len)
-{
-	XXH3_128bits_update(s->state, buf, len);
-	if (s->pieces != NULL)
-		add_to_pieces(s, buf, len);
-	s->at += len;
-}
 
 void
 image_hasher_free(struct image_hasher *h)
@@ -205,72 +114,36 @@ image_hasher_new(const struct image_tree *t, image_read_fn *read, void *arg)
 	return h;
 }
 
-/* Read on up to `end` and hash that; the lock is held. */
-static int
-catch_up(struct image_hasher *h, uint32_t n, struct stream *s, uint64_t end)
+static struct stream *
+stream_of(struct image_hasher *h, uint32_t n)
 {
-	char *buf = malloc(CHUNK);
-	ssize_t got = 1;
-
-	if (buf == NULL)
-		return -ENOMEM;
-	while (s->at < end && got > 0) {
-		uint64_t want = end - s->at < CHUNK ? end - s->at : CHUNK;
-
-		got = h->read(h->arg, n, buf, want, s->at);
-		if (got > 0)
-			stream_add(s, buf, (uint64_t)got);
-	}
-	free(buf);
-	return got > 0 ? 0 : got < 0 ? (int)got : -EIO;
+	return n < h->t->n ? h->streams[n] : NULL;
 }
 
-/*
- * Requests for one file are served by several threads, so that a piece may
- * come before the one in front of it: it is noted, and read again once that
- * has come.  A piece far ahead is of a reader that seeks, and forgotten.
- */
-static void
-note_ahead(struct stream *s, uint64_t off, uint64_t end)
+static struct stream_source
+source(struct image_hasher *h, uint32_t n)
 {
-	if (s->nahead < AHEAD_MAX && off - s->at <= AHEAD_MAX * CHUNK)
-		s->ahead[s->nahead++] = (struct piece){ off, end };
+	return (struct stream_source){ h->read, h->arg, n };
 }
 
-static void
-take_ahead(struct image_hasher *h, uint32_t n, struct stream *s)
+void
+image_hasher_begin(struct image_hasher *h, uint32_t n, size_t len, uint64_t off)
 {
-	for (unsigned i = 0; i < s->nahead;) {
-		struct piece p = s->ahead[i];
+	struct stream *s = stream_of(h, n);
 
-		if (p.off > s->at) {
-			i++;
-			continue;
-		}
-		s->ahead[i] = s->ahead[--s->nahead];
-		if (p.end > s->at && catch_up(h, n, s, p.end) < 0)
-			return;
-		i = 0;
-	}
+	if (s != NULL)
+		stream_begin(s, off, len);
 }
 
 void
 image_hasher_feed(struct image_hasher *h, uint32_t n, const void *buf,
     size_t len, uint64_t off)
 {
-	struct stream *s = n < h->t->n ? h->streams[n] : NULL;
-	uint64_t end = off + len;
+	struct stream *s = stream_of(h, n);
+	struct stream_source from = source(h, n);
 
-	if (s == NULL)
-		return;
-	pthread_mutex_lock(&s->lock);
-	if (off > s->at) {
-		note_ahead(s, off, end);
-	} else if (end > s->at) {
-		stream_add(s, (const char *)buf + (s->at - off), end - s->at);
-		take_ahead(h, n, s);
-	}
-	pthread_mutex_unlock(&s->lock);
+	if (s != NULL)
+		stream_feed(s, &from, buf, len, off);
 }
 
 int
@@ -278,6 +151,7 @@ image_hasher_pagesums(
     struct image_hasher *h, uint32_t n, char **text, size_t *len)
 {
 	struct stream *s = n > 0 && n < h->t->n ? h->streams[n - 1] : NULL;
+	const struct stream_source from = source(h, n - 1);
 	struct text t = { 0 };
 	XXH128_canonical_t c;
 	int err;
@@ -285,7 +159,7 @@ image_hasher_pagesums(
 	if (s == NULL || s->pieces == NULL)
 		return -ENOENT;
 	pthread_mutex_lock(&s->lock);
-	err = catch_up(h, n - 1, s, s->pieces->size);
+	err = stream_catch_up(s, &from, s->pieces->size);
 	if (err == 0) {
 		XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s->state));
 		memcpy(s->pieces->whole, c.digest, sizeof(c.digest));
@@ -315,6 +189,7 @@ static int
 node_hash(struct image_hasher *h, uint32_t n, XXH128_hash_t *hash)
 {
 	const struct image_node *node = &h->t->v[n];
+	const struct stream_source from = source(h, n);
 	struct stream *s = h->streams[n];
 	int err = 0;
 
@@ -326,7 +201,7 @@ node_hash(struct image_hasher *h, uint32_t n, XXH128_hash_t *hash)
 	}
 	pthread_mutex_lock(&s->lock);
 	if (s->at < node->node.size)
-		err = catch_up(h, n, s, node->node.size);
+		err = stream_catch_up(s, &from, node->node.size);
 	*hash = XXH3_128bits_digest(s->state);
 	pthread_mutex_unlock(&s->lock);
 	return err;

@@ -150,6 +150,13 @@ increment_read(
 }
 
 void
+increment_reading(struct increment *inc, uint32_t n, size_t len, uint64_t off)
+{
+	if (increment_node(inc, n) != NULL)
+		served_begin(&inc->files, n - inc->base, len, off);
+}
+
+void
 increment_served(struct increment *inc, uint32_t n, const void *buf, size_t len,
     uint64_t off)
 {

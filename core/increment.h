@@ -29,6 +29,8 @@ uint32_t increment_nodes(const struct increment *inc); /* how many */
 const struct snap_node *increment_node(const struct increment *inc, uint32_t n);
 ssize_t increment_read(
     struct increment *inc, uint32_t n, void *buf, size_t len, uint64_t off);
+void increment_reading(
+    struct increment *inc, uint32_t n, size_t len, uint64_t off);
 void increment_served(struct increment *inc, uint32_t n, const void *buf,
     size_t len, uint64_t off);
 

@@ -114,6 +114,12 @@ served_read(struct served *s, uint32_t n, void *buf, size_t len, uint64_t off)
 }
 
 void
+served_begin(struct served *s, uint32_t n, size_t len, uint64_t off)
+{
+	image_hasher_begin(s->hasher, n, len, off);
+}
+
+void
 served_feed(
     struct served *s, uint32_t n, const void *buf, size_t len, uint64_t off)
 {

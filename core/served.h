@@ -24,7 +24,8 @@ struct served {
 int served_init(struct snap_ctx *cx, struct served *s, const struct process *p);
 void served_fini(struct served *s);
 
-/* As snap_checkpoint_read() and snap_checkpoint_served(). */
+/* As snap_checkpoint_reading(), snap_checkpoint_read(), snap_checkpoint_served(). */
+void served_begin(struct served *s, uint32_t n, size_t len, uint64_t off);
 ssize_t served_read(
     struct served *s, uint32_t n, void *buf, size_t len, uint64_t off);
 void served_feed(

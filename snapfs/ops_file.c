@@ -239,6 +239,7 @@ read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 		fuse_reply_err(req, EIO);
 		return;
 	}
+	snap_checkpoint_reading(v->cp, n, size, (uint64_t)off);
 	buf = buffer_get(&fs->buffers, size);
 	if (buf != NULL)
 		len = read_all(v->cp, n, buf, size, (uint64_t)off);
@@ -246,11 +247,10 @@ read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 		fuse_reply_err(req, (int)-len);
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
-	if (len > 0) {
+	if (len > 0)
 		job_served(fs, v, n, (uint64_t)off, (uint64_t)len);
-		snap_checkpoint_served(
-		    v->cp, n, buf, (size_t)len, (uint64_t)off);
-	}
+	snap_checkpoint_served(
+	    v->cp, n, buf, len > 0 ? (size_t)len : 0, (uint64_t)off);
 	buffer_put(&fs->buffers, buf, size);
 	ops_view_done(fs, v);
 }

@@ -230,6 +230,14 @@ ssize_t snap_checkpoint_read(struct snap_checkpoint *cp, uint32_t n, void *buf,
     size_t len, uint64_t off);
 
 /*
+ * Where a file is read by several threads: say what will be read, before it is,
+ * so that the sums of what is read behind it can wait.  Then it must be followed
+ * by snap_checkpoint_served() of the same offset, of whatever length.
+ */
+void snap_checkpoint_reading(
+    struct snap_checkpoint *cp, uint32_t n, size_t len, uint64_t off);
+
+/*
  * Tell of bytes that snap_checkpoint_read() gave, so that xxh128sums need not
  * read them again.  A call of its own, for it takes its time: a front end
  * answers whoever waits for the bytes first.  Thread-safe; may be left out.
