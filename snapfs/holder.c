@@ -236,12 +236,15 @@ holder_done(struct snapfs *fs, struct holder *h, enum holder_wish wish, int err)
 	bool gone;
 
 	pthread_mutex_lock(&fs->lock);
-	if (wish == HOLDER_END) {
+	gone = err == 0;
+	/* A wish that came when it was let go already. */
+	if (gone && wish != HOLDER_END)
+		err = -ESRCH;
+	if (gone || wish == HOLDER_END) {
 		end = h->end;
 		size = h->size;
 		h->end = NULL;
 	}
-	gone = err == 0;
 	if (gone) {
 		become(h, wish == HOLDER_END ? ENDED : RELEASED);
 		detach(h);

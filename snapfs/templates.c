@@ -190,7 +190,8 @@ templates_add(struct templates *t, const struct template *made, uint64_t now)
 		v->path = strdup(made->path);
 	}
 	if (v == NULL || v->place == NULL || v->path == NULL ||
-	    is_there(t, made) || t->max == 0) {
+	    is_there(t, made) || t->max == 0 ||
+	    made->image.bytes > t->max_bytes) {
 		/* Whoever made it has the other copy, and needs it still. */
 		close(made->t.control);
 		close(made->t.pidfd);

@@ -123,6 +123,12 @@ START_TEST(so_many_bytes)
 	ck_assert_uint_eq(all.bytes, 100);
 	big.bytes = 101;
 	ck_assert(!templates_worth(&all, &big, 0, true));
+	/* Nor is one taken that nobody was asked to make. */
+	ck_assert_ptr_null(add(big, "here", 3));
+	big.bytes = UINT64_MAX;
+	ck_assert_ptr_null(add(big, "here", 4));
+	ck_assert_uint_eq(all.n, 2);
+	ck_assert_uint_eq(all.bytes, 100);
 }
 END_TEST
 
