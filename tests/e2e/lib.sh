@@ -126,11 +126,19 @@ daemon_is_up()
 	is_mounted || ! kill -0 "$DAEMON" 2>/dev/null
 }
 
+# Whoever has made a mount namespace meanwhile, say a test beside this one, has
+# a copy of the mount: it ends with the last.
+only_ours()
+{
+	! grep -qs " $MNT " /proc/[0-9]*/mountinfo
+}
+
 # Unmount, and expect the daemon to end well.
 unmount_snapfs()
 {
 	local rc=0
 	umount "$MNT" || rc=1
+	wait_for 2 gone "$DAEMON" || wait_for 120 only_ours
 	wait_for 10 gone "$DAEMON" || {
 		echo "the daemon does not end"
 		timeout 20 gdb -q -batch -p "$DAEMON" -ex 'thread apply all bt' \
@@ -448,6 +456,18 @@ reseal()
 
 # ---- the end ----
 
+# A live mount in what is removed would be emptied, or be asked for all it has.
+# usage: remove_all DIR
+remove_all()
+{
+	local at
+	while read -r at; do
+		umount "$at" 2>/dev/null || umount -l "$at"
+	done < <(awk -v dir="$1/" 'index($5, dir) == 1 { print $5 }' \
+	    /proc/self/mountinfo | sort -r)
+	rm -rf --one-file-system "$1"
+}
+
 cleanup()
 {
 	local p
@@ -463,7 +483,7 @@ cleanup()
 	elif is_mounted; then
 		umount -l "$MNT"
 	fi
-	[ "${own_work-no}" = no ] || rm -rf "$WORK"
+	[ "${own_work-no}" = no ] || remove_all "$WORK"
 }
 
 trap cleanup EXIT

@@ -4,6 +4,7 @@
 # and a tracker, in the middle of a job.
 
 . "$(dirname "$0")/real_lib.sh"
+export TMPDIR=$WORK	# what is left there by who is killed goes with it
 command -v python3 >/dev/null || skip_all "python3 is not installed"
 
 cat >"$WORK/job.py" <<'END'
