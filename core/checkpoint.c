@@ -83,10 +83,46 @@ note_hidden(
 	return 0;
 }
 
+/* What of it was written since the parent is copied, if that is shorter. */
+static int
+try_to_copy(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp,
+    const struct written *w, uint64_t copy_max)
+{
+	struct process *p = cp->tree.v[0];
+	struct spans dirty = { 0 };
+	uint64_t bytes = 0;
+	int err = 0, twin = 1;
+
+	/* Of those before it there may be more, but not fewer. */
+	if (written_is_shorter(w, w->written_bytes))
+		err = tracker_since_parent(
+		    cp->tracker, cp->generation, cp->parent, &dirty);
+	if (err > 0)
+		bytes = written_bytes(p, &dirty);
+	/* What only a twin could tell: there may be nothing of that. */
+	if (err > 0 && bytes <= copy_max && written_is_shorter(w, bytes))
+		twin = unseen_maybe(cx, z, p);
+	if (err < 0 || twin != 0) {
+		p->nruns = 0;
+	} else {
+		cp->copied = true;
+		err = written_copy(cx, z, p, &dirty, &cp->room);
+		snap_logf(cx, SNAP_STEP,
+		    "process %d: no twin: %llu bytes that were written are "
+		    "copied while it is frozen",
+		    (int)z->pid, (unsigned long long)bytes);
+	}
+	spans_fini(&dirty);
+	return err < 0 ? err : twin < 0 ? twin : 0;
+}
+
 /* Before the twin is made: see tracker.h. */
 static int
-track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
+track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
+    const struct snap_take_options *opt)
 {
+	bool copy = cp->may_copy;
+	struct written w = { .p = cp->tree.v[0] };
 	struct frozen *z = ft->v[0];
 	int64_t gen;
 
@@ -95,12 +131,28 @@ track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
 		    cx, cp->tracker, z->pid, "there are processes below it");
 		return 0;
 	}
-	gen = tracker_scan(cx, z, cp->tree.v[0], cp->tracker);
+	gen = tracker_scan(cx, z, cp->tree.v[0], cp->tracker, copy ? &w : NULL);
 	if (gen < 0)
 		return (int)gen;
 	cp->generation = (uint64_t)gen;
 	frozen_step(cx, z, "what was written seen");
-	return 0;
+	return copy && gen != 0 ? try_to_copy(cx, z, cp, &w, opt->copy_max) : 0;
+}
+
+/* Without a twin: all of it is copied, or only what was written was. */
+static int
+take_without_twin(struct snap_ctx *cx, struct frozen *z, struct process *p,
+    const struct snap_checkpoint *cp)
+{
+	int err = 0;
+
+	if (!cp->copied)
+		err = memory_collect_frozen(cx, z->pid, 0, p);
+	if (err == 0)
+		err = gather_twin(cx, z->pid, p);
+	if (err == 0 && !cp->copied)
+		err = numa_areas_collect_frozen(cx, p);
+	return err;
 }
 
 static void
@@ -118,7 +170,7 @@ forget_uffd(struct process *p)
  */
 static int
 take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
-    struct snap_checkpoint *cp)
+    const struct snap_take_options *opt, struct snap_checkpoint *cp)
 {
 	struct process *p = cp->tree.v[i];
 	struct frozen *z = ft->v[i];
@@ -141,16 +193,14 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 	/* Its twin, an orphan, would come to one above it that adopts. */
 	z->adopts |= ft->v[ft->parent[i]]->adopts;
 	if (err == 0 && cp->tracker != NULL && i == 0)
-		err = track(cx, ft, cp);
-	if (err == 0)
+		err = track(cx, ft, cp, opt);
+	if (err == 0 && !cp->copied)
 		err = twin_fork(cx, z, p, &cp->twins[i]);
-	if (err == 0)
+	if (err == 0 && cp->twins[i] == NULL)
+		err = take_without_twin(cx, z, p, cp);
+	else if (err == 0)
 		err = memory_collect_frozen(
 		    cx, z->pid, twin_pid(cp->twins[i]), p);
-	if (err == 0 && cp->twins[i] == NULL)
-		err = gather_twin(cx, z->pid, p);
-	if (err == 0 && cp->twins[i] == NULL)
-		err = numa_areas_collect_frozen(cx, p);
 	frozen_step(cx, z, "memory read");
 	/* That it is registered with ours is no state of the process. */
 	if (cp->tracker != NULL && i == 0 && tracker_is_at_work(cp->tracker))
@@ -161,8 +211,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 }
 
 static int
-take_frozen(
-    struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
+take_frozen(struct snap_ctx *cx, struct frozen_tree *ft,
+    const struct snap_take_options *opt, struct snap_checkpoint *cp)
 {
 	int err;
 
@@ -175,7 +225,7 @@ take_frozen(
 		err = fds_collect(cx, cp->tree.v, cp->tree.n);
 	frozen_step(cx, ft->v[0], "descriptors read");
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
-		err = take_member(cx, ft, i, cp);
+		err = take_member(cx, ft, i, opt, cp);
 	return err == 0 ? note_hidden(cx, ft, cp) : err;
 }
 
@@ -213,6 +263,9 @@ make_increment(struct snap_ctx *cx, struct snap_checkpoint *cp)
 
 	if (cp->generation == 0)
 		return 0;
+	if (cp->copied)
+		return increment_new(cx, cp->tree.v[0], cp->parent, NULL,
+		    (uint32_t)cp->files.tree.n, &cp->increment);
 	r = tracker_since_parent(cp->tracker, cp->generation, parent, &dirty);
 	if (r > 0)
 		r = increment_new(cx, cp->tree.v[0], parent, &dirty,
@@ -226,6 +279,8 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	int err = 0;
 
+	if (cp->copied)
+		err = tracker_settle(cx, cp->tracker, cp->tree.v[0]);
 	for (size_t i = 0; err == 0 && i < cp->tree.n; i++)
 		err = take_late(cx, cp->twins[i], cp->tree.v[i]);
 	if (err == 0)
@@ -235,7 +290,9 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (err == 0 && family_settle_contents(&cp->tree) != 0)
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	if (err == 0)
-		err = served_init(cx, &cp->files, cp->tree.v[0]);
+		err = served_init(cx, &cp->files, cp->tree.v[0], cp->copied);
+	if (err == 0 && cp->generation != 0)
+		tracker_remember(cp->tracker, cp->tree.v[0], cp->copied);
 	return err == 0 ? make_increment(cx, cp) : err;
 }
 
@@ -249,6 +306,7 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (cp->generation != 0)
 		tracker_dropped(cp->tracker, cp->generation);
 	snap_tracker_put(cp->tracker);
+	written_room_close(&cp->room);
 	for (size_t i = cp->tree.n; i-- > 0;)
 		twin_free(cx, cp->twins[i]);
 	increment_free(cp->increment);
@@ -306,6 +364,22 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 	return err;
 }
 
+/* What can be done before it is frozen. */
+static void
+prepare(struct snap_checkpoint *cp, const struct snap_take_options *opt)
+{
+	uint64_t expected;
+
+	cp->room.fd = -1;
+	cp->tracker = snap_tracker_get(opt->tracker);
+	if (cp->tracker == NULL || !opt->delta || opt->copy_max == 0)
+		return;
+	cp->may_copy = tracker_may_copy(cp->tracker, &expected);
+	if (cp->may_copy)
+		written_room_open(&cp->room,
+		    expected < opt->copy_max ? expected : opt->copy_max);
+}
+
 static int
 take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
     struct snap_checkpoint **out)
@@ -317,13 +391,13 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	*out = cp;
 	if (cp == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
-	if (opt != NULL)
-		cp->tracker = snap_tracker_get(opt->tracker);
+	prepare(cp, opt);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)
 		return err;
-	err = take_frozen(cx, ft, cp);
-	err = let_go(cx, ft, cp, opt != NULL && opt->hold, err);
+	err = take_frozen(cx, ft, opt, cp);
+	err = let_go(cx, ft, cp, opt->hold, err);
+	written_room_close(&cp->room);
 	return err == 0 ? take_all_late(cx, cp) : err;
 }
 
@@ -350,6 +424,21 @@ is_worth_another(struct snap_ctx *cx, const pid_t *pids, size_t n,
 	return filled > 0 || (*err == -EAGAIN && cx->error == 0);
 }
 
+/* Whatever went wrong in one without a twin: the next one has one. */
+static bool
+has_missed(struct snap_ctx *cx, pid_t pid, const struct snap_checkpoint *cp,
+    struct snap_take_options *opt)
+{
+	if (cp == NULL || !cp->copied)
+		return false;
+	snap_logf(cx, SNAP_STEP, "process %d: once more, with a twin: %s",
+	    (int)pid, snap_error(cx));
+	tracker_missed(cp->tracker);
+	snap_clear(cx);
+	opt->delta = false;
+	return true;
+}
+
 /* It has failed; once its twins are gone, is it to be taken again? */
 static bool
 give_up_or_wait(struct snap_ctx *cx, struct snap_checkpoint *cp, pid_t pid,
@@ -373,19 +462,26 @@ give_up_or_wait(struct snap_ctx *cx, struct snap_checkpoint *cp, pid_t pid,
 
 int
 snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
-    const struct snap_take_options *opt, struct snap_checkpoint **out)
+    const struct snap_take_options *wanted, struct snap_checkpoint **out)
 {
 	uint64_t deadline =
 	    now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
+	struct snap_take_options opt = { 0 };
 	struct snap_checkpoint *cp;
 	const struct process *p;
+	bool missed = false;
 	int err, tries = 0;
 
 	*out = NULL;
+	if (wanted != NULL)
+		opt = *wanted;
 	do {
-		err = take(cx, pid, opt, &cp);
-	} while (
-	    err != 0 && give_up_or_wait(cx, cp, pid, deadline, &err, &tries));
+		err = take(cx, pid, &opt, &cp);
+		missed = err != 0 && has_missed(cx, pid, cp, &opt);
+		if (missed)
+			checkpoint_free(cx, cp);
+	} while (missed || (err != 0 && give_up_or_wait(cx, cp, pid, deadline,
+					    &err, &tries)));
 	if (err == -EAGAIN)
 		err = snap_fail(cx, -EBUSY,
 		    "process %d: its threads changed their credentials, or "

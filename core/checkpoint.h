@@ -8,6 +8,7 @@
 #include "process.h"
 #include "served.h"
 #include "snap.h"
+#include "written.h"
 
 struct frozen_tree;
 
@@ -18,7 +19,11 @@ struct snap_checkpoint {
 	struct snap_tracker *tracker; /* NULL: it is not tracked */
 	uint64_t generation;	      /* the tracker's number, 0: none */
 	struct increment *increment;  /* NULL: there is no parent */
-	struct frozen_tree *held;     /* NULL: the original was let go */
+	bool may_copy;		      /* there is room for a copy: */
+	struct written_room room;     /* until it is thawed */
+	bool copied;	 /* no twin: there is nothing but its increment */
+	char parent[33]; /* of that */
+	struct frozen_tree *held; /* NULL: the original was let go */
 };
 
 #endif

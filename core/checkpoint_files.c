@@ -27,6 +27,7 @@ snap_checkpoint_info(
 	}
 	info->time = p->time;
 	info->processes = (unsigned)cp->tree.n;
+	info->only_delta = cp->copied;
 	memcpy(info->id, p->id, sizeof(info->id));
 }
 

@@ -30,6 +30,23 @@ contents_open(const struct process *p, uint64_t size)
 	return fd < 0 ? -errno : fd;
 }
 
+int
+contents_write(int fd, const char *buf, size_t n, uint64_t off)
+{
+	while (n > 0) {
+		ssize_t w = pwrite(fd, buf, n, (off_t)off);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w < 0 ? -errno : -ENOSPC;
+		buf += w;
+		n -= (size_t)w;
+		off += (uint64_t)w;
+	}
+	return 0;
+}
+
 /* The data between `off` and `end` by read and write. */
 static int
 copy_bytes(int dst, int src, off_t off, off_t end)
@@ -46,14 +63,9 @@ copy_bytes(int dst, int src, off_t off, off_t end)
 
 		if (n == 0)
 			break;
-		for (ssize_t done = 0; err == 0 && done < n;) {
-			ssize_t w =
-			    pwrite(dst, buf + done, n - done, off + done);
-
-			if (w < 0 && errno != EINTR)
-				err = -errno;
-			done += w > 0 ? w : 0;
-		}
+		if (n > 0)
+			err =
+			    contents_write(dst, buf, (size_t)n, (uint64_t)off);
 		if (n < 0 && errno != EINTR)
 			err = -errno;
 		off += n > 0 ? n : 0;

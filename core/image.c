@@ -338,6 +338,19 @@ image_write(
 	return 0;
 }
 
+int
+image_write_root(
+    struct snap_ctx *cx, const struct process *p, struct image_tree *out)
+{
+	struct builder b = { .p = p, .t = out };
+
+	memset(out, 0, sizeof(*out));
+	if (add(&b, 0, "", SNAP_DIR) != NULL)
+		return 0;
+	image_tree_free(out);
+	return snap_fail(cx, -ENOMEM, "writing the image: out of memory");
+}
+
 void
 image_tree_free(struct image_tree *t)
 {

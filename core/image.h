@@ -41,6 +41,9 @@ struct image_tree {
 /* p, and all that are below it in its tree. */
 int image_write(
     struct snap_ctx *cx, const struct process *p, struct image_tree *out);
+/* Nothing but its root. */
+int image_write_root(
+    struct snap_ctx *cx, const struct process *p, struct image_tree *out);
 void image_tree_free(struct image_tree *t);
 
 /* snap_checkpoint_read() or what is like it. */

@@ -37,6 +37,17 @@ add_part(struct process *p, const struct run *whole, uint64_t at, uint64_t end,
 	return 0;
 }
 
+static int
+take_runs(struct process *p, const struct process *whole)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < whole->nruns; i++)
+		err = add_part(p, &whole->runs[i], whole->runs[i].start,
+		    whole->runs[i].end, true);
+	return err;
+}
+
 /*
  * What was copied while it was frozen is held again: there a page may be only
  * one of the kernel's marks, see tracker_uffd.c, that the parent does not hold.
@@ -103,9 +114,10 @@ increment_new(struct snap_ctx *cx, const struct process *p, const char *parent,
 	inc->p.nruns = 0;
 	inc->p.pages_size = 0;
 	memcpy(inc->p.parent_id, parent, sizeof(inc->p.parent_id));
-	err = split_runs(&inc->p, p, dirty);
+	err = dirty == NULL ? take_runs(&inc->p, p)
+			    : split_runs(&inc->p, p, dirty);
 	if (err == 0)
-		err = served_init(cx, &inc->files, &inc->p);
+		err = served_init(cx, &inc->files, &inc->p, false);
 	if (err == 0)
 		err = number(inc);
 	return err < 0 ? snap_fail(cx, err, "no memory") : 0;

@@ -17,7 +17,7 @@ struct increment;
 
 /*
  * `p` and its sources of bytes are borrowed.  `dirty` is what was written since
- * the checkpoint `parent` was taken.
+ * the checkpoint `parent` was taken; NULL: p's runs are an increment's already.
  */
 int increment_new(struct snap_ctx *cx, const struct process *p,
     const char *parent, const struct spans *dirty, uint32_t base,

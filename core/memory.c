@@ -74,16 +74,17 @@ read_smaps(struct snap_ctx *cx, pid_t pid, const struct process *p, char **text,
 /* Changes the text. */
 static int
 apply(struct snap_ctx *cx, char *text, size_t len, struct process *p,
-    uint64_t mask)
+    uint64_t mask, bool *seen)
 {
 	struct lines l;
 
 	lines_init(&l, cx, "smaps", text, len);
-	return vma_apply_smaps(&l, p, mask, NULL);
+	return vma_apply_smaps(&l, p, mask, seen);
 }
 
 static int
-apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask)
+apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask,
+    bool *seen)
 {
 	char *text;
 	size_t len;
@@ -92,7 +93,7 @@ apply_smaps(struct snap_ctx *cx, pid_t pid, struct process *p, uint64_t mask)
 	err = read_smaps(cx, pid, p, &text, &len);
 	if (err < 0)
 		return err;
-	err = apply(cx, text, len, p, mask);
+	err = apply(cx, text, len, p, mask, seen);
 	free(text);
 	return err;
 }
@@ -133,7 +134,7 @@ look_at_scratch(struct snap_ctx *cx, const char *smaps, size_t len,
 	memcpy(text, smaps, len + 1);
 	heal_scratch(z, &v.start, &size);
 	v.end = v.start + size;
-	err = apply(cx, text, len, &q, UINT64_MAX);
+	err = apply(cx, text, len, &q, UINT64_MAX, NULL);
 	free(text);
 	if ((v.flags & VMA_F_LOCKED) != 0)
 		p->lock_future = MCL_FUTURE;
@@ -164,7 +165,7 @@ memory_collect_locked(
 		return err;
 	err = look_at_scratch(cx, text, len, z, p);
 	if (err == 0)
-		err = apply(cx, text, len, p, FLAGS_OF_ORIGINAL);
+		err = apply(cx, text, len, p, FLAGS_OF_ORIGINAL, NULL);
 	free(text);
 	return err;
 }
@@ -198,23 +199,6 @@ copier_fini(struct copier *c)
 }
 
 static int
-write_whole(int fd, const char *buf, size_t n, uint64_t off)
-{
-	while (n > 0) {
-		ssize_t w = pwrite(fd, buf, n, (off_t)off);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w <= 0)
-			return w < 0 ? -errno : -ENOSPC;
-		buf += w;
-		n -= (size_t)w;
-		off += (uint64_t)w;
-	}
-	return 0;
-}
-
-static int
 copy_run(struct copier *c, struct run *r)
 {
 	ssize_t n;
@@ -230,7 +214,7 @@ copy_run(struct copier *c, struct run *r)
 			return snap_fail(c->cx, n < 0 ? -errno : -ESRCH,
 			    "reading memory at %lx: %s", (unsigned long)a,
 			    n < 0 ? strerror(errno) : "the process is gone");
-		err = write_whole(c->p->frozen_fd, c->buf, (size_t)n, c->at);
+		err = contents_write(c->p->frozen_fd, c->buf, (size_t)n, c->at);
 		if (err < 0)
 			return snap_fail(c->cx, err,
 			    "copying memory at %lx: %s", (unsigned long)a,
@@ -442,7 +426,7 @@ memory_collect_frozen(
 	if (err < 0)
 		goto out;
 	if (twin == 0) {
-		err = apply_smaps(cx, pid, p, UINT64_MAX);
+		err = apply_smaps(cx, pid, p, UINT64_MAX, NULL);
 		if (err == 0)
 			err = mapped_collect_frozen(cx, pid, NULL, p);
 		if (err == 0)
@@ -453,7 +437,7 @@ memory_collect_frozen(
 	}
 	err = find_missing(cx, pid, twin, p, &missing);
 	if (err == 0 && missing != NULL)
-		err = apply_smaps(cx, pid, p, UINT64_MAX);
+		err = apply_smaps(cx, pid, p, UINT64_MAX, NULL);
 	if (err == 0)
 		err = mapped_collect_frozen(cx, pid, missing, p);
 	if (err == 0)
@@ -607,7 +591,24 @@ list_reservations(struct process *p)
 int
 memory_collect_flags(struct snap_ctx *cx, pid_t twin, struct process *p)
 {
-	return apply_smaps(cx, twin, p, ~(uint64_t)FLAGS_OF_ORIGINAL);
+	return apply_smaps(cx, twin, p, ~(uint64_t)FLAGS_OF_ORIGINAL, NULL);
+}
+
+int
+memory_collect_running_flags(struct snap_ctx *cx, struct process *p)
+{
+	uint64_t mask = ~(uint64_t)FLAGS_OF_ORIGINAL;
+	bool *seen = calloc(p->nvmas + 1, sizeof(*seen));
+	int err =
+	    seen == NULL ? -ENOMEM : apply_smaps(cx, p->pid, p, mask, seen);
+
+	for (size_t i = 0; err == 0 && i < p->nvmas; i++)
+		if (!seen[i] && p->vmas[i].kind != VMA_VSYSCALL)
+			err = snap_fail(cx, -ESTALE, "vma %lx-%lx is gone",
+			    (unsigned long)p->vmas[i].start,
+			    (unsigned long)p->vmas[i].end);
+	free(seen);
+	return err;
 }
 
 int

@@ -13,7 +13,7 @@
 struct frozen;
 struct snap_ctx;
 
-/* Frozen, before any call was run in it: p->vmas. */
+/* Frozen, before any call was run in it: p->vmas; or of any, as it is now. */
 int memory_collect_vmas(struct snap_ctx *cx, pid_t pid, struct process *p);
 
 /*
@@ -33,6 +33,12 @@ int memory_collect_frozen(
 
 /* VMA flags, of all that the twin has now. */
 int memory_collect_flags(struct snap_ctx *cx, pid_t twin, struct process *p);
+
+/*
+ * The same of the process itself as it goes on: ESTALE if one is not there any
+ * more.
+ */
+int memory_collect_running_flags(struct snap_ctx *cx, struct process *p);
 
 /*
  * Thawed: VMA flags, page runs, identities of files, from the twin (or, where

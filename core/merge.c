@@ -112,7 +112,7 @@ write_children(struct merge *m, uint32_t n, int dir)
 static int
 write_image(struct merge *m, int out)
 {
-	int err = served_init(m->cx, &m->files, m->p);
+	int err = served_init(m->cx, &m->files, m->p, false);
 
 	m->buf = malloc(CHUNK);
 	if (err == 0 && m->buf == NULL)

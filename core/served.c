@@ -48,13 +48,15 @@ read_node(void *arg, uint32_t n, void *buf, size_t len, uint64_t off)
 }
 
 int
-served_init(struct snap_ctx *cx, struct served *s, const struct process *p)
+served_init(struct snap_ctx *cx, struct served *s, const struct process *p,
+    bool only_root)
 {
 	int err;
 
 	*s = (struct served){ 0 };
 	pthread_mutex_init(&s->lock, NULL);
-	err = image_write(cx, p, &s->tree);
+	err = only_root ? image_write_root(cx, p, &s->tree)
+			: image_write(cx, p, &s->tree);
 	if (err < 0)
 		return err;
 	s->sums = calloc(s->tree.n, sizeof(*s->sums));

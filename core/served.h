@@ -19,9 +19,11 @@ struct served {
 
 /*
  * Write the image of p and all below it, which are borrowed: 0 or -errno.  To be
- * released in any case; what is all zero may be released, too.
+ * released in any case; what is all zero may be released, too.  `only_root`:
+ * nothing but the directory itself.
  */
-int served_init(struct snap_ctx *cx, struct served *s, const struct process *p);
+int served_init(struct snap_ctx *cx, struct served *s, const struct process *p,
+    bool only_root);
 void served_fini(struct served *s);
 
 /* As snap_checkpoint_reading(), snap_checkpoint_read(), snap_checkpoint_served(). */

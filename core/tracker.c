@@ -1,7 +1,6 @@
 #include "tracker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +9,7 @@
 
 #include "ctx.h"
 #include "freeze.h"
-#include "proc.h"
+#include "pagemap.h"
 
 struct generation {
 	uint64_t seq;
@@ -27,6 +26,10 @@ struct snap_tracker {
 	uint64_t parent_seq;  /* 0: none */
 	struct generation *v; /* above parent_seq, in order, without a gap */
 	size_t n;
+	struct vma_flags *flags; /* of the last checkpoint that knew them */
+	size_t nflags;
+	uint64_t copied_bytes; /* of the last one without a twin */
+	unsigned with_twin;    /* how many of the next ones have to have one */
 	struct snap_tracker_info info;
 };
 
@@ -77,6 +80,9 @@ let_go(struct snap_tracker *t)
 		close(t->uffd);
 	t->uffd = -1;
 	t->info.on = false;
+	free(t->flags);
+	t->flags = NULL;
+	t->nflags = 0;
 }
 
 /* One whose checkpoint is gone is no parent: it is one with the next. */
@@ -144,14 +150,14 @@ is_tracked(const struct vma *v)
 
 static int
 scan_all(struct snap_tracker *t, int pagemap, const struct process *p,
-    struct spans *dirty)
+    struct spans *dirty, struct written *w)
 {
 	int err = 0;
 
 	for (size_t i = 0; err == 0 && i < p->nvmas; i++)
 		if (is_tracked(&p->vmas[i]))
 			err = tracker_scan_vma(
-			    t->uffd, pagemap, &p->vmas[i], dirty);
+			    t->uffd, pagemap, &p->vmas[i], dirty, w);
 	return err;
 }
 
@@ -171,24 +177,28 @@ begin(struct snap_ctx *cx, struct frozen *z, struct snap_tracker *t)
  * does not know.
  */
 static int
-scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
-    struct snap_tracker *t, struct spans *dirty)
+scan_or_begin(struct snap_ctx *cx, struct frozen *z, struct process *p,
+    struct snap_tracker *t, struct spans *dirty, struct written *w)
 {
-	int pagemap = proc_open(cx, z->pid, "pagemap", O_RDONLY);
-	int err = -ESRCH;
+	struct pagemap pm;
+	int err = pagemap_open(cx, z->pid, &pm);
 
-	if (pagemap < 0)
-		return pagemap;
+	if (err < 0)
+		return err;
+	if (w != NULL)
+		w->guard = pm.guard;
+	err = -ESRCH;
 	for (int i = 0; i < 2 && err == -ESRCH; i++) {
 		if (t->uffd < 0)
 			begin(cx, z, t);
-		err = t->uffd < 0 ? t->uffd : scan_all(t, pagemap, p, dirty);
+		err = t->uffd < 0 ? t->uffd : scan_all(t, pm.fd, p, dirty, w);
 		if (err < 0) {
 			let_go(t);
 			spans_fini(dirty);
+			p->nruns = 0;
 		}
 	}
-	close(pagemap);
+	pagemap_close(&pm);
 	return err;
 }
 
@@ -240,7 +250,7 @@ tracker_is_at_work(struct snap_tracker *t)
 
 int64_t
 tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    struct snap_tracker *t)
+    struct snap_tracker *t, struct written *w)
 {
 	struct spans dirty = { 0 };
 	uint64_t begun = now_ns(), pages;
@@ -252,7 +262,7 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 		pthread_mutex_unlock(&t->lock);
 		return 0;
 	}
-	err = scan_or_begin(cx, z, p, t, &dirty);
+	err = scan_or_begin(cx, z, p, t, &dirty, w);
 	pages = spans_bytes(&dirty) / 4096;
 	if (err == 0)
 		err = add_generation(t, &dirty);
@@ -276,6 +286,71 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 	if (err == -EAGAIN || cx->error != 0)
 		return err == 0 ? -EIO : err;
 	return seq;
+}
+
+/* ---- without a twin ---- */
+
+/* After one that had to be taken again, so many are taken with a twin. */
+#define WITH_TWIN 8
+
+bool
+tracker_may_copy(struct snap_tracker *t, uint64_t *expected)
+{
+	bool may;
+
+	pthread_mutex_lock(&t->lock);
+	may = t->with_twin == 0 && t->uffd >= 0 && t->parent_seq != 0 &&
+	      t->nflags > 0;
+	*expected = t->copied_bytes;
+	if (t->with_twin > 0)
+		t->with_twin--;
+	pthread_mutex_unlock(&t->lock);
+	return may;
+}
+
+void
+tracker_missed(struct snap_tracker *t)
+{
+	pthread_mutex_lock(&t->lock);
+	t->with_twin = WITH_TWIN;
+	pthread_mutex_unlock(&t->lock);
+}
+
+int
+tracker_settle(struct snap_ctx *cx, struct snap_tracker *t, struct process *p)
+{
+	struct vma_flags *flags;
+	size_t n;
+	int err;
+
+	/* It reads files, so not with the lock. */
+	pthread_mutex_lock(&t->lock);
+	n = t->nflags;
+	flags = calloc(n + 1, sizeof(*flags));
+	if (flags != NULL && n > 0)
+		memcpy(flags, t->flags, n * sizeof(*flags));
+	pthread_mutex_unlock(&t->lock);
+	err = flags == NULL ? -ENOMEM : written_settle(cx, p, flags, n);
+	free(flags);
+	return err;
+}
+
+void
+tracker_remember(
+    struct snap_tracker *t, const struct process *p, bool without_twin)
+{
+	struct vma_flags *flags = calloc(p->nvmas + 1, sizeof(*flags));
+
+	for (size_t i = 0; flags != NULL && i < p->nvmas; i++)
+		flags[i] = (struct vma_flags){ p->vmas[i].start, p->vmas[i].end,
+			p->vmas[i].flags };
+	pthread_mutex_lock(&t->lock);
+	free(t->flags);
+	t->flags = flags;
+	t->nflags = flags == NULL || t->uffd < 0 ? 0 : p->nvmas;
+	t->info.copied += without_twin;
+	t->copied_bytes = without_twin ? p->pages_size : 0;
+	pthread_mutex_unlock(&t->lock);
 }
 
 /* ---- copies ---- */

@@ -24,16 +24,18 @@
 #include "process.h"
 #include "snap.h"
 #include "spans.h"
+#include "written.h"
 
 struct frozen;
 
 /*
  * Frozen, and the scratch area is there, before the twin is made: scan and
  * protect again; the number of the generation.  0: it cannot be tracked, which
- * is no failure of the checkpoint.  -EAGAIN as from heal_finish().
+ * is no failure of the checkpoint.  -EAGAIN as from heal_finish().  With `w`
+ * all that is there is told, too.
  */
 int64_t tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    struct snap_tracker *t);
+    struct snap_tracker *t, struct written *w);
 
 /* No scan this time, for this reason; the next one sees what was written. */
 void tracker_pass(
@@ -48,6 +50,19 @@ bool tracker_is_at_work(struct snap_tracker *t);
  */
 int tracker_since_parent(
     struct snap_tracker *t, uint64_t gen, char parent[33], struct spans *dirty);
+
+/*
+ * May the next increment be made without a twin?  Not for a while after one
+ * that could not: tracker_missed().  *expected: the size of the last one.
+ */
+bool tracker_may_copy(struct snap_tracker *t, uint64_t *expected);
+void tracker_missed(struct snap_tracker *t);
+
+/* Flags of VMAs at the last checkpoint that knew them: see written.h. */
+int tracker_settle(
+    struct snap_ctx *cx, struct snap_tracker *t, struct process *p);
+void tracker_remember(
+    struct snap_tracker *t, const struct process *p, bool without_twin);
 
 /* Generation `gen`, of the checkpoint `id`, was copied; or it never will be. */
 void tracker_copied(struct snap_tracker *t, uint64_t gen, const char *id);
@@ -68,8 +83,9 @@ int tracker_uffd(struct snap_ctx *cx, struct frozen *z);
  * Append what was written of a VMA and protect it, having it registered first
  * where it is new and so wholly written.  -EBUSY another userfaultfd has it;
  * -ESRCH it is another memory by now; all is lost then and with other errors.
+ * With `w`, what is there, too.
  */
-int tracker_scan_vma(
-    int uffd, int pagemap, const struct vma *v, struct spans *dirty);
+int tracker_scan_vma(int uffd, int pagemap, const struct vma *v,
+    struct spans *dirty, struct written *w);
 
 #endif

@@ -478,25 +478,20 @@ void
 twin_forget_cpu(
     struct snap_ctx *cx, const struct twin *t, const struct process *p)
 {
-	struct {
-		uint32_t cpu_id_start, cpu_id;
-	} cpu = { 0, UINT32_MAX }; /* RSEQ_CPU_ID_UNINITIALIZED */
-	struct {
-		uint32_t node_id, mm_cid;
-	} node = { 0, 0 };
+	struct rseq_blank blank = RSEQ_BLANK;
 
 	for (size_t i = 0; i < p->nthreads; i++) {
 		const struct thread *th = &p->threads[i];
 		const struct vma *v;
 		uintptr_t at = (uintptr_t)th->rseq;
 		struct iovec here[] = {
-			{ &cpu, sizeof(cpu) },
-			{ &node, sizeof(node) },
+			{ &blank.cpu_id_start, RSEQ_HALF },
+			{ &blank.node_id, RSEQ_HALF },
 		};
-		/* linux/rseq.h; 32 bytes are the least that are registered. */
+		/* 32 bytes are the least that are registered. */
 		struct iovec there[] = {
-			{ (void *)at, sizeof(cpu) },
-			{ (void *)(at + 20), sizeof(node) },
+			{ (void *)at, RSEQ_HALF },
+			{ (void *)(at + RSEQ_NODE), RSEQ_HALF },
 		};
 
 		/* Shared memory is the original's too. */

@@ -50,6 +50,17 @@ uint64_t twin_room(const struct twin *t);
  */
 int twin_settle(struct snap_ctx *cx, struct twin *t, const struct process *p);
 
+/*
+ * What a struct rseq (linux/rseq.h) says of the CPU that its thread ran on, as
+ * it is before rseq(2): at its beginning, and at RSEQ_NODE.
+ */
+struct rseq_blank {
+	uint32_t cpu_id_start, cpu_id, node_id, mm_cid;
+};
+#define RSEQ_BLANK ((struct rseq_blank){ 0, UINT32_MAX, 0, 0 })
+#define RSEQ_HALF 8 /* bytes, of either place */
+#define RSEQ_NODE 20
+
 /* After the last call in it: its memory says nothing of the CPU it ran on. */
 void twin_forget_cpu(
     struct snap_ctx *cx, const struct twin *t, const struct process *p);

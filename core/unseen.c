@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "freeze.h"
+#include "freeze_seccomp.h"
+#include "heal.h"
 #include "proc.h"
 #include "twin.h"
 
@@ -171,4 +174,46 @@ unseen_collect(struct snap_ctx *cx, struct twin *t, struct process *p)
 		return snap_fail(
 		    cx, -EIO, "process %d: its twin ended", (int)p->pid);
 	return err;
+}
+
+/* ---- without a twin ---- */
+
+#define ROOM 256u /* at the end of the scratch area: see gather_stop_told() */
+
+/* The result of a call in the process itself; 1 in *no if it may not make it. */
+static int
+ask(struct snap_ctx *cx, struct frozen *z, long nr, uint64_t args[6],
+    int64_t *result, bool *no)
+{
+	if (!freeze_seccomp_allows(z, &z->v[heal_caller(z)], nr, args)) {
+		*no = true;
+		return 0;
+	}
+	return heal_call(cx, z, nr, args, result);
+}
+
+int
+unseen_maybe(struct snap_ctx *cx, struct frozen *z, const struct process *p)
+{
+	uint64_t at, size, args[6] = { 0 };
+	int64_t segments = 0, look = 0;
+	bool no = false;
+	int err;
+
+	/* With one of its own, those of its mappings cannot be told apart. */
+	for (size_t i = 0; i < p->nthreads; i++)
+		no |= p->threads[i].habits.numa.mode != 0;
+	heal_scratch(z, &at, &size);
+	at += size - ROOM;
+	args[1] = at;
+	args[2] = ROOM;
+	err = ask(cx, z, SYS_modify_ldt, args, &segments, &no);
+	if (err == 0 && may_be(p) && can_be_told(z->pid)) {
+		args[0] = (uint64_t)getpid();
+		args[2] = at + 8;
+		err = ask(cx, z, SYS_get_robust_list, args, &look, &no);
+	}
+	if (err < 0)
+		return err;
+	return no || segments > 0 || look < 0;
 }

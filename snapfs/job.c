@@ -31,6 +31,7 @@ struct job {
 	struct view *view;
 	struct caller reader;
 	struct proc_id target;
+	bool delta;	     /* nothing but that is wanted */
 	pthread_cond_t wake; /* the view has ended, or is in use no more */
 	struct waiters waiters;
 	uint8_t *looked_up;    /* bit mask over nodes; under the lock */
@@ -152,6 +153,15 @@ verify(struct job *j, const struct snap_checkpoint *cp)
 	return access_check(&fs->access, creds, info.twin);
 }
 
+/* Whose rights cannot be asked again without one: see verify(). */
+static bool
+needs_twin(const struct view_creds *creds)
+{
+	const uint64_t ptrace = UINT64_C(1) << CAP_SYS_PTRACE;
+
+	return !(creds->caps & ptrace) && (creds->ns_eff & ptrace);
+}
+
 /* A process below the target, while it is frozen: the reader's rights again. */
 static bool
 may(void *arg, pid_t pid)
@@ -201,6 +211,8 @@ take_without_readers(
 	    j->fs, j->target, &j->log, j->reader.creds.uid);
 	j->holder = holder_claim(j->fs, j->target, &j->reader.creds, &j->wake);
 	opt.hold = j->holder != NULL;
+	opt.delta = j->delta && !needs_twin(&j->reader.creds);
+	opt.copy_max = j->fs->opts.copy_max;
 	err = snap_checkpoint_take(cx, j->target.pid, &opt, cp);
 	if (err == 0 && opt.tracker != NULL)
 		j->copied = copied_new(*cp);
@@ -441,7 +453,7 @@ job_looked_up(struct view *v, uint32_t n)
 /* ---- asking for a checkpoint ---- */
 
 static int
-begin(struct snapfs *fs, struct view *v, const struct caller *who)
+begin(struct snapfs *fs, struct view *v, const struct caller *who, bool delta)
 {
 	struct job *j;
 	char name[16];
@@ -470,6 +482,7 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who)
 	j->view = v;
 	j->reader = *who;
 	j->target = v->target;
+	j->delta = delta;
 	TAILQ_INIT(&j->waiters);
 	pthread_cond_init(&j->wake, NULL);
 	j->log =
@@ -529,7 +542,7 @@ enlist(struct snapfs *fs, const struct caller *who, struct proc_id target,
 	if (v->state == VIEW_RESERVED) {
 		err = view_recent_error(v, snapfs_now());
 		if (err == 0)
-			err = begin(fs, v, who);
+			err = begin(fs, v, who, w->want.delta);
 	}
 	if (err < 0)
 		return err;

@@ -22,7 +22,8 @@ struct want {
 	void (*answer)(const struct want *w, struct view *v, int err);
 	struct node node; /* the directory that it is about */
 	char name[NAME_MAX + 1];
-	bool make; /* a named checkpoint, of that name */
+	bool make;  /* a named checkpoint, of that name */
+	bool delta; /* it is `delta` that is wanted: that may be all there is */
 	struct fuse_file_info fi;
 };
 

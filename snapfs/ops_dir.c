@@ -13,9 +13,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* How long a listing waits for files to be closed that may be closed. */
-#define RELEASE_MS 20
-
 static int
 add_process(struct handle *h, size_t *room, struct proc_id id)
 {
@@ -128,7 +125,7 @@ answer_opendir(const struct want *w, struct view *v, int err)
 	uint32_t n;
 
 	if (err == 0 && !tree_number(v->cp, &w->node, &n))
-		err = -ENOENT;
+		err = view_lacks(v, w->delta) ? -EBUSY : -ENOENT;
 	if (err < 0)
 		fuse_reply_err(w->req, -err);
 	else
@@ -315,7 +312,7 @@ list_file(struct listing *l, const struct handle *h, off_t off)
 static void
 wait_for_releases(struct snapfs *fs, const struct view *v)
 {
-	struct timespec end = ops_deadline(RELEASE_MS);
+	struct timespec end = ops_deadline(OPS_RELEASE_MS);
 
 	while (v->state == VIEW_TAKEN && v->nopen - v->nclosing > 1)
 		if (pthread_cond_timedwait(&fs->closed, &fs->lock, &end) != 0)

@@ -32,6 +32,9 @@ caller_of(fuse_req_t req, struct caller *who)
 	    &snapfs_of(req)->access, ctx->pid, ctx->uid, ctx->gid, who);
 }
 
+/* How long one waits for files to be released that may have been closed. */
+#define OPS_RELEASE_MS 20
+
 /* `ms` from now, as the condition variables of struct snapfs want it. */
 static inline struct timespec
 ops_deadline(unsigned ms)

@@ -81,38 +81,70 @@ answer_lookup(const struct want *w, struct view *v, int err)
 	if (tree_number(v->cp, &w->node, &dir))
 		n = snap_checkpoint_lookup(v->cp, dir, w->name);
 	if (n == 0)
-		fuse_reply_err(w->req, ENOENT);
+		fuse_reply_err(
+		    w->req, view_lacks(v, w->delta) ? EBUSY : ENOENT);
 	else
 		reply_file(w->req, v, n);
 }
 
+/* What its reader has closed may not be released yet; see ops_dir.c. */
+static void
+wait_until_closed(struct snapfs *fs, struct view *v)
+{
+	struct timespec end = ops_deadline(OPS_RELEASE_MS);
+
+	view_use(v);
+	while (v->state == VIEW_TAKEN && v->nopen > v->nclosing)
+		if (pthread_cond_timedwait(&fs->closed, &fs->lock, &end) != 0)
+			break;
+	view_unuse(&fs->views, v);
+}
+
+static struct view *
+find_taken(struct snapfs *fs, const struct caller *who, struct proc_id target)
+{
+	struct view *v = view_find(&fs->views, who->id, target);
+
+	return v != NULL && v->state == VIEW_TAKEN ? v : NULL;
+}
+
 /*
  * The caller's own checkpoint of `target`, if it has one and its rights are
- * still those with which it was taken; then it is in use.  Rights that changed
- * end it, unless something is open in it.
+ * still those with which it was taken; then it is in use.  If it has nothing but
+ * `delta`, and more is wanted, or if the rights changed, it ends, unless
+ * something is open in it.
  */
 static int
 own_checkpoint(struct snapfs *fs, const struct caller *who,
-    struct proc_id target, struct view **out)
+    struct proc_id target, bool delta, struct view **out)
 {
 	struct view *v;
+	bool covered;
 	int err = 0;
 
 	*out = NULL;
 	pthread_mutex_lock(&fs->lock);
-	v = view_find(&fs->views, who->id, target);
-	if (v != NULL && v->state == VIEW_TAKEN) {
-		if (view_creds_cover(&who->creds, &v->creds)) {
-			view_use(v);
-			view_touch(&fs->views, v, snapfs_now());
-			*out = v;
-		} else if (v->nopen > 0 || v->nuse > 0) {
-			err = -EACCES;
-		} else {
-			view_end(&fs->views, v);
-		}
+	v = find_taken(fs, who, target);
+	if (v != NULL && view_lacks(v, delta)) {
+		wait_until_closed(fs, v);
+		v = find_taken(fs, who, target);
+	}
+	covered = v != NULL && view_creds_cover(&who->creds, &v->creds);
+	if (covered && !view_lacks(v, delta)) {
+		view_use(v);
+		view_touch(&fs->views, v, snapfs_now());
+		*out = v;
+	} else if (v != NULL && (v->nopen > v->nclosing || v->nuse > 0)) {
+		err = covered ? -EBUSY : -EACCES;
+	} else if (v != NULL) {
+		view_end(&fs->views, v);
 	}
 	pthread_mutex_unlock(&fs->lock);
+	if (err == -EBUSY)
+		log_put(fs->log, who->creds.uid, SNAP_ERROR,
+		    "%d: its reader has files of its delta open, and no twin "
+		    "was made: close them to read more",
+		    target.pid);
 	return err;
 }
 
@@ -126,7 +158,7 @@ ops_want_checkpoint(fuse_req_t req, const struct caller *who,
 
 	w->fs = fs;
 	w->req = req;
-	err = own_checkpoint(fs, who, target, &v);
+	err = own_checkpoint(fs, who, target, w->delta, &v);
 	if (v != NULL) {
 		w->answer(w, v, 0);
 		ops_view_done(fs, v);
@@ -202,9 +234,8 @@ lookup_in_proc(fuse_req_t req, const struct node *dir, const char *name)
 			return;
 		}
 		if (top < 0) {
-			err = is_delta(snapfs_of(req), dir->proc, name)
-				  ? 0
-				  : -ENOENT;
+			w.delta = is_delta(snapfs_of(req), dir->proc, name);
+			err = w.delta ? 0 : -ENOENT;
 		} else if (tree_top((unsigned)top)->type == SNAP_DIR) {
 			err =
 			    ops_process_check(snapfs_of(req), &who, dir->proc);

@@ -17,6 +17,7 @@
 #define FREEZE_TIMEOUT_MS 2000
 #define MAX_CHECKPOINTS 64
 #define MAX_NAMED 32
+#define COPY_MAX (UINT64_C(64) << 20)
 #define MAX_TEMPLATES 8
 
 const char opts_usage[] =
@@ -33,6 +34,9 @@ const char opts_usage[] =
     "  -o templates=N       how many templates are kept, 0: none (8)\n"
     "  -o template_memory=SIZE\n"
     "                       of all together: 512M, 2G (a quarter of memory)\n"
+    "  -o copy_max=SIZE     what of an increment is copied while its process "
+    "is\n"
+    "                       frozen, if that is shorter than a fork (64M)\n"
     "  -o log=LEVEL         error, notice, step or debug (step)\n"
     "  -o allow_other       every user may come in (root's default)\n"
     "\n"
@@ -41,7 +45,7 @@ const char opts_usage[] =
 struct parse {
 	struct opts *o;
 	char *linger, *freeze_timeout, *max_checkpoints, *max_named, *templates,
-	    *template_memory, *log, *max_read;
+	    *template_memory, *copy_max, *log, *max_read;
 	int foreground, debug, help, version, allow_other, track;
 	char *names[2];
 	int nnames;
@@ -65,6 +69,7 @@ static const struct fuse_opt table[] = {
 	OPT("max_named=%s", max_named),
 	OPT("templates=%s", templates),
 	OPT("template_memory=%s", template_memory),
+	OPT("copy_max=%s", copy_max),
 	OPT("log=%s", log),
 	OPT("max_read=%s", max_read),
 	OPT("-f", foreground),
@@ -195,6 +200,7 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 	o->freeze_timeout_ms = FREEZE_TIMEOUT_MS;
 	o->max_checkpoints = MAX_CHECKPOINTS;
 	o->max_named = MAX_NAMED;
+	o->copy_max = COPY_MAX;
 	o->max_templates = MAX_TEMPLATES;
 	o->template_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) *
 			    (uint64_t)sysconf(_SC_PAGESIZE) / 4;
@@ -221,6 +227,8 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 		 !opts_size(p->template_memory, &o->template_bytes))
 		snprintf(why, size, "template_memory=%s: not a size",
 		    p->template_memory);
+	else if (p->copy_max != NULL && !opts_size(p->copy_max, &o->copy_max))
+		snprintf(why, size, "copy_max=%s: not a size", p->copy_max);
 	else if (p->max_read != NULL &&
 		 !parse_count(p->max_read, 1, &o->max_read))
 		snprintf(why, size, "max_read=%s: not a number", p->max_read);
@@ -321,6 +329,7 @@ out:
 	free(p.max_named);
 	free(p.templates);
 	free(p.template_memory);
+	free(p.copy_max);
 	free(p.log);
 	free(p.max_read);
 	free(p.names[0]);

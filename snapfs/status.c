@@ -38,6 +38,7 @@ print_options(FILE *f, const struct snapfs *fs)
 	fprintf(f, "max_named: %u\n", o->max_named);
 	fprintf(f, "templates: %u\n", o->max_templates);
 	fprintf(f, "template_memory: %" PRIu64 "\n", o->template_bytes);
+	fprintf(f, "copy_max: %" PRIu64 "\n", o->copy_max);
 	fprintf(f, "log: %s\n", log_level_name(o->log_level));
 	fprintf(f, "allow_other: %s\n", o->allow_other ? "yes" : "no");
 }

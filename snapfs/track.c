@@ -167,9 +167,9 @@ print_info(FILE *f, struct snap_tracker *tracker)
 	snap_tracker_info(tracker, &i);
 	fprintf(f,
 	    "parent %s scans %" PRIu64 " scan-us %" PRIu64 " pages %" PRIu64
-	    "%s%s",
+	    " copied %" PRIu64 "%s%s",
 	    i.parent[0] != '\0' ? i.parent : "none", i.scans, i.scan_us,
-	    i.pages, i.why[0] != '\0' ? " failed: " : "", i.why);
+	    i.pages, i.copied, i.why[0] != '\0' ? " failed: " : "", i.why);
 }
 
 int

@@ -141,6 +141,13 @@ int view_named_rename(
 
 /* ---- all ---- */
 
+/* Has it, with its checkpoint, nothing but `delta`, which is not wanted? */
+static inline bool
+view_lacks(const struct view *v, bool delta_wanted)
+{
+	return v->info.only_delta && !delta_wanted;
+}
+
 /* Whose its directories are: the target's, or TREE_OWN. */
 struct proc_id view_owner(const struct view *v);
 

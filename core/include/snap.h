@@ -88,6 +88,13 @@ struct snap_take_options {
 	 */
 	struct snap_tracker *tracker;
 	/*
+	 * Only its `delta` is going to be read.  Then, where that is shorter
+	 * than a fork, what was written is copied while it is frozen, at most
+	 * `copy_max` bytes, no twin is made, and there is nothing but `delta`.
+	 */
+	bool delta;
+	uint64_t copy_max;
+	/*
 	 * Leave the original frozen as it is in the checkpoint, until
 	 * snap_checkpoint_release(), _end() or _drop(); or the end of the
 	 * calling thread, upon which the kernel lets it go.
@@ -133,6 +140,7 @@ struct snap_checkpoint_info {
 	uint64_t frozen_us;   /* how long one of them was held at most */
 	struct timespec time; /* CLOCK_REALTIME of the freeze */
 	uint64_t pages_bytes; /* the sizes of `pages` */
+	bool only_delta;      /* it has no files but those of `delta` */
 	char id[33];	      /* 32 hex digits */
 };
 
@@ -178,6 +186,7 @@ struct snap_tracker_info {
 	uint64_t scan_us; /* how long that held the process, the last time */
 	uint64_t pages; /* that were written before the last time: one fault */
 			/* of the process each */
+	uint64_t copied; /* increments for which no twin was made */
 };
 
 void snap_tracker_info(struct snap_tracker *t, struct snap_tracker_info *info);

@@ -276,6 +276,20 @@ same_as_full()
 	rm -rf "$WORK/m"
 }
 
+# The same, though it may be written otherwise.
+same_memory()
+{
+	local f
+	rm -rf "$WORK/m"
+	"$merge" -o "$WORK/m" "$1" || return
+	"$top/tests/tools/same-memory.py" "$WORK/m" "$WORK/x" || return
+	for f in regs status signals timers; do
+		cmp "$WORK/m/$f" "$WORK/x/$f" || return
+	done
+	(cd "$WORK/m" && xxhsum -c xxh128sums >/dev/null) || return
+	rm -rf "$WORK/m"
+}
+
 # A whole copy, without a child.
 begin_chain()
 {
@@ -319,6 +333,141 @@ at_random()
 	done
 	rm -rf "$WORK/x"
 	finish
+}
+
+# How many increments were made without a twin.
+copied()
+{
+	sed -n 's/.* copied \([0-9]*\).*/\1/p' "$MNT/$PID/.track"
+}
+
+is_stopped()
+{
+	[ "$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$PID/status")" = T ]
+}
+
+# All that same_as_full looks at, of the next instant; that is no copy.
+part_of_full()
+{
+	local f
+	mkdir "$MNT/$PID@x" || return
+	rm -rf "$WORK/x"
+	mkdir "$WORK/x"
+	for f in pages pagemap maps regs status signals timers; do
+		cp "$MNT/$PID@x/$f" "$WORK/x" || return
+	done
+	rmdir "$MNT/$PID@x"
+}
+
+# One that has no twin has nothing to be compared with.  So the process is
+# stopped, and a full one taken of the same memory.  Now and then a copy is broken
+# off before.
+without_twin()
+{
+	local k n=0
+	echo "seed $seed"
+	start_mutator "$seed" || return
+	rm -rf "$chain"
+	mkdir "$chain"
+	track on && begin_chain d0 || return
+	for ((k = 1; k <= rounds; k++)); do
+		sleep 0.0$((RANDOM % 10))
+		kill -STOP "$PID"
+		wait_for 5 is_stopped || return
+		[ $((RANDOM % 3)) != 0 ] ||
+		    head -c 4096 "$MNT/$PID/delta/pages" >/dev/null 2>&1
+		if ! cp -r "$MNT/$PID/delta" "$chain/d$k" 2>"$WORK/why"; then
+			# It had just forked.
+			[ ! -e "$chain/d$k" ] || { cat "$WORK/why"; return 1; }
+		else
+			counted "$chain/d$k" && part_of_full &&
+			    same_memory "$chain/d$k" || { echo "round $k"; return 1; }
+		fi
+		kill -CONT "$PID"
+	done
+	n=$(copied)
+	echo "$n without a twin"
+	[ "$n" -gt 0 ] || return
+	rm -rf "$WORK/x"
+	finish
+}
+
+# What madvise(2) changed since is seen, and then there is a twin.
+changed_flags()
+{
+	local n
+	rm -f "$WORK/advise" "$WORK/advised" "$WORK/ready"
+	python3 -c '
+import ctypes, mmap, os, sys, time
+m = mmap.mmap(-1, 32 << 20)
+m.write(b"x" * len(m))
+at = ctypes.addressof(ctypes.c_char.from_buffer(m))
+libc = ctypes.CDLL(None)
+libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+open(sys.argv[3], "w").write("%x" % at)
+while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+assert libc.madvise(at, 1 << 20, mmap.MADV_DONTDUMP) == 0
+open(sys.argv[2], "w")
+time.sleep(1000)' "$WORK/advise" "$WORK/advised" "$WORK/ready" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 10 test -s "$WORK/ready" || return
+	rm -rf "$chain"
+	mkdir "$chain"
+	track on && cp -r "$MNT/$PID" "$chain/d0" && counted "$chain/d0" || return
+	increment d1 || return
+	n=$(copied)
+	[ "$n" = 1 ] || { echo "copied: $n"; return 1; }
+	touch "$WORK/advise"
+	wait_for 10 test -e "$WORK/advised" || return
+	increment d2 || return
+	[ "$(copied)" = 1 ] || { echo "it was copied"; return 1; }
+	grep -q "process $PID: once more, with a twin: vma .*: its flags changed" \
+	    "$MNT/.log" || return
+	grep -q "^vma $(<"$WORK/ready")-.* .*dd" "$chain/d2/pagemap" ||
+	    { grep ^vma "$chain/d2/pagemap"; return 1; }
+	part_of_full && same_as_full "$chain/d2" || return
+	finish
+}
+
+# Whoever reads delta and then more sees another instant, once he has closed what
+# is of the first; he never sees a mixture.
+then_more()
+{
+	begin mem_private || return
+	python3 - "$MNT/$PID" <<'EOF' || return
+import errno, os, sys
+top = sys.argv[1]
+def ident(path):
+    with open(path + "/checkpoint") as f:
+        return next(l for l in f if l.startswith("id: "))
+for d, _, files in os.walk(top + "/delta"):
+    for name in files:
+        if not os.path.islink(d + "/" + name):
+            open(d + "/" + name, "rb").read()
+first = ident(top + "/delta")
+with open(top + "/delta/maps") as f:
+    for what in os.stat, os.readlink:
+        try:
+            what(top + "/cwd")
+            sys.exit("a mixture")
+        except OSError as e:
+            assert e.errno == errno.EBUSY, e
+    try:
+        os.listdir(top + "/fd")
+        sys.exit("a mixture")
+    except OSError as e:
+        assert e.errno == errno.EBUSY, e
+    assert ident(top + "/delta") == first
+    f.read()
+more = ident(top)
+assert more != first
+assert ident(top + "/delta") == more
+assert os.listdir(top + "/fd")
+assert ident(top) == more
+EOF
+	grep -q "$PID: its reader has files of its delta open" "$MNT/.log" || return
+	check_tracked survived
 }
 
 # exec(2) gives it another memory: nothing of the old one is its.
@@ -457,9 +606,21 @@ restored()
 {
 	begin "$1" || return
 	increment d1 && increment d2 || return
+	if [ "$2" = twin ]; then
+		[ "$(copied)" = 0 ] || { echo "a copy"; return 1; }
+	elif [ "$1" != thr_many ]; then
+		# That one may well write more than is worth while.
+		[ "$(copied)" != 0 ] || { echo "a twin"; return 1; }
+	fi
 	kill9 "$PID" || return
 	restore "$PID" "$chain/d2" || return
 	check_subject restored
+}
+
+# usage: mounted_with [OPTION]
+mounted_with()
+{
+	unmount_snapfs && mount_snapfs "$options${1:+,$1}"
 }
 
 # ---- bad chains ----
@@ -596,6 +757,9 @@ t "-o track" mount_option
 t "what was not read to its end is no copy" broken_off
 t "a copy that is killed" killed_copy
 t "at random, as a full copy of the same instant" at_random
+t "at random, without a twin" without_twin
+t "flags that changed" changed_flags
+t "delta, and then more" then_more
 t "after an exec" executes
 t "with a child" children
 t "another daemon" another_daemon
@@ -603,8 +767,13 @@ t "a kernel that cannot" without_kernel
 t "a hundred increments" deep
 # By hand, CHAINS has others.
 for s in ${CHAINS:-mem_private mem_filemap mem_shared_anon mem_many_vmas thr_many}; do
-	t "a chain of $s" restored $s
+	t "a chain of $s" restored $s copied
 done
+t "mounted with copy_max=0" mounted_with copy_max=0
+for s in ${CHAINS:-mem_private mem_filemap mem_shared_anon mem_many_vmas thr_many}; do
+	t "a chain of $s, with twins" restored $s twin
+done
+t "mounted as before" mounted_with
 t "chains that are none" bad_chains
 t "unmount" unmount_snapfs
 [ $TEST_FAILED = no ]

@@ -37,8 +37,9 @@ PTRACE, CALL, MEMORY, TASK, IO = 1, 2, 4, 8, 16
 VERBOSE = os.environ.get("VERBOSE")
 ALL = PTRACE | CALL | MEMORY | TASK | IO
 
+# The last of these takes increments without a twin.
 SUBJECTS = ["quiet", "quiet reaper", "regs fp", "sleep epoll", "children",
-            "signal timer", "pipe threads"]
+            "signal timer", "pipe threads", "regs signal delta"]
 
 # A thread in one of these sees EINTR if we die between having interrupted it
 # and its first SETREGS: the kernel offers no way around it (SECURITY.md).
@@ -225,7 +226,9 @@ class Series:
     """One subject, one way of failing."""
 
     def __init__(self, build, kinds, way, stride, scratch, points):
-        self.build, self.kinds, self.how = build, kinds, way.how
+        self.build, self.how = build, way.how
+        self.kinds = kinds.removesuffix(" delta")
+        self.delta = " delta" if kinds.endswith(" delta") else ""
         self.way, self.stride, self.scratch = way, stride, scratch
         self.points = points
         self.passages = self.known = self.swept = self.slower = 0
@@ -289,10 +292,11 @@ class Series:
 
     def line(self, n):
         if self.how in LATE:
-            return f"late {n} {LATE_MS} {LATE[self.how]} {self.subject.pid}"
+            return (f"late {n} {LATE_MS} {LATE[self.how]} "
+                    f"{self.subject.pid}{self.delta}")
         error = "" if self.how == "kill" else "0 "
         return (f"{self.how} {self.way.classes} {n} {error}"
-                f"{self.subject.pid} {self.way.only}")
+                f"{self.subject.pid} {self.way.only}{self.delta}")
 
     def same(self, seconds):
         """Differences that stay; [] as soon as there are none."""

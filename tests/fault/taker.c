@@ -12,6 +12,9 @@
  *				the Nth time, with that freeze timeout in ms
  *	sweep			clear away what was left
  *
+ * With " delta" behind the PID it is of an increment, for which no twin is made;
+ * its parent is taken before, and nothing fails in that.
+ *
  *	killed WHAT | BEFORE		"before": the last ptrace(2) request
  *	failed ERRNO FDS HEAP WHAT | SENTENCE
  *	taken FDS HEAP WHAT | NOTE
@@ -43,6 +46,7 @@ static struct snap_log_table table;
 struct take {
 	pid_t pid;
 	unsigned classes; /* to be counted from the start */
+	bool delta;	  /* without a twin */
 	unsigned freeze_timeout_ms;
 	int err;
 	char why[1024];	 /* snap_error() */
@@ -80,6 +84,22 @@ read_all(struct snap_checkpoint *cp)
 	return 0;
 }
 
+/* The checkpoint that is the parent, copied. */
+static void
+take_parent(struct take *t, struct snap_take_options *opt)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct snap_checkpoint *cp = NULL;
+
+	t->err = snap_checkpoint_take(cx, t->pid, opt, &cp);
+	if (t->err == 0)
+		snap_checkpoint_copied(cp);
+	snap_checkpoint_drop(cp);
+	snap_ctx_free(cx);
+	opt->delta = true;
+	opt->copy_max = UINT64_MAX;
+}
+
 static void *
 take(void *arg)
 {
@@ -94,15 +114,21 @@ take(void *arg)
 	struct snap_checkpoint *cp = NULL;
 	struct snap_ctx *cx;
 
+	/* What it is registered with goes when the tracker goes. */
+	if (t->delta) {
+		opt_take.tracker = snap_tracker_new();
+		take_parent(t, &opt_take);
+	}
 	atomic_store(&plan->classes, t->classes);
 	cx = snap_ctx_new(&opt);
 	if (cx == NULL) {
 		t->err = -12;
 		snprintf(t->why, sizeof(t->why), "no memory for a context");
+		snap_tracker_stop(opt_take.tracker);
 		return NULL;
 	}
-	/* What it is registered with goes when the tracker goes. */
-	opt_take.tracker = snap_tracker_new();
+	if (!t->delta)
+		opt_take.tracker = snap_tracker_new();
 	t->err = snap_checkpoint_take(cx, t->pid, &opt_take, &cp);
 	snprintf(t->why, sizeof(t->why), "%s", snap_error(cx));
 	if (t->err == 0) {
@@ -150,17 +176,16 @@ through(void)
 }
 
 static void
-killed(unsigned classes, uint64_t n, pid_t pid, const char *only)
+killed(struct take *t, uint64_t n, const char *only)
 {
-	struct take t = { .pid = pid, .classes = classes };
 	pid_t child;
 	int status;
 
 	prepare(n, true, 0, only);
 	child = fork();
 	if (child == 0) {
-		take(&t);
-		_exit(t.err == 0 ? 0 : 1);
+		take(t);
+		_exit(t->err == 0 ? 0 : 1);
 	}
 	if (child < 0)
 		err(1, "fork");
@@ -195,26 +220,19 @@ in_thread(struct take *t)
 }
 
 static void
-failed(unsigned classes, uint64_t n, int error, pid_t pid, const char *only)
+failed(struct take *t, uint64_t n, int error, const char *only)
 {
-	struct take t = { .pid = pid, .classes = classes };
-
 	prepare(n, false, error, only);
-	in_thread(&t);
+	in_thread(t);
 }
 
 static void
-late(uint64_t n, unsigned ms, unsigned timeout, pid_t pid)
+late(struct take *t, uint64_t n, unsigned ms)
 {
-	struct take t = {
-		.pid = pid,
-		.classes = FAULT_PTRACE,
-		.freeze_timeout_ms = timeout,
-	};
-
+	t->classes = FAULT_PTRACE;
 	prepare(n, false, 0, "INTERRUPT");
 	plan->late_ms = ms;
-	in_thread(&t);
+	in_thread(t);
 }
 
 static void
@@ -234,13 +252,36 @@ sweep(void)
 	printf("swept %s\n", t.note);
 }
 
+/* false: it is not understood. */
+static bool
+answer(const char *line)
+{
+	struct take t = { .delta = strstr(line, " delta\n") != NULL };
+	char only[20] = "";
+	unsigned long n;
+	unsigned ms;
+	int error;
+
+	if (strcmp(line, "sweep\n") == 0)
+		sweep();
+	else if (sscanf(line, "kill %u %lu %d %19s", &t.classes, &n, &t.pid,
+		     only) >= 3)
+		killed(&t, n, t.delta ? "" : only);
+	else if (sscanf(line, "fail %u %lu %d %d %19s", &t.classes, &n, &error,
+		     &t.pid, only) >= 4)
+		failed(&t, n, error, t.delta ? "" : only);
+	else if (sscanf(line, "late %lu %u %u %d", &n, &ms,
+		     &t.freeze_timeout_ms, &t.pid) == 4)
+		late(&t, n, ms);
+	else
+		return false;
+	return true;
+}
+
 int
 main(void)
 {
-	unsigned classes, ms, timeout;
-	unsigned long n;
-	char line[256], only[20];
-	int error, pid;
+	char line[256];
 
 	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -249,22 +290,8 @@ main(void)
 	fault_use(plan);
 	snap_log_table_own(&table);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while (fgets(line, sizeof(line), stdin) != NULL) {
-		only[0] = '\0';
-		if (sscanf(line, "kill %u %lu %d %19s", &classes, &n, &pid,
-			only) >= 3) {
-			killed(classes, n, pid, only);
-		} else if (sscanf(line, "fail %u %lu %d %d %19s", &classes, &n,
-			       &error, &pid, only) >= 4) {
-			failed(classes, n, error, pid, only);
-		} else if (sscanf(line, "late %lu %u %u %d", &n, &ms, &timeout,
-			       &pid) == 4) {
-			late(n, ms, timeout, pid);
-		} else if (strcmp(line, "sweep\n") == 0) {
-			sweep();
-		} else {
+	while (fgets(line, sizeof(line), stdin) != NULL)
+		if (!answer(line))
 			errx(2, "not understood: %s", line);
-		}
-	}
 	return 0;
 }

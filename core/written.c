@@ -1,0 +1,408 @@
+#include "written.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "contents.h"
+#include "ctx.h"
+#include "freeze.h"
+#include "mapped.h"
+#include "memory.h"
+#include "numa_areas.h"
+#include "twin.h"
+#include "uapi.h"
+#include "vma.h"
+
+#define PAGE 4096ull
+#define CHUNK (256u << 10)
+#define PIECES (CHUNK / PAGE)
+
+/*
+ * What a page costs: to be looked at by a fork, and to be copied.  What else
+ * there is to do takes about as long in both ways.
+ */
+#define FORK_NS 50u
+#define COPY_NS 600u
+
+/* ---- what is there ---- */
+
+static int
+add_run(struct process *p, size_t first, uint64_t start, uint64_t end,
+    enum run_kind kind)
+{
+	struct run *r = p->nruns > first ? &p->runs[p->nruns - 1] : NULL;
+
+	if (r != NULL && r->end == start && r->kind == kind) {
+		r->end = end;
+		return 0;
+	}
+	r = process_grow(&p->runs, &p->nruns, sizeof(*r));
+	if (r == NULL)
+		return -ENOMEM;
+	r->start = start;
+	r->end = end;
+	r->kind = kind;
+	return 0;
+}
+
+int
+written_add(struct written *w, size_t first, uint64_t start, uint64_t end,
+    uint64_t categories)
+{
+	uint64_t pages = (end - start) / PAGE;
+
+	if ((categories & UAPI_PAGE_IS_HUGE) == 0)
+		w->resident += pages;
+	if ((categories & UAPI_PAGE_IS_GUARD) != 0)
+		return add_run(w->p, first, start, end, RUN_GUARD);
+	if ((categories & (UAPI_PAGE_IS_FILE | UAPI_PAGE_IS_PFNZERO)) != 0)
+		return 0;
+	if ((categories & UAPI_PAGE_IS_WRITTEN) != 0)
+		w->written_bytes += end - start;
+	return add_run(w->p, first, start, end, RUN_HELD);
+}
+
+bool
+written_is_shorter(const struct written *w, uint64_t bytes)
+{
+	return !w->odd && bytes / PAGE * COPY_NS < w->resident * FORK_NS;
+}
+
+/*
+ * The part of a run at `at` that is written, from *from to *to; both are its end
+ * if there is none.  Both are in order, so the spans are gone through once: *k
+ * moves on.
+ */
+static void
+next_written(const struct run *r, uint64_t at, const struct spans *dirty,
+    size_t *k, uint64_t *from, uint64_t *to)
+{
+	const struct span *s;
+
+	while (*k < dirty->n && dirty->v[*k].end <= at)
+		(*k)++;
+	*from = *to = r->end;
+	if (*k == dirty->n || dirty->v[*k].start >= r->end)
+		return;
+	s = &dirty->v[*k];
+	*from = s->start > at ? s->start : at;
+	*to = s->end < r->end ? s->end : r->end;
+}
+
+uint64_t
+written_bytes(const struct process *p, const struct spans *dirty)
+{
+	uint64_t sum = 0, from, to;
+	size_t k = 0;
+
+	for (size_t i = 0; i < p->nruns; i++)
+		for (uint64_t at = p->runs[i].start;
+		     p->runs[i].kind == RUN_HELD && at < p->runs[i].end;
+		     at = to) {
+			next_written(&p->runs[i], at, dirty, &k, &from, &to);
+			sum += to - from;
+		}
+	return sum;
+}
+
+/* ---- copying ---- */
+
+struct copier {
+	struct frozen *z;
+	int fd;
+	uint64_t at; /* end of what is in fd */
+	const struct written_room *room;
+	char *chunk; /* what does not go into that goes through this one */
+	char *buf;   /* in one of the two, CHUNK bytes */
+	size_t used;
+	struct iovec v[PIECES]; /* where it is in the process */
+	size_t n;
+};
+
+void
+written_room_open(struct written_room *room, uint64_t expected)
+{
+	/* Some more than the last time, in whole chunks. */
+	size_t size = (expected + expected / 4) / CHUNK * CHUNK + CHUNK;
+
+	*room = (struct written_room){ .fd = -1 };
+	room->fd = memfd_create("snapfs-written", MFD_CLOEXEC);
+	if (room->fd < 0 || ftruncate(room->fd, (off_t)size) < 0)
+		return;
+	room->map = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_POPULATE, room->fd, 0);
+	if (room->map == MAP_FAILED)
+		room->map = NULL;
+	else
+		room->size = size;
+}
+
+void
+written_room_close(struct written_room *room)
+{
+	if (room->map != NULL)
+		munmap(room->map, room->size);
+	if (room->fd >= 0)
+		close(room->fd);
+	*room = (struct written_room){ .fd = -1 };
+}
+
+static int
+next_buffer(struct copier *c)
+{
+	c->used = c->n = 0;
+	if (c->room->size >= CHUNK && c->at <= c->room->size - CHUNK) {
+		c->buf = c->room->map + c->at;
+		return 0;
+	}
+	if (c->chunk == NULL)
+		c->chunk = malloc(CHUNK);
+	c->buf = c->chunk;
+	return c->buf == NULL ? -ENOMEM : 0;
+}
+
+/*
+ * process_vm_readv(2) copies but once, and does not read what the process may
+ * not read itself; for that there is /proc/PID/mem.
+ */
+static int
+flush(struct snap_ctx *cx, struct copier *c)
+{
+	struct iovec here = { c->buf, c->used };
+	size_t off = 0;
+	ssize_t n;
+	int err = 0;
+
+	n = process_vm_readv(c->z->pid, &here, 1, c->v, c->n, 0);
+	for (size_t i = 0; n != (ssize_t)c->used && i < c->n; i++) {
+		if (!frozen_read(c->z, c->buf + off, c->v[i].iov_len,
+			(uintptr_t)c->v[i].iov_base))
+			return snap_fail(cx, -EIO,
+			    "reading memory at %lx: it is not to be had",
+			    (unsigned long)(uintptr_t)c->v[i].iov_base);
+		off += c->v[i].iov_len;
+	}
+	if (c->buf == c->chunk)
+		err = contents_write(c->fd, c->buf, c->used, c->at);
+	if (err < 0)
+		return snap_fail(
+		    cx, err, "copying what was written: %s", strerror(-err));
+	c->at += c->used;
+	return next_buffer(c);
+}
+
+static int
+copy(struct snap_ctx *cx, struct copier *c, uint64_t start, uint64_t end)
+{
+	int err = 0;
+
+	while (err == 0 && start < end) {
+		size_t len = end - start < CHUNK - c->used ? end - start
+							   : CHUNK - c->used;
+
+		c->v[c->n++] = (struct iovec){ (void *)(uintptr_t)start, len };
+		c->used += len;
+		start += len;
+		if (c->used == CHUNK)
+			err = flush(cx, c);
+	}
+	return err;
+}
+
+/* A piece of a HELD run. */
+static int
+take_piece(struct snap_ctx *cx, struct copier *c, struct process *q,
+    uint64_t start, uint64_t end, bool written)
+{
+	struct run *r = process_grow(&q->runs, &q->nruns, sizeof(*r));
+
+	if (r == NULL)
+		return -ENOMEM;
+	r->start = start;
+	r->end = end;
+	r->kind = written ? RUN_HELD : RUN_PARENT;
+	if (!written)
+		return 0;
+	r->src_fd = c->fd;
+	r->src_off = c->at + c->used;
+	return copy(cx, c, start, end);
+}
+
+static int
+take_run(struct snap_ctx *cx, struct copier *c, struct process *q,
+    const struct run *r, const struct spans *dirty, size_t *k)
+{
+	uint64_t at = r->start, from, to;
+	int err = 0;
+
+	while (err == 0 && at < r->end) {
+		next_written(r, at, dirty, k, &from, &to);
+		if (from > at)
+			err = take_piece(cx, c, q, at, from, false);
+		if (err == 0 && from < to)
+			err = take_piece(cx, c, q, from, to, true);
+		at = to;
+	}
+	return err;
+}
+
+static int
+take_runs(struct snap_ctx *cx, struct copier *c, struct process *p,
+    const struct spans *dirty)
+{
+	struct process q = { 0 }; /* only runs */
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
+
+		if (r->kind == RUN_HELD)
+			err = take_run(cx, c, &q, r, dirty, &k);
+		else
+			err = add_run(&q, q.nruns, r->start, r->end, r->kind);
+	}
+	if (err == 0 && c->n > 0)
+		err = flush(cx, c);
+	free(p->runs);
+	p->runs = q.runs;
+	p->nruns = q.nruns;
+	return err;
+}
+
+int
+written_copy(struct snap_ctx *cx, struct frozen *z, struct process *p,
+    const struct spans *dirty, struct written_room *room)
+{
+	struct copier c = { .z = z, .fd = room->fd, .room = room };
+	int err = c.fd < 0 ? -ENOMEM : 0;
+
+	if (err == 0)
+		err = mapped_collect_frozen(cx, z->pid, NULL, p);
+	if (err == 0)
+		err = next_buffer(&c);
+	if (err == 0)
+		err = take_runs(cx, &c, p, dirty);
+	free(c.chunk);
+	if (err == 0) {
+		p->frozen_fd = room->fd;
+		room->fd = -1;
+	}
+	return err;
+}
+
+/* ---- of the process as it goes on ---- */
+
+/* Bytes of the copy, if they are in it. */
+static void
+put(const struct process *p, uint64_t at, const void *bytes, size_t n)
+{
+	for (size_t i = 0; i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
+
+		if (r->kind == RUN_HELD && r->start <= at && at + n <= r->end)
+			(void)contents_write(p->frozen_fd, bytes, n,
+			    r->src_off + (at - r->start));
+	}
+}
+
+/* As twin_forget_cpu(): what is not in the copy is as its parent has it. */
+static void
+forget_cpu(const struct process *p)
+{
+	struct rseq_blank blank = RSEQ_BLANK;
+
+	for (size_t i = 0; i < p->nthreads; i++) {
+		uint64_t at = p->threads[i].rseq;
+
+		if (at == 0 || at > UINT64_MAX - RSEQ_NODE - RSEQ_HALF)
+			continue;
+		put(p, at, &blank.cpu_id_start, RSEQ_HALF);
+		put(p, at + RSEQ_NODE, &blank.node_id, RSEQ_HALF);
+	}
+}
+
+const struct vma *
+written_differs(
+    const struct process *p, const struct vma_flags *before, size_t n)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+		uint64_t was = 0;
+
+		while (k < n && before[k].end <= v->start)
+			k++;
+		if (k < n && before[k].start <= v->start)
+			was = before[k].flags;
+		if (((v->flags ^ was) & VMA_F_CHANGING) != 0)
+			return v;
+	}
+	return NULL;
+}
+
+static int
+stale(struct snap_ctx *cx, const struct vma *v, const char *what)
+{
+	return snap_fail(cx, -ESTALE, "vma %lx-%lx: its %s changed",
+	    (unsigned long)v->start, (unsigned long)v->end, what);
+}
+
+/* A file may have been unmapped before it was looked at. */
+static int
+same_files(struct snap_ctx *cx, const struct process *p)
+{
+	struct process *q = process_new();
+	const struct vma *u;
+	int err = q == NULL ? -ENOMEM : memory_collect_vmas(cx, p->pid, q);
+
+	for (size_t i = 0; err == 0 && i < p->nvmas; i++) {
+		const struct vma *v = &p->vmas[i];
+
+		if (v->ino == 0)
+			continue;
+		u = vma_find(q, v->start);
+		if (u == NULL || u->start != v->start || u->end != v->end ||
+		    u->offset != v->offset || u->ino != v->ino ||
+		    u->minor != v->minor || u->major != v->major)
+			err = stale(cx, v, "file");
+	}
+	process_free(q);
+	return err;
+}
+
+int
+written_settle(struct snap_ctx *cx, struct process *p,
+    const struct vma_flags *before, size_t n)
+{
+	const struct vma *v;
+	uint64_t used = 0;
+	int err;
+
+	/* The rest of the room is not needed. */
+	for (size_t i = 0; i < p->nruns; i++)
+		if (p->runs[i].kind == RUN_HELD)
+			used += p->runs[i].end - p->runs[i].start;
+	if (ftruncate(p->frozen_fd, (off_t)used) < 0)
+		return -errno;
+	forget_cpu(p);
+	err = mapped_collect_late(cx, p->pid, p);
+	if (err == 0)
+		err = memory_collect_running_flags(cx, p);
+	if (err == 0)
+		err = numa_areas_collect_frozen(cx, p);
+	if (err == 0)
+		err = same_files(cx, p);
+	if (err < 0)
+		return err;
+	for (size_t i = 0; i < p->nvmas; i++)
+		if (p->vmas[i].numa != NULL)
+			return stale(cx, &p->vmas[i], "NUMA policy");
+	v = written_differs(p, before, n);
+	return v == NULL ? 0 : stale(cx, v, "flags");
+}
