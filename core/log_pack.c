@@ -59,21 +59,22 @@ snap_log_pack(const struct snap_log_record *r, void *buf)
 		.level = (uint8_t)r->level,
 		.nargs = (uint8_t)r->nargs,
 	};
-	uint64_t args[SNAP_LOG_ARGS];
-	size_t end = sizeof(head) + r->nargs * sizeof(args[0]);
+	char *at = (char *)buf + sizeof(head);
+	size_t end = sizeof(head) + r->nargs * sizeof(r->args[0]);
+	uint64_t arg;
 
-	for (unsigned i = 0; i < r->nargs; i++) {
-		args[i] = r->args[i];
+	for (unsigned i = 0; i < r->nargs; i++, at += sizeof(arg)) {
+		arg = r->args[i];
 		if (TYPE(r, i) == SNAP_LOG_STR)
-			args[i] = pack_string(
-			    buf, &end, (const char *)(uintptr_t)args[i]);
+			arg = pack_string(
+			    buf, &end, (const char *)(uintptr_t)arg);
+		memcpy(at, &arg, sizeof(arg));
 	}
 	head.size = (uint32_t)end;
 	memcpy(buf, &head, sizeof(head));
-	memcpy((char *)buf + sizeof(head), args, r->nargs * sizeof(args[0]));
-	while (end % 8 != 0)
-		((char *)buf)[end++] = '\0';
-	return end;
+	/* Zeros up to the next eight bytes: all of it is a multiple of 8. */
+	memset((char *)buf + end, 0, -end % 8);
+	return end + -end % 8;
 }
 
 /* The string of `len` bytes at `at`: its address as an argument. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define VERSION 1u
+#define VERSION 2u
 #define MAGIC "snapfs log ring\n" /* without its NUL */
 #define WORDS (RING_CELL / 8 - 1) /* of a cell, without its stamp */
 
@@ -31,7 +31,7 @@ struct ring {
 	uint64_t lost;
 	uint64_t zeros[7];
 	uint64_t next; /* in a line of its own, for every writer changes it */
-	uint64_t more_zeros[7];
+	uint64_t more_zeros[15];
 	struct cell cells[];
 };
 

@@ -2,11 +2,11 @@
  * log_ring.h - the ring that log records are put into.
  *
  * Memory of a fixed size, and the same bytes in a file: a head that says whose
- * it is, and cells of 64 bytes.  A record takes as many cells as it needs, one
- * after another, and when the ring is full it takes those of the oldest.
+ * it is, and cells of 128 bytes.  A record takes as many cells as it needs, one
+ * after another (mostly one is enough), and when the ring is full it takes those of the oldest.
  *
  *	head    magic, version, build-id, number of cells, the next one's number
- *	cell    8 bytes stamp, 56 bytes of a record
+ *	cell    8 bytes stamp, 120 bytes of a record
  *
  * Cells are counted from the beginning of the log for ever; a stamp is the
  * cell's number, and what it is to its record.  A writer takes its cells' numbers
@@ -21,10 +21,10 @@
 
 #include "snap.h"
 
-#define RING_CELLS 16384u
-#define RING_CELL 64u
+#define RING_CELLS 8192u
+#define RING_CELL 128u
 #define RING_CELLS_MAX (1u << 22)
-#define RING_ENTRY_CELLS 28u /* of the longest record */
+#define RING_ENTRY_CELLS 13u /* of the longest record */
 #define RING_ENTRY_WORDS (RING_ENTRY_CELLS * (RING_CELL / 8 - 1))
 
 /* For whom the work was done of which an entry tells, and what the work was. */

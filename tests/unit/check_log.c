@@ -15,7 +15,7 @@
 #include "log.h"
 #include "unit.h"
 
-#define HEAD 192 /* of a ring */
+#define HEAD 256 /* of a ring */
 #define STAMP(raw, i) ((uint64_t *)((raw) + HEAD + (size_t)(i)*RING_CELL))
 
 /* ---- records ---- */
@@ -427,7 +427,9 @@ some_raw(int records, size_t *len)
 	char *raw;
 
 	for (int i = 0; i < records; i++)
-		log_put(log, 0, SNAP_STEP, "line %d of %s", i, "the table");
+		log_put(log, 0, SNAP_STEP, "line %d of %s", i,
+		    "the table, with so many words that all of it is too "
+		    "much for a single one of the cells of a ring");
 	raw = log_raw(log, 0, true, len);
 	log_free(log);
 	return raw;
@@ -462,7 +464,7 @@ START_TEST(saved)
 
 	ck_assert_uint_eq(bad, 0);
 	ck_assert_uint_eq(lines_of(s), 100);
-	ck_assert_ptr_nonnull(strstr(s, "line 99 of the table\n"));
+	ck_assert_ptr_nonnull(strstr(s, "line 99 of the table, "));
 	snap_log_table_own(&own);
 	other = own;
 	other.build_id[7] ^= 1;
