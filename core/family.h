@@ -30,6 +30,13 @@ struct process *family_keeper(const struct process *p, const struct content *c);
  */
 int family_check(struct snap_ctx *cx, struct family *t);
 
+/*
+ * family_share.c: the first of the tree that has the same table as p (itself,
+ * if it is that or the only one); does each say what the first says?
+ */
+struct process *family_sharer(const struct process *p, enum share k);
+int family_check_shares(struct snap_ctx *cx, const struct family *t);
+
 /* Of those that `p` itself lists; NULL if it has none with this id. */
 struct content *family_own(struct process *p, uint32_t id);
 

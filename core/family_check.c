@@ -193,5 +193,5 @@ family_check(struct snap_ctx *cx, struct family *t)
 	for (size_t i = 0; i < t->n; i++)
 		for (size_t k = 0; err == 0 && k < t->v[i]->nfiles; k++)
 			err = check_file(cx, t->v[i], &t->v[i]->files[k]);
-	return err;
+	return err == 0 ? family_check_shares(cx, t) : err;
 }

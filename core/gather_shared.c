@@ -1,6 +1,7 @@
 /*
- * gather_shared.c - what vfork(2), or clone(2) with such flags, lets processes
- * have in common that is each one's own otherwise: a restore gives each its own.
+ * gather_shared.c - what clone(2) with such flags, or vfork(2), lets processes
+ * have in common that is each one's own otherwise.  What a restore makes common
+ * again is noted as such; of the rest it gives each its own, and that is told.
  */
 #include <errno.h>
 #include <linux/kcmp.h>
@@ -11,13 +12,14 @@
 #include "ctx.h"
 #include "gather.h"
 
-static const struct {
+static const struct kind {
 	int type;
+	enum share share; /* SHARES: it does not come back */
 	const char *what, *how;
 } kinds[] = {
-	{ KCMP_VM, "memory", "vfork or CLONE_VM" },
-	{ KCMP_FILES, "descriptors", "CLONE_FILES" },
-	{ KCMP_FS, "cwd", "CLONE_FS" },
+	{ KCMP_VM, SHARES, "memory", "vfork or CLONE_VM" },
+	{ KCMP_FILES, SHARE_FDS, "descriptors", "CLONE_FILES" },
+	{ KCMP_FS, SHARE_FS, "cwd", "CLONE_FS" },
 };
 
 /* 0: the same; the kernel has an order of all others. */
@@ -37,16 +39,16 @@ by_object(const void *a, const void *b, void *type)
 }
 
 static int
-note(struct process *p, size_t kind, pid_t with)
+note(struct process *p, const struct kind *k, pid_t with)
 {
-	return process_unsupported(p, kinds[kind].what,
+	return process_unsupported(p, k->what,
 	    "shared with process %d (%s); the restored process has its own",
-	    (int)with, kinds[kind].how);
+	    (int)with, k->how);
 }
 
 /* Those of [v, v + n) have the same: all but the first of the tree say so. */
 static int
-note_group(struct process **v, size_t n, size_t kind)
+note_group(struct process **v, size_t n, const struct kind *k)
 {
 	const struct process *first = v[0];
 	int err = 0;
@@ -54,26 +56,40 @@ note_group(struct process **v, size_t n, size_t kind)
 	for (size_t i = 1; i < n; i++)
 		if (v[i]->index < first->index)
 			first = v[i];
-	for (size_t i = 0; err == 0 && i < n; i++)
-		if (v[i] != first)
-			err = note(v[i], kind, first->pid);
+	for (size_t i = 0; err == 0 && i < n; i++) {
+		if (v[i] == first)
+			continue;
+		if (k->share == SHARES)
+			err = note(v[i], k, first->pid);
+		else
+			v[i]->share[k->share] = first->pid;
+	}
 	return err;
 }
 
 /* Sorted by what they have, those that share are neighbours. */
 static int
-note_kind(struct process **v, size_t n, size_t kind)
+note_kind(struct process **v, size_t n, const struct kind *k)
 {
-	int type = kinds[kind].type, err = 0;
+	int type = k->type, err = 0;
 	size_t from = 0;
 
 	qsort_r(v, n, sizeof(*v), by_object, &type);
 	for (size_t i = 1; err == 0 && i <= n; i++)
 		if (i == n || compare(v[i - 1]->pid, v[i]->pid, type) != 0) {
-			err = note_group(v + from, i - from, kind);
+			err = note_group(v + from, i - from, k);
 			from = i;
 		}
 	return err;
+}
+
+/* Of those outside, the first's parent is the likeliest. */
+static int
+note_outside(struct process *first, const struct kind *k)
+{
+	if (first->ppid <= 0 || compare(first->pid, first->ppid, k->type) != 0)
+		return 0;
+	return note(first, k, first->ppid);
 }
 
 int
@@ -86,12 +102,9 @@ gather_shared(struct snap_ctx *cx, struct process *const *p, size_t n)
 		v[i] = p[i];
 	for (size_t k = 0; err == 0 && k < sizeof(kinds) / sizeof(kinds[0]);
 	     k++) {
-		/* Of those outside, the first's parent is the likeliest. */
-		if (p[0]->ppid > 0 &&
-		    compare(p[0]->pid, p[0]->ppid, kinds[k].type) == 0)
-			err = note(p[0], k, p[0]->ppid);
+		err = note_outside(p[0], &kinds[k]);
 		if (err == 0)
-			err = note_kind(v, n, k);
+			err = note_kind(v, n, &kinds[k]);
 	}
 	free(v);
 	return err == 0 ? 0 : snap_fail(cx, err, "no memory");

@@ -155,6 +155,12 @@ _Static_assert(sizeof(process_table) / sizeof(process_table[0]) <= 64 &&
 		   sizeof(thread_table) / sizeof(thread_table[0]) <= 64,
     "fields.h");
 
+/* Lines of the process that are there if there is something to say. */
+static const char *const share_keys[SHARES] = {
+	[SHARE_FDS] = "shares-descriptors",
+	[SHARE_FS] = "shares-cwd",
+};
+
 struct thread *
 img_thread(const struct process *p, pid_t tid)
 {
@@ -182,6 +188,10 @@ img_status_write(struct text *t, const struct process *p)
 {
 	fields_write(t, &process_fields, p);
 	write_cgroups(t, p->cgroup);
+	for (size_t k = 0; k < SHARES; k++)
+		if (p->share[k] != 0)
+			text_putf(
+			    t, "%s: %d\n", share_keys[k], (int)p->share[k]);
 	for (size_t i = 0; i < p->nthreads; i++) {
 		const struct thread *th = &p->threads[i];
 
@@ -266,6 +276,25 @@ read_affinity(struct lines *l, struct block *b, const char *s)
 		   : lines_fail(l, "not bytes in hex");
 }
 
+/* 1: it was one; 0: it is another key. */
+static int
+read_share(struct lines *l, struct process *p, const char *key, const char *s)
+{
+	uint64_t pid;
+
+	for (size_t k = 0; k < SHARES; k++) {
+		if (strcmp(key, share_keys[k]) != 0)
+			continue;
+		if (p->share[k] != 0)
+			return lines_fail(l, "a second `%s'", key);
+		if (!text_dec(s, PID_MAX, &pid) || pid == 0)
+			return lines_fail(l, "not the id of a process");
+		p->share[k] = (pid_t)pid;
+		return 1;
+	}
+	return 0;
+}
+
 static int
 end_block(struct lines *l, const struct process *p, const struct block *b)
 {
@@ -275,6 +304,11 @@ end_block(struct lines *l, const struct process *p, const struct block *b)
 		err = fields_complete(l, &process_fields, b->seen, "");
 		if (err == 0 && p->ppid == p->pid)
 			err = lines_fail(l, "it is its own parent");
+		for (size_t k = 0; err == 0 && k < SHARES; k++)
+			if (p->share[k] == p->pid)
+				err = lines_fail(l,
+				    "`%s' with itself is not to be said",
+				    share_keys[k]);
 		return err;
 	}
 	err = fields_complete(l, &thread_fields, b->seen, "this thread");
@@ -316,6 +350,8 @@ read_pair(
 		return read_cgroup(l, p, value);
 	} else if (b->th == NULL) {
 		r = fields_parse(l, &process_fields, p, key, value, &b->seen);
+		if (r == 0)
+			r = read_share(l, p, key, value);
 	} else if (strcmp(key, "groups") == 0) {
 		return read_groups(l, b, value);
 	} else if (strcmp(key, "affinity") == 0) {

@@ -41,7 +41,8 @@ struct host {
 	enum plan_part { PLAN_WHOLE, PLAN_TEMPLATE, PLAN_INSTANCE } part;
 	int control_fd;
 	int cwd_fd, root_fd, tty_fd; /* PLAN_INSTANCE: numbers in it, or -1 */
-	int fd_first;		     /* descriptors from here up are ours */
+	int fd_first;		     /* descriptors from here up are ours, */
+	int fd_end;		     /* to here; 0: all, the table is its own */
 	int pages_fd, exe_fd;
 	const int
 	    *above_fds; /* the pages of those so many levels above, less 1 */

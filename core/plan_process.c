@@ -192,7 +192,8 @@ plan_process_late(
 	}
 	set_rlimit(pl, p, h, RLIMIT_NPROC);
 	plan_what(pl, "descriptors");
-	PLAN_CALL(pl, CHECK_OK, SYS_close_range, (uint64_t)h->fd_first, ~0u, 0);
+	PLAN_CALL(pl, CHECK_OK, SYS_close_range, (uint64_t)h->fd_first,
+	    h->fd_end > 0 ? (uint64_t)h->fd_end - 1 : ~0u, 0);
 	lock_again(pl, p);
 }
 

@@ -327,6 +327,14 @@ struct unsupported {
 	char *why;  /* a sentence: the reason and the remedy */
 };
 
+/* ---- what is each one's own, unless clone(2) was told otherwise ---- */
+
+enum share {
+	SHARE_FDS, /* the table of descriptors */
+	SHARE_FS,  /* root, working directory and umask */
+	SHARES
+};
+
 /* ---- the process ---- */
 
 struct process {
@@ -351,7 +359,9 @@ struct process {
 	uint32_t exit_signal; /* what its parent gets when it ends, or 0 */
 	uid_t owner_uid;      /* owner of /proc/PID */
 	gid_t owner_gid;
-	uint32_t tty;	/* controlling terminal's device, 0: none */
+	pid_t share[SHARES]; /* the first of the tree that has the same; 0: it
+				 is the first itself, mostly the only one */
+	uint32_t tty;	     /* controlling terminal's device, 0: none */
 	pid_t tty_pgid; /* the process group in the foreground there, or -1 */
 
 	struct thread *threads; /* the leader first, then by tid */

@@ -57,6 +57,8 @@ struct restore {
 	int cwd_fd, root_fd; /* likewise; -1: none */
 	uint32_t *merged;    /* each of p->files, among those of the tree */
 	int fd_base;	     /* where those are */
+	int kept_end; /* behind all that is kept of its table, if it is the
+			 first that has this */
 
 	uint8_t *map; /* the area, at the same address everywhere */
 	size_t map_len;

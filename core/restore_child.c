@@ -192,7 +192,7 @@ place(struct restore *r, pid_t pid, struct process *view, bool *mine)
 }
 
 static int
-open_descriptors(struct restore *r, pid_t pid)
+place_descriptors(struct restore *r, pid_t pid)
 {
 	struct process view = r->tree->all;
 	bool *mine = calloc(view.nfiles + 1, sizeof(*mine));
@@ -203,14 +203,26 @@ open_descriptors(struct restore *r, pid_t pid)
 	view.fds = calloc(view.nfds + 1, sizeof(*view.fds));
 	err = mine == NULL || view.fds == NULL
 		  ? snap_fail(r->cx, -ENOMEM, "no memory")
-		  : move_kept(r);
-	if (err == 0)
-		err = open_same(r);
-	if (err == 0)
-		err = place(r, pid, &view, mine);
+		  : place(r, pid, &view, mine);
 	free(view.fds);
 	free(mine);
 	return err;
+}
+
+static int
+keep(struct restore *r)
+{
+	int err = move_kept(r);
+
+	return err == 0 ? open_same(r) : err;
+}
+
+static int
+open_descriptors(struct restore *r, pid_t pid)
+{
+	int err = keep(r);
+
+	return err == 0 ? place_descriptors(r, pid) : err;
 }
 
 int
@@ -295,12 +307,40 @@ stand(struct restore *r)
 	return 0;
 }
 
+static bool
+is_first(const struct restore *r, enum share k)
+{
+	return family_sharer(r->p, k) == r->p;
+}
+
+/*
+ * Where tables are shared the first that has one fills it, when nobody else
+ * opens anything in it for a moment any more; the same for the directories,
+ * when nobody uses paths.  What is above, its numbers are told by nobody.
+ */
+static int
+be_complete_together(struct restore *r)
+{
+	int err = keep(r);
+
+	restore_meet(r->tree, MEET_KEPT);
+	if (err == 0 && is_first(r, SHARE_FDS)) {
+		(void)syscall(SYS_close_range, r->kept_end, ~0u, 0);
+		err = place_descriptors(r, 0);
+	}
+	restore_meet(r->tree, MEET_PLACED);
+	return err == 0 && is_first(r, SHARE_FS) ? stand(r) : err;
+}
+
 /* What a template is without. */
 static int
 be_complete(struct restore *r)
 {
-	int err = open_descriptors(r, 0);
+	int err;
 
+	if (r->tree->shares)
+		return be_complete_together(r);
+	err = open_descriptors(r, 0);
 	return err == 0 ? stand(r) : err;
 }
 

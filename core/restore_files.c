@@ -360,15 +360,24 @@ number(struct restore *r, int base, int first)
 /*
  * Above every number of the image, and above our own, so that moving one
  * there never closes another: first the places of all open files, then what
- * each process keeps.
+ * each process keeps; one behind the other, if they have one table.
  */
 void
 restore_number(struct restore_tree *t)
 {
-	int base = highest(t) + 1;
+	int base = highest(t) + 1, places = base + (int)t->all.nfiles, first;
 
-	for (size_t i = 0; i < t->n; i++)
-		number(&t->v[i], base, base + (int)t->all.nfiles);
+	for (size_t i = 0; i < t->n; i++) {
+		struct restore *r = &t->v[i], *owner;
+
+		owner = &t->v[family_sharer(r->p, SHARE_FDS)->index];
+		first = owner->kept_end == 0 ? places : owner->kept_end;
+		number(r, base, first);
+		/* One more: of an instance, see number(). */
+		owner->kept_end = first + (int)r->nkept + 1;
+		if (t->infants[i].own[SHARE_FDS] != 0)
+			r->host.fd_end = owner->kept_end;
+	}
 }
 
 /* `pages` of the processes above, as far up as it needs them. */

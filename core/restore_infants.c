@@ -4,9 +4,11 @@
  *
  * A session is inherited at birth, and left only for one's own.  So a child
  * that is in an older session than its parent is made before the parent leaves
- * that; and where the leader is no more, a helper takes its place, makes its
- * parent's children in its session (CLONE_PARENT), and ends.  The same for
- * process groups, which can be joined as long as they have a member.
+ * that; or the leader makes it for its parent: for one that is its own parent,
+ * too, by CLONE_PARENT; for one further above by a child that ends at once, so
+ * that it is adopted.  Where the leader is no more, a helper takes its place,
+ * and ends.  The same for process groups, which can be joined as long as they
+ * have a member.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -116,36 +118,77 @@ set_born_in(struct restore_tree *t)
 	t->infants[0].born_in = t->infants[0].pid;
 }
 
-/* In which session is it when it has none of its own yet? */
-static pid_t
-birth_session(const struct restore_tree *t, const struct infant *b)
+/* Is process `a` above infant i, or its parent? */
+static bool
+is_above(const struct restore_tree *t, size_t a, size_t i)
 {
-	return b->born_in != 0 ? b->born_in : t->infants[b->parent].sid;
+	size_t k = t->infants[i].parent;
+
+	while (k != a && k != 0)
+		k = t->infants[k].parent;
+	return k == a;
 }
 
-/* A leader that is no more: made by the one whose child needs it. */
+/*
+ * Who leads the session: one that is there, or a zombie, which can make others
+ * before it ends; or a helper, which is a child of whoever is the lowest of
+ * those who have such children.
+ */
 static int
 add_session(struct restore_tree *t, size_t i)
 {
-	struct infant *b = &t->infants[i], *h = find(t, b->born_in);
-	size_t parent = b->parent;
-	uint32_t signal = b->exit_signal;
-	pid_t sid = b->born_in;
+	const struct infant b = t->infants[i];
+	struct infant *h = find(t, b.born_in);
 
-	/* A zombie can do that before it ends. */
-	if (h != NULL && (h->kind == INFANT_PROCESS || h->parent != parent))
-		return snap_fail(t->cx, -ENOTSUP,
-		    "process %d: it is in session %d, whose leader is not "
-		    "above it",
-		    (int)b->pid, (int)sid);
 	if (h == NULL) {
-		h = add(t, INFANT_HELPER, parent, sid);
+		h = add(t, INFANT_HELPER, b.parent, b.born_in);
 		if (h == NULL)
 			return -ENOMEM;
-		h->sid = h->pgid = sid;
-		h->exit_signal = signal;
+		h->sid = h->pgid = b.born_in;
+		h->exit_signal = b.exit_signal;
 	}
+	if (h->sid != h->pid)
+		return snap_fail(t->cx, -EBADMSG,
+		    "process %d: it is in session %d, but that is in another "
+		    "itself",
+		    (int)b.pid, (int)h->pid);
+	if (h->kind == INFANT_HELPER && is_above(t, h->parent, b.parent))
+		h->parent = b.parent;
 	t->infants[i].helper = (size_t)(h - t->infants);
+	return 0;
+}
+
+/* Whoever adopts must be the first above who does. */
+static int
+set_adoptions(struct restore_tree *t)
+{
+	for (size_t i = 1; i < t->ninfants; i++) {
+		struct infant *b = &t->infants[i];
+
+		if (b->helper == 0 || t->infants[b->helper].parent == b->parent)
+			continue;
+		if (!is_above(t, b->parent, b->helper))
+			return snap_fail(t->cx, -ENOTSUP,
+			    "process %d: it is in session %d, whose leader is "
+			    "not below its parent",
+			    (int)b->pid, (int)b->born_in);
+		b->adopted = t->infants[b->parent].adopts = true;
+		t->nadopted++;
+	}
+	for (size_t i = 1; i < t->ninfants; i++) {
+		const struct infant *b = &t->infants[i];
+		size_t k = b->helper;
+
+		if (!b->adopted)
+			continue;
+		while (k != b->parent && !t->infants[k].adopts)
+			k = t->infants[k].parent;
+		if (k != b->parent)
+			return snap_fail(t->cx, -ENOTSUP,
+			    "process %d: process %d, which is between it and "
+			    "the leader of its session, adopts others",
+			    (int)b->pid, (int)t->infants[k].pid);
+	}
 	return 0;
 }
 
@@ -162,23 +205,31 @@ add_sessions(struct restore_tree *t)
 		if (b->born_in == 0 || b->born_in == up->sid)
 			continue;
 		if (up->sid == up->pid && b->parent > 0 &&
-		    b->born_in == birth_session(t, up))
+		    b->born_in == restore_birth_session(t, up))
 			continue;
 		err = add_session(t, i);
 	}
 	return err;
 }
 
-/* A group needs a member to be joined: if its leader is no more, a helper. */
+/*
+ * A group needs a member to be joined: if its leader is no more, a helper, which
+ * comes into the session as those do whose group it is.
+ */
 static int
 add_groups(struct restore_tree *t)
 {
 	size_t n = t->ninfants;
 
 	for (size_t i = 0; i < n; i++) {
-		struct infant b = t->infants[i], *h;
+		const struct infant b = t->infants[i];
+		struct infant *h = find(t, b.pgid);
 
-		if (b.kind == INFANT_HELPER || find(t, b.pgid) != NULL)
+		if (h != NULL) {
+			h->heads = true;
+			continue;
+		}
+		if (b.kind == INFANT_HELPER)
 			continue;
 		h = add(t, INFANT_HELPER,
 		    b.kind == INFANT_PROCESS ? i : b.parent, b.pgid);
@@ -186,11 +237,12 @@ add_groups(struct restore_tree *t)
 			return -ENOMEM;
 		h->sid = b.sid;
 		h->pgid = b.pgid;
-		if (b.sid != t->infants[h->parent].sid)
-			return snap_fail(t->cx, -ENOTSUP,
-			    "process %d: the leader of its process group %d "
-			    "has ended, in another session",
-			    (int)b.pid, (int)b.pgid);
+		h->heads = true;
+		if (b.kind == INFANT_PROCESS)
+			continue;
+		h->born_in = b.born_in;
+		h->helper = b.helper;
+		h->exit_signal = b.exit_signal;
 	}
 	return 0;
 }
@@ -209,6 +261,10 @@ restore_infants(struct restore_tree *t)
 	}
 	if (err == 0)
 		err = add_groups(t);
+	if (err == 0)
+		err = set_adoptions(t);
+	if (err == 0)
+		err = restore_shared(t);
 	if (err == -ENOMEM)
 		err = t->cx->error != 0 ? t->cx->error
 					: snap_fail(t->cx, err, "no memory");
@@ -219,4 +275,5 @@ void
 restore_infants_free(struct restore_tree *t)
 {
 	free(t->infants);
+	free(t->births);
 }

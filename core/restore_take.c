@@ -109,12 +109,12 @@ is_same(int fd, const struct tcp_sock *s)
 static int
 lowest_place(const struct restore_tree *t)
 {
-	size_t kept = 0;
+	int end = 0;
 
 	for (size_t i = 0; i < t->n; i++)
-		if (t->v[i].nkept > kept)
-			kept = t->v[i].nkept;
-	return t->v[0].host.fd_first + (int)kept;
+		if (t->v[i].kept_end > end)
+			end = t->v[i].kept_end;
+	return end;
 }
 
 static int

@@ -50,11 +50,18 @@ struct infant {
 	int32_t status; /* of a zombie */
 	const char *comm;
 	size_t helper; /* who makes it for its parent, 0: the parent itself */
+	bool adopted;  /* and that is no brother, so the parent adopts it */
+	bool adopts;
+	bool heads; /* a group has its number, if not itself in it */
+	bool early; /* to be made before its maker leads a session */
+	/* Tables that are shared, by 1 + the index of the first that has it: the
+	   one that it is born with, and its own; 0: shared with nobody. */
+	uint32_t need[SHARES], own[SHARES];
 };
 
 /* Shared by all from before the first birth. */
 struct nursery {
-	uint32_t arrived[3]; /* futexes: how many are at each meeting */
+	uint32_t arrived[6]; /* futexes: how many are at each meeting */
 	pid_t pids[];	     /* by infant, once it is born */
 };
 
@@ -92,7 +99,9 @@ struct restore_tree {
 	size_t nsaved;
 
 	struct infant *infants;
-	size_t ninfants;
+	size_t ninfants, nadopted;
+	size_t *births; /* all but the first: by maker, in its order */
+	bool shares;	/* do any share a table? */
 	struct nursery *nursery;
 	size_t nursery_len;
 	size_t nborn; /* processes and threads that came up, but the first */
@@ -125,12 +134,47 @@ int restore_take_inherited(struct restore *r);
 int restore_infants(struct restore_tree *t);
 void restore_infants_free(struct restore_tree *t);
 /* The infant that is process `i` is number i. */
+/* In which session is it when it has none of its own yet? */
+static inline pid_t
+restore_birth_session(const struct restore_tree *t, const struct infant *b)
+{
+	return b->born_in != 0 ? b->born_in : t->infants[b->parent].sid;
+}
+
+/* restore_shared.c: a part of that: with whose tables, and in which order. */
+int restore_shared(struct restore_tree *t);
+
+/*
+ * restore_make.c: in a new process, or one that ends again: make those that are
+ * its to make, with the tables that they need.
+ */
+struct maker {
+	struct restore *r; /* the process, or the one for which it is made */
+	size_t self;	   /* which of the infants it is */
+	uint32_t has[SHARES];
+};
+void restore_maker_init(struct maker *m, struct restore *r, size_t self);
+int restore_make(struct maker *m, bool early);
+/* All are made: have no table that is not its own. */
+int restore_leave(struct maker *m);
+/* What one does that is no process. */
+void restore_infant(struct restore *r, size_t i) __attribute__((noreturn));
 
 /*
  * restore_born.c: in a new process: its session, its children, its group.
  * Returns when all of the tree are there.
  */
 int restore_born(struct restore *r);
+/* In it, too: all processes meet; `which` is a number of restore_meeting. */
+enum restore_meeting {
+	MEET_BORN,
+	MEET_LED,
+	MEET_JOINED,
+	MEET_GROUPED,
+	MEET_KEPT,   /* of the processes only: what it needs has its place */
+	MEET_PLACED, /* likewise: descriptors are at their numbers */
+};
+void restore_meet(struct restore_tree *t, enum restore_meeting which);
 
 /* The image's group as it is here; 0: none of them is in it. */
 pid_t restore_group_of(const struct restore_tree *t, pid_t pgid);

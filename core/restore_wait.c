@@ -199,7 +199,7 @@ await_lanes(struct restore_tree *t, struct area *a)
 int
 restore_wait(struct restore_tree *t)
 {
-	size_t births = t->ninfants - 1;
+	size_t births = t->ninfants - 1 + t->nadopted;
 	int err = 0;
 
 	for (size_t i = 0; i < t->n; i++)

@@ -390,6 +390,9 @@ damaged()
 t "a child's directory is missing" damaged EBADMSG "missing" \
     'rm -r "$CHILD"'
 t "one pid twice" damaged EBADMSG "it is of process" 'cp -r "$CHILD" 99999'
+# Of two parents, each of which says that it is its own.
+t "one process in two places" damaged EBADMSG "is there twice" \
+    'other=$(ls | head -n 1); cp -r "$CHILD" "$other/children/"; sed -i "s/^ppid: .*/ppid: $other/" "$other/children/$CHILD/status"; sed -i "/  status\$/d" "$other/children/$CHILD/xxh128sums"'
 t "a cycle of children" damaged EBADMSG "not a directory" \
     'ln -s .. "$CHILD/children/77777"'
 t "a child that is a link to another" damaged EBADMSG "not a directory" \
@@ -442,34 +445,130 @@ restless()
 t "a tree that forks, and loses processes, meanwhile" restless
 
 # Two children share what threads do, and their parent has no part in it.
-sharers()
+start_sharers()
 {
-	local what
 	rm -rf "$WORK/there" "$WORK/image"
 	"$TOOLS/sharer" "$WORK/there" "$@" </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
 	wait_for 5 test -e "$WORK/there" || return
-	cp -r "$MNT/$PID" "$WORK/image" || return
-	for what in files:descriptors fs:cwd; do
-		if [[ " $* " == *" ${what%:*} "* ]]; then
-			[ "$(cat "$WORK/image/children/"*/unsupported |
-			    grep -c "^${what#*:}: shared with process")" = 1 ] || {
-				cat "$WORK/image/children/"*/unsupported
+	copy_tree "$PID" "$WORK/image" || return
+	chmod -R u+w "$WORK/image"
+	mapfile -t pair < <(family "$PID" | tail -n +2)
+	FAMILY=$(family "$PID")
+}
+
+# Do two processes have the same, for the kernel?  2: descriptors, 3: cwd
+# usage: same KIND PID PID
+same()
+{
+	python3 -c '
+import ctypes, sys
+kind, a, b = map(int, sys.argv[1:])
+r = ctypes.CDLL(None, use_errno=True).syscall(312, a, b, kind, 0, 0)
+sys.exit("kcmp failed" if r < 0 else r != 0)' "$@"
+}
+
+sharers()
+{
+	local what key pair
+	start_sharers "$@" || return
+	fell "$PID" && restore "$PID" "$WORK/image" || return
+	for what in files:2:shares-descriptors fs:3:shares-cwd; do
+		key=${what#*:}
+		if [[ " $* " == *" ${what%%:*} "* ]]; then
+			[ "$(cat "$WORK/image/children/"*/status |
+			    grep "^${key#*:}:")" = "${key#*:}: ${pair[0]}" ] &&
+			    same "${key%:*}" "${pair[@]}" || {
+				echo "$what is not shared"
 				return 1
 			}
 		else
-			! grep -r "^${what#*:}:" "$WORK/image/children/"*/unsupported || return
+			! same "${key%:*}" "${pair[@]}" || return
 		fi
+		! same "${key%:*}" "$PID" "${pair[0]}" || return
 	done
-	[ ! -s "$WORK/image/unsupported" ] || { cat "$WORK/image/unsupported"; return 1; }
-	fell "$PID" || return
-	[ $# = 0 ] || refused EOPNOTSUPP "$WORK/image" || return
-	restore "$PID" "$WORK/image" ignore=descriptors ignore=cwd && fell "$PID"
+	fell "$PID"
 }
 t "children that share a table of descriptors" sharers files
 t "children that share a working directory" sharers fs files
 t "children that share nothing" sharers
+
+# It shares with nobody then, and does not need the one that it names.
+sharer_alone()
+{
+	local pair
+	start_sharers files fs && fell "$PID" || return
+	restore "${pair[1]}" "$WORK/image/children/${pair[1]}" || return
+	runs_on "${pair[1]}" && fell "${pair[1]}" && none_left
+}
+t "a child alone that shared its descriptors" sharer_alone
+
+# What both have is edited in both, or in none.
+sharers_edited()
+{
+	local pair
+	start_sharers files fs && fell "$PID" || return
+	ln -sf /dev/zero "$WORK/image/children/${pair[1]}/fd/0"
+	refused EBADMSG "$WORK/image" || return
+	[[ $ANSWER == *"edit it in both"* ]] && none_left || return
+	ln -sf /dev/zero "$WORK/image/children/${pair[0]}/fd/0"
+	ln -sfn /tmp "$WORK/image/children/${pair[0]}/cwd"
+	refused EBADMSG "$WORK/image" || return
+	[[ $ANSWER == *"cwd is not the same"* ]] && none_left || return
+	ln -sfn /tmp "$WORK/image/children/${pair[1]}/cwd"
+	restore "$PID" "$WORK/image" || return
+	[ "$(readlink /proc/"${pair[1]}"/fd/0)" = /dev/zero ] &&
+	    [ "$(readlink /proc/"${pair[1]}"/cwd)" = /tmp ] &&
+	    same 2 "${pair[@]}" && same 3 "${pair[@]}" && fell "$PID"
+}
+t "descriptors that two share, edited" sharers_edited
+
+# ---- a session that lives on outside ----
+
+session_of()
+{
+	sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 4
+}
+
+# The tree's first has left it, but had a child before.
+outer_session()
+{
+	local outer member session
+	rm -rf "$WORK/first" "$WORK/image"
+	python3 -c '
+import os, signal, sys, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.setsid()
+if os.fork() == 0:
+    member = os.fork()
+    if member > 0:
+        os.setsid()
+        with open(sys.argv[1] + "-", "w") as f:
+            print(os.getpid(), member, file=f)
+        os.rename(sys.argv[1] + "-", sys.argv[1])
+time.sleep(300)' "$WORK/first" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	outer=$!
+	PIDS+=("$outer")
+	wait_for 5 test -e "$WORK/first" || return
+	read -r PID member <"$WORK/first"
+	PIDS+=("$PID")
+	copy_tree "$PID" "$WORK/image" && fell "$PID" || return
+	restore "$PID" "$WORK/image" || return
+	session=$(session_of "$member")
+	[[ $ANSWER == *"session $outer is $session here, since $outer is in use"* ]] &&
+	    [ "$session" != "$outer" ] && [ "$session" != "$PID" ] || {
+		echo "its session is $session; $ANSWER"
+		return 1
+	}
+	fell "$PID" && kill9 "$outer" || return
+	# Nobody has that number now.
+	restore "$PID" "$WORK/image" || return
+	session=$(session_of "$member")
+	[ "$session" = "$outer" ] || { echo "it is in $session"; return 1; }
+	fell "$PID"
+}
+t "a session whose leader is outside" outer_session
 
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]

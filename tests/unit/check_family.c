@@ -503,15 +503,117 @@ START_TEST(leader_of_a_group_is_no_more)
 }
 END_TEST
 
-/* The kernel lets nobody into a session of one who is beside it. */
+/* It has lost its parent, and its leader makes it for who has adopted it. */
 START_TEST(leader_is_beside)
 {
 	add(0, 10, 10, 10);
 	add(0, 11, 11, 11);
 	add(0, 12, 12, 11);
-	says(infants(), -ENOTSUP,
-	    "process 12: it is in session 11, whose leader is not above it");
+	ck_assert_int_eq(infants(), 0);
+	ck_assert_ptr_eq(&tree.infants[infant(12)->helper], infant(11));
 	restore_infants_free(&tree);
+}
+END_TEST
+
+/* ---- what is shared from birth ---- */
+
+static void
+share(enum share k)
+{
+	three();
+	for (size_t i = 0; i < 3; i++) {
+		struct process *p = family.v[i];
+
+		p->cwd = strdup("/home");
+		p->root = strdup("/");
+		p->umask = 022;
+		add_fd(p, 4, "eventfd", i == 0 ? NULL : "10/4");
+	}
+	family.v[2]->share[k] = 10;
+}
+
+START_TEST(shared)
+{
+	share(SHARE_FDS);
+	family.v[1]->share[SHARE_FDS] = 10;
+	family.v[1]->share[SHARE_FS] = 10;
+	ck_assert_msg(family_check(cx, &family) == 0, "%s", snap_error(cx));
+	ck_assert_ptr_eq(family_sharer(family.v[2], SHARE_FDS), family.v[0]);
+	ck_assert_ptr_eq(family_sharer(family.v[2], SHARE_FS), family.v[2]);
+	ck_assert_ptr_eq(family_sharer(family.v[0], SHARE_FDS), family.v[0]);
+}
+END_TEST
+
+/* The one that is named is above the image: who is left has it together. */
+START_TEST(shared_with_one_above)
+{
+	share(SHARE_FDS);
+	family.v[1]->share[SHARE_FDS] = family.v[2]->share[SHARE_FDS] = 9;
+	ck_assert_msg(family_check(cx, &family) == 0, "%s", snap_error(cx));
+	ck_assert_ptr_eq(family_sharer(family.v[2], SHARE_FDS), family.v[1]);
+	ck_assert_ptr_eq(family_sharer(family.v[1], SHARE_FDS), family.v[1]);
+}
+END_TEST
+
+START_TEST(shared_with_no_first)
+{
+	share(SHARE_FS);
+	family.v[1]->share[SHARE_FS] = 12;
+	family.v[2]->share[SHARE_FS] = 0;
+	says(family_check(cx, &family), -EBADMSG, "not the first that does");
+}
+END_TEST
+
+START_TEST(shared_in_a_row)
+{
+	share(SHARE_FS);
+	family.v[1]->share[SHARE_FS] = 10;
+	family.v[2]->share[SHARE_FS] = 11;
+	says(family_check(cx, &family), -EBADMSG, "not the first that does");
+}
+END_TEST
+
+START_TEST(shared_but_one_more)
+{
+	share(SHARE_FDS);
+	add_fd(family.v[2], 6, "eventfd", NULL);
+	says(family_check(cx, &family), -EBADMSG, "fd/6 is not the same");
+}
+END_TEST
+
+/* A file that is on its way in a socket is nobody's descriptor. */
+START_TEST(shared_and_one_in_flight)
+{
+	share(SHARE_FDS);
+	openfile_put(add_fd(family.v[0], 9, "eventfd", NULL), "in-flight", "1");
+	ck_assert_msg(family_check(cx, &family) == 0, "%s", snap_error(cx));
+}
+END_TEST
+
+START_TEST(shared_but_closed_on_exec)
+{
+	share(SHARE_FDS);
+	family.v[2]->fds[0].cloexec = true;
+	says(family_check(cx, &family), -EBADMSG, "fd/4 is not the same");
+}
+END_TEST
+
+/* To edit one of them contradicts the other. */
+START_TEST(shared_but_edited)
+{
+	share(SHARE_FDS);
+	strcpy(family.v[2]->files[0].target, "/dev/null");
+	says(family_check(cx, &family), -EBADMSG, "edit it in both");
+	strcpy(family.v[0]->files[0].target, "/dev/null");
+	ck_assert_int_eq(family_check_shares(cx, &family), 0);
+}
+END_TEST
+
+START_TEST(shared_but_elsewhere)
+{
+	share(SHARE_FS);
+	family.v[2]->umask = 027;
+	says(family_check(cx, &family), -EBADMSG, "umask is not the same");
 }
 END_TEST
 
@@ -548,6 +650,15 @@ main(void)
 	tcase_add_test(tc, leader_is_a_zombie);
 	tcase_add_test(tc, leader_of_a_group_is_no_more);
 	tcase_add_test(tc, leader_is_beside);
+	tcase_add_test(tc, shared);
+	tcase_add_test(tc, shared_with_one_above);
+	tcase_add_test(tc, shared_with_no_first);
+	tcase_add_test(tc, shared_in_a_row);
+	tcase_add_test(tc, shared_but_one_more);
+	tcase_add_test(tc, shared_and_one_in_flight);
+	tcase_add_test(tc, shared_but_closed_on_exec);
+	tcase_add_test(tc, shared_but_edited);
+	tcase_add_test(tc, shared_but_elsewhere);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

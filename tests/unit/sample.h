@@ -91,6 +91,7 @@ sample_memory(struct process *p)
 	p->exe_file = 0;
 	p->vmas[2].flags = VMA_F_ACCOUNT | VMA_F_HUGEPAGE;
 	p->vmas[2].pkey = 3;
+	p->share[SHARE_FS] = 77;
 	p->vmas[5].flags = VMA_F_GROWSDOWN | VMA_F_LOCKED;
 
 	pages = calloc(6, SAMPLE_PAGE);
