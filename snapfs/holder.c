@@ -193,7 +193,7 @@ holder_write(struct snapfs *fs, fuse_req_t req, struct holder *h,
 		    "was opened",
 		    h->id.pid);
 	if (err < 0)
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 }
 
 /* ---- the thread that has the process ---- */
@@ -253,7 +253,7 @@ holder_done(struct snapfs *fs, struct holder *h, enum holder_wish wish, int err)
 	if (end != NULL && err == 0)
 		fuse_reply_write(end, size);
 	else if (end != NULL)
-		fuse_reply_err(end, -err);
+		snapfs_reply_err(end, err);
 	return gone;
 }
 

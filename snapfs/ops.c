@@ -29,7 +29,7 @@ snapfs_access(fuse_req_t req, fuse_ino_t ino, int mask)
 		if (err == 0)
 			ops_view_done(fs, v);
 	}
-	fuse_reply_err(req, -err);
+	snapfs_reply_err(req, err);
 }
 
 static void

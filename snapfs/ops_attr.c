@@ -198,7 +198,7 @@ snapfs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		err = -ESTALE;
 	}
 	if (err < 0)
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 	else
 		fuse_reply_attr(req, &st, timeout);
 }

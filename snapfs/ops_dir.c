@@ -111,7 +111,7 @@ opendir_root(fuse_req_t req, struct fuse_file_info *fi)
 	}
 	if (err < 0) {
 		handle_free(h);
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	fi->fh = handle_fh(h);
@@ -127,7 +127,7 @@ answer_opendir(const struct want *w, struct view *v, int err)
 	if (err == 0 && !tree_number(v->cp, &w->node, &n))
 		err = view_lacks(v, w->delta) ? -EBUSY : -ENOENT;
 	if (err < 0)
-		fuse_reply_err(w->req, -err);
+		snapfs_reply_err(w->req, err);
 	else
 		ops_reply_open(w->req, &w->node, v, n, &w->fi);
 }
@@ -143,7 +143,7 @@ opendir_top(fuse_req_t req, const struct caller *who, const struct node *node,
 	int err = ops_process_check(fs, who, node->proc);
 
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	h = handle_new(node);
@@ -187,7 +187,7 @@ snapfs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	err = node.kind != NODE_PROC ? -ENOTDIR : caller_of(req, &who);
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 	} else if (node.sub == 0) {
 		opendir_top(req, &who, &node, fi);
 	} else {

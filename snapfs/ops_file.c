@@ -85,7 +85,7 @@ ops_open_file(
 	if (err == 0)
 		err = ops_view_of_file(fs, node, &who.creds, &v, &n);
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	ops_reply_open(req, node, v, n, fi);
@@ -150,7 +150,7 @@ open_control(fuse_req_t req, const struct node *node, struct fuse_file_info *fi)
 	if (err < 0) {
 		if (h != NULL)
 			ops_close_handle(fs, h);
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	fi->fh = handle_fh(h);
@@ -244,7 +244,7 @@ read_file(fuse_req_t req, struct handle *h, size_t size, off_t off)
 	if (buf != NULL)
 		len = read_all(v->cp, n, buf, size, (uint64_t)off);
 	if (len < 0)
-		fuse_reply_err(req, (int)-len);
+		snapfs_reply_err(req, (int)len);
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
 	if (len > 0)
@@ -279,7 +279,7 @@ write_track(fuse_req_t req, const struct handle *h, const struct caller *who,
 	if (err == 0)
 		err = track_write(fs, who, h->node.proc, buf, size);
 	if (err < 0)
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 	else
 		fuse_reply_write(req, size);
 }
@@ -307,7 +307,7 @@ snapfs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 		return;
 	}
 	if (err < 0)
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 	else
 		restore_request(snapfs_of(req), req, h, &who, buf, size, off);
 }
@@ -348,12 +348,12 @@ snapfs_readlink(fuse_req_t req, fuse_ino_t ino)
 	if (err == 0)
 		err = ops_view_of_file(fs, &node, &who.creds, &v, &n);
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	len = snap_checkpoint_read(v->cp, n, target, sizeof(target) - 1, 0);
 	if (len < 0) {
-		fuse_reply_err(req, (int)-len);
+		snapfs_reply_err(req, (int)len);
 	} else {
 		target[len] = '\0';
 		fuse_reply_readlink(req, target);

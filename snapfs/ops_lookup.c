@@ -31,7 +31,7 @@ lookup_process(fuse_req_t req, pid_t pid)
 	int err = caller_of(req, &who);
 
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	/* A checkpoint of it outlives the process, even its pid. */
@@ -47,7 +47,7 @@ lookup_process(fuse_req_t req, pid_t pid)
 	if (err == 0)
 		err = ops_process_check(fs, &who, node.proc);
 	if (err < 0)
-		fuse_reply_err(req, err == -ESTALE ? ENOENT : -err);
+		snapfs_reply_err(req, err == -ESTALE ? -ENOENT : err);
 	else
 		ops_reply_proc_dir(req, &who, &node);
 }
@@ -75,7 +75,7 @@ answer_lookup(const struct want *w, struct view *v, int err)
 	uint32_t dir, n = 0;
 
 	if (err < 0) {
-		fuse_reply_err(w->req, -err);
+		snapfs_reply_err(w->req, err);
 		return;
 	}
 	if (tree_number(v->cp, &w->node, &dir))
@@ -185,7 +185,7 @@ lookup_control_of(fuse_req_t req, const struct caller *who, enum node_kind kind,
 	int err = ops_process_check(fs, who, id);
 
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	ops_stat_control(fs, who, &node, &e.attr);
@@ -248,7 +248,7 @@ lookup_in_proc(fuse_req_t req, const struct node *dir, const char *name)
 		}
 	}
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	strcpy(w.name, name);
@@ -296,7 +296,7 @@ lookup_in_file(fuse_req_t req, const struct node *dir, const char *name)
 	if (err == 0)
 		err = ops_view_of_file(fs, dir, &who.creds, &v, &d);
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	n = snap_checkpoint_lookup(v->cp, d, name);

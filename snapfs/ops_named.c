@@ -63,7 +63,7 @@ ops_lookup_named(fuse_req_t req, const char *name)
 	if (err == 0)
 		err = caller_of(req, &who);
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	pthread_mutex_lock(&fs->lock);
@@ -72,7 +72,7 @@ ops_lookup_named(fuse_req_t req, const char *name)
 		view_use(v);
 	pthread_mutex_unlock(&fs->lock);
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	reply_entry(req, v);
@@ -118,7 +118,7 @@ static void
 answer_mkdir(const struct want *w, struct view *v, int err)
 {
 	if (err < 0) {
-		fuse_reply_err(w->req, -err);
+		snapfs_reply_err(w->req, err);
 		return;
 	}
 	if (reply_entry(w->req, v))
@@ -164,7 +164,7 @@ snapfs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	if (err == 0)
 		err = check_target(fs, &who, pid, &target);
 	if (err < 0) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	strcpy(w.name, name);
@@ -224,7 +224,7 @@ snapfs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 			err = drop(fs, v);
 		pthread_mutex_unlock(&fs->lock);
 	}
-	fuse_reply_err(req, -err);
+	snapfs_reply_err(req, err);
 }
 
 void
@@ -252,5 +252,5 @@ snapfs_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 			    (flags & RENAME_NOREPLACE) != 0);
 		pthread_mutex_unlock(&fs->lock);
 	}
-	fuse_reply_err(req, -err);
+	snapfs_reply_err(req, err);
 }

@@ -334,7 +334,7 @@ restore_flush(struct snapfs *fs, fuse_req_t req, struct handle *h,
 		return;
 	}
 	if (r == NULL) {
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 		return;
 	}
 	r->by = BY_CLOSE;
@@ -349,7 +349,7 @@ restore_read(struct snapfs *fs, fuse_req_t req, struct handle *h,
 	struct restore *r = ended(fs, req, h, who, &err);
 
 	if (r == NULL && err < 0)
-		fuse_reply_err(req, -err);
+		snapfs_reply_err(req, err);
 	if (r == NULL)
 		return err < 0;
 	r->by = BY_READ;

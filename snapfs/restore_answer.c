@@ -63,7 +63,7 @@ restore_reply(struct restore *r, int err)
 	else if (r->by == BY_WRITE && err == 0)
 		fuse_reply_write(r->req, r->size);
 	else
-		fuse_reply_err(r->req, -err);
+		snapfs_reply_err(r->req, err);
 	if (r->interrupt >= 0)
 		close(r->interrupt);
 	free(r);

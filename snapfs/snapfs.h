@@ -14,6 +14,7 @@
 #include "templates.h"
 #include "view.h"
 
+#include <errno.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <pthread.h>
 
@@ -69,5 +70,18 @@ uint64_t snapfs_now(void);
  * and so not there?  Takes the lock.
  */
 bool snapfs_own(struct snapfs *fs, const struct procinfo_stat *st);
+
+/*
+ * The reply to a request that failed; 0: it did not.  To the kernel ENOSYS of
+ * one request says that it need not make another of its kind: it would go on
+ * without open() and its handles.  And what is no errno it does not take at all.
+ */
+static inline void
+snapfs_reply_err(fuse_req_t req, int err)
+{
+	if (err == -ENOSYS)
+		err = -EOPNOTSUPP;
+	fuse_reply_err(req, err > 0 || err < -511 ? EIO : -err);
+}
 
 #endif

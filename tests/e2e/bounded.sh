@@ -385,4 +385,35 @@ defaults()
 }
 alone "the defaults, and the manual" defaults
 t "and ends well" unmount_snapfs
+
+# ---- a kernel that lacks a call ----
+
+# ENOSYS of a request says to the kernel that there is no such request: it
+# would go on without opendir(2), and the daemon would be told of no handle.
+printf '#!/bin/sh\nexec "%s" -p "%s" "$@"\n' "$TOOLS/confine" "$SNAPFS" \
+    >"$WORK/confined"
+chmod +x "$WORK/confined"
+SNAPFS=$WORK/confined
+mount_snapfs
+without_a_call()
+{
+	local i
+	sleep 1000 </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 5 grep -qx sleep "/proc/$PID/comm" || return
+	for i in 1 2 3; do
+		cp -r "$MNT/$PID" "$WORK/no.$i" 2>"$WORK/no.err" && return 1
+		grep -q 'not supported' "$WORK/no.err" || {
+			cat "$WORK/no.err"
+			return 1
+		}
+		ls -R "$MNT/$PID" >/dev/null 2>&1
+	done
+	grep "^error: .*$PID: pidfd_open" "$MNT/.status" || return
+	kill -0 "$DAEMON" || return
+	expect_untouched "$PID"
+}
+alone "a kernel without a call that it needs" without_a_call
+t "after which it ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
