@@ -175,8 +175,9 @@ extents_next(
 
 		if (!x->moved && c->off >= end)
 			break;
-		if (!c->done && c->off < end &&
-		    c->off + (c->end - c->start) > off)
+		/* Who asks is alone with his piece; `done` of others changes. */
+		if (c->off < end && c->off + (c->end - c->start) > off &&
+		    !c->done)
 			return c;
 	}
 	return NULL;

@@ -217,13 +217,13 @@ now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* Returns how many of the spaces there were then. */
-static size_t
-await(struct listener *l)
+/* Under the lock: guard_start() moves the first's descriptor meanwhile. */
+static void
+list_descriptors(struct listener *l, size_t n)
 {
 	struct snap_pager *g = l->g;
-	size_t n = g->nspaces;
 
+	pthread_rwlock_rdlock(&g->layout);
 	l->v[0] = (struct pollfd){ .fd = g->wake, .events = POLLIN };
 	l->v[1] =
 	    (struct pollfd){ .fd = l->dead ? -1 : g->pidfd, .events = POLLIN };
@@ -234,6 +234,16 @@ await(struct listener *l)
 		    (struct pollfd){ .fd = g->spaces[i].gone ? -1
 							     : g->spaces[i].fd,
 			    .events = POLLIN };
+	pthread_rwlock_unlock(&g->layout);
+}
+
+/* Returns how many of the spaces there were then. */
+static size_t
+await(struct listener *l)
+{
+	size_t n = l->g->nspaces;
+
+	list_descriptors(l, n);
 	if (poll(l->v, n + FIXED, l->ending ? DYING_MS : LOOK_MS) < 0)
 		return 0;
 	return n;
@@ -326,10 +336,11 @@ pager_events(void *pager)
 	free(l.v);
 	/*
 	 * All is there, or all are gone: now the kernel may make zeros of what
-	 * is missing.
+	 * is missing.  A guard that is just being started is released, too, or
+	 * is not started any more.
 	 */
-	guard_release(&g->guard);
 	pthread_rwlock_wrlock(&g->layout);
+	guard_release(&g->guard);
 	for (size_t i = 0; i < g->nspaces; i++) {
 		close(g->spaces[i].fd);
 		g->spaces[i].fd = -1;

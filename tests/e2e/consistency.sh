@@ -86,7 +86,7 @@ keeps_small()
 	local kib
 	kib=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$DAEMON/status")
 	echo "$kib KiB"
-	[ "${PRESET-}" = sanitize ] || [ "$kib" -lt 65536 ]
+	sanitized || [ "$kib" -lt 65536 ]
 }
 t "the daemon stays small" keeps_small
 

@@ -30,7 +30,7 @@ kill9 "$tick"
 # It may not take more memory than this, whatever an image says; a sanitizer
 # reserves terabytes of addresses.
 limit=2000000
-[ "${PRESET-}" != sanitize ] || limit=unlimited
+! sanitized || limit=unlimited
 
 hostile()
 {

@@ -134,7 +134,7 @@ stripped()
 in_a_core()
 {
 	case ${PRESET-}-$(which gcore) in
-	sanitize-*) echo "a sanitizer's memory is no core to keep"; return 77 ;;
+	sanitize-* | tsan-*) echo "a sanitizer's memory is no core to keep"; return 77 ;;
 	*-) echo "there is no gcore"; return 77 ;;
 	esac
 	cat "$MNT/.log" >"$WORK/text"
