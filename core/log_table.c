@@ -147,12 +147,13 @@ read_sections(struct snap_log_table *t, const struct elf *e)
 {
 	for (size_t i = 0; i < e->head.e_shnum; i++) {
 		const Elf64_Shdr *s = &e->sections[i];
+		/* The first of that name, whatever its type. */
 		bool formats =
-		    s->sh_name < e->names_size &&
+		    t->owned == NULL && s->sh_name < e->names_size &&
 		    strcmp(e->names + s->sh_name, SNAP_LOG_SECTION) == 0;
 		char *text;
 
-		if (!(formats && t->owned == NULL) && s->sh_type != SHT_NOTE)
+		if (!formats && s->sh_type != SHT_NOTE)
 			continue;
 		text = read_section(e, s);
 		if (text == NULL)

@@ -14,6 +14,7 @@
 #include "plan.h"
 #include "resource.h"
 #include "restore.h"
+#include "seccomp.h"
 
 #define AS_IT_SAYS 0x80
 
@@ -37,6 +38,8 @@ static struct image_tree tree;
 
 /* Behind the descriptors, so that what was kept means what it did. */
 #define ZOMBIES (NTEXTS + sample->nfds)
+#define SECCOMP (ZOMBIES + 1)
+#define ALL (SECCOMP + 1)
 
 static const struct image_node *
 node(const struct image_tree *t, const char *dir, const char *name)
@@ -75,6 +78,7 @@ write_seeds(const char *dir)
 		write_seed(dir, NTEXTS + i, node(&tree, "fdinfo", name));
 	}
 	write_seed(dir, ZOMBIES, node(&tree, "", "zombies"));
+	write_seed(dir, SECCOMP, node(&tree, "", "seccomp"));
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -137,10 +141,11 @@ read_text(struct snap_ctx *cx, struct process *p, const struct input *in,
 	memcpy(buf, bytes, len);
 	buf[len] = '\0';
 	snprintf(name, sizeof(name), "%s%s",
-	    i < NTEXTS || i == ZOMBIES ? "" : "fdinfo/", n->name);
+	    i < NTEXTS || i >= ZOMBIES ? "" : "fdinfo/", n->name);
 	lines_init(&l, cx, name, buf, len);
 	err = i < NTEXTS     ? texts[i].read(&l, p)
 	      : i == ZOMBIES ? img_zombies_read(&l, p)
+	      : i == SECCOMP ? img_seccomp_read(&l, p)
 			     : img_fdinfo_read(&l, p, atoi(n->name), target);
 	free(buf);
 	return err;
@@ -170,6 +175,9 @@ read_all(struct snap_ctx *cx, struct process *p, const struct input *in)
 		    cx, p, in, i, node(in->t, "", texts[i].name), NULL);
 	for (size_t i = 0; err == 0 && i < sample->nfds; i++)
 		err = read_fd(cx, p, in, NTEXTS + i);
+	if (err == 0)
+		err = read_text(
+		    cx, p, in, SECCOMP, node(in->t, "", "seccomp"), NULL);
 	if (err == 0)
 		err = read_text(
 		    cx, p, in, ZOMBIES, node(in->t, "", "zombies"), NULL);
@@ -217,6 +225,22 @@ check_restore(struct process *p)
 	snap_ctx_free(cx);
 }
 
+/* What the filters say of some calls, whatever they are made of. */
+static void
+run_filters(const struct process *p)
+{
+	const uint64_t args[6] = { 0, 1, 0x7fffffff, UINT64_MAX, 5, 6 };
+
+	for (size_t i = 0; i < p->nthreads; i++) {
+		uint32_t last = p->threads[i].filter;
+
+		for (long nr = 0; last != 0 && nr < 400; nr += 57)
+			filters_allow(&p->filters, last, nr, args);
+		filters_notify(&p->filters, last);
+	}
+	filters_common(p);
+}
+
 static void
 make_plan(const struct process *p)
 {
@@ -257,12 +281,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (data[0] & AS_IT_SAYS)
 			target = own_target(data + 1, size - 1);
 		in.target = target;
-		in.which = (data[0] & ~AS_IT_SAYS) % (ZOMBIES + 1);
+		in.which = (data[0] & ~AS_IT_SAYS) % ALL;
 		err = read_all(cx, p, &in);
 		if ((err == 0) != (snap_error(cx)[0] == '\0'))
 			abort();
 		if (err == 0) {
 			write_again(p);
+			run_filters(p);
 			make_plan(p);
 			check_restore(p);
 		}

@@ -23,6 +23,8 @@
 #include "fdlock.h"
 #include "fileid.h"
 #include "image_sums.h"
+#include "pagers.h"
+#include "pagesums.h"
 #include "proc.h"
 #include "proc_parse.h"
 #include "procinfo.h"
@@ -113,7 +115,42 @@ sums(struct snap_ctx *cx, char *text, size_t len)
 	}
 }
 
+/* Eight bytes of the size that `pages` has, and the text. */
+static void
+sums_of_pages(struct snap_ctx *cx, char *text, size_t len)
+{
+	struct pagesums *s = NULL;
+	uint64_t size, sum = 0;
+	struct lines l;
+
+	if (len < sizeof(size))
+		return;
+	memcpy(&size, text, sizeof(size));
+	lines_init(&l, cx, "pagesums", text + sizeof(size), len - sizeof(size));
+	if (pagesums_read(&l, size, &s) < 0)
+		return;
+	for (size_t i = 0; i < s->n; i++)
+		sum += pagesums_bytes(s, i);
+	if (sum != size)
+		abort();
+	pagesums_free(s);
+}
+
 /* ---- what the daemon and the agent read ---- */
+
+/* What a process of anybody's calls itself. */
+static void
+pager_title(struct snap_ctx *cx, char *text, size_t len)
+{
+	char again[256];
+	uint64_t done, total;
+	pid_t pid;
+
+	(void)cx;
+	(void)len;
+	if (pagers_parse(text, &pid, &done, &total))
+		pagers_title(again, sizeof(again), pid, done, total);
+}
 
 static void
 daemon_status(struct snap_ctx *cx, char *text, size_t len)
@@ -223,7 +260,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const parsers[])(struct snap_ctx * cx, char *text,
 	    size_t len) = { maps, smaps, status, stat_and_limits, elf, sums,
-		daemon_status, cgroup, fdinfo };
+		daemon_status, cgroup, fdinfo, sums_of_pages, pager_title };
 	struct snap_ctx *cx;
 	char *text;
 
