@@ -249,5 +249,30 @@ in_name_only()
 }
 t "a keeper in name only: its filter is not lost" in_name_only
 
+# Whenever the tracer dies: no filter is off, and none was met.
+tracer_killed()
+{
+	local i n=25 before now reader
+	[ "${QUICK-no}" = no ] || n=10
+	sandbox kill sync getppid || return
+	before=$(grep -E '^(Seccomp|NoNewPrivs)' "/proc/$PID/status")
+	[[ $before == *Seccomp_filters:*1* ]] || { echo "$before"; return 1; }
+	for ((i = 0; i < n; i++)); do
+		cat "$MNT/$PID/maps" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+		reader=$!
+		sleep "0.00$((RANDOM % 10))"
+		kill -9 "$DAEMON"
+		wait "$DAEMON" "$reader" 2>/dev/null
+		now=$(grep -E '^(Seccomp|NoNewPrivs)' "/proc/$PID/status")
+		[ "$now" = "$before" ] || { echo "was $before, is $now"; return 1; }
+		expect_untouched "$PID" && beats_on || return
+		umount "$MNT" || umount -l "$MNT" || return
+		mount_snapfs
+	done
+	# And the next one has it whole.
+	copy "$PID" "$WORK/image" && no_strays 5 && kill9 "$PID"
+}
+t "the daemon is killed in the middle: its filters stay" tracer_killed
+
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
