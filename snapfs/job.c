@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 /* The work on such a thread keeps its data on the heap. */
 #define STACK_SIZE (256u << 10)
@@ -32,6 +34,7 @@ struct job {
 	struct caller reader;
 	struct proc_id target;
 	bool delta;	     /* nothing but that is wanted */
+	uint64_t begun;	     /* ticks since boot */
 	pthread_cond_t wake; /* the view has ended, or is in use no more */
 	struct waiters waiters;
 	uint8_t *looked_up;    /* bit mask over nodes; under the lock */
@@ -429,6 +432,17 @@ job_targets(const struct snapfs *fs, pid_t pid)
 	return false;
 }
 
+bool
+job_can_have_made(const struct snapfs *fs, uint64_t start)
+{
+	const struct job *j;
+
+	LIST_FOREACH (j, &fs->jobs, link)
+		if (start >= j->begun)
+			return true;
+	return false;
+}
+
 void
 job_served(
     struct snapfs *fs, struct view *v, uint32_t n, uint64_t off, uint64_t len)
@@ -451,6 +465,16 @@ job_looked_up(struct view *v, uint32_t n)
 }
 
 /* ---- asking for a checkpoint ---- */
+
+static uint64_t
+ticks_since_boot(void)
+{
+	uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * hz + (uint64_t)t.tv_nsec * hz / 1000000000;
+}
 
 static int
 begin(struct snapfs *fs, struct view *v, const struct caller *who, bool delta)
@@ -483,6 +507,7 @@ begin(struct snapfs *fs, struct view *v, const struct caller *who, bool delta)
 	j->reader = *who;
 	j->target = v->target;
 	j->delta = delta;
+	j->begun = ticks_since_boot();
 	TAILQ_INIT(&j->waiters);
 	pthread_cond_init(&j->wake, NULL);
 	j->log =

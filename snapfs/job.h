@@ -48,6 +48,12 @@ int job_thread(void *(*main)(void *), void *arg, const char *name);
 bool job_targets(const struct snapfs *fs, pid_t pid);
 
 /*
+ * Can a process that was started then (as /proc/PID/stat has it) be a twin, or
+ * what makes one?  What is older than every checkpoint is not.  With the lock.
+ */
+bool job_can_have_made(const struct snapfs *fs, uint64_t start);
+
+/*
  * Bytes of a file or link of the view's checkpoint were given to its reader: if
  * all of it was, increments can be made to it.  Takes the lock.
  */

@@ -40,8 +40,9 @@ snapfs_now(void)
 }
 
 /*
- * A twin is known once its checkpoint is there; until then it is a process
- * traced by one of our threads that is not being checkpointed.
+ * A twin is a process traced by one of our threads that is younger than a
+ * checkpoint.  Others that are traced are held for a moment: below one that is
+ * being checkpointed, or while what a daemon left in them is cleared away.
  */
 static bool
 traced_by_us(struct snapfs *fs, pid_t pid)
@@ -81,16 +82,14 @@ known_as_own(struct snapfs *fs, const struct procinfo_stat *st)
 bool
 snapfs_own(struct snapfs *fs, const struct procinfo_stat *st)
 {
-	bool own, target;
+	bool own, may_be;
 
 	pthread_mutex_lock(&fs->lock);
 	own = known_as_own(fs, st);
-	/* It may be held, but is not ours. */
-	target = job_targets(fs, st->pid);
+	may_be = st->state == 't' && !job_targets(fs, st->pid) &&
+		 job_can_have_made(fs, st->start);
 	pthread_mutex_unlock(&fs->lock);
-	if (own || target)
-		return own;
-	return st->state == 't' && traced_by_us(fs, st->pid);
+	return own || (may_be && traced_by_us(fs, st->pid));
 }
 
 /* A checkpoint has descriptors of its own. */

@@ -570,5 +570,31 @@ time.sleep(300)' "$WORK/first" </dev/null >/dev/null 2>&1 3>&- 9>&- &
 }
 t "a session whose leader is outside" outer_session
 
+# While it is held, as a part of its parent's checkpoint, it is there.
+never_away()
+{
+	local i child reader rc=0
+	sh -c 'sleep 1000 & wait' </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 5 grep -q . "/proc/$PID/task/$PID/children" || return
+	read -r child <"/proc/$PID/task/$PID/children"
+	(while :; do cat "$MNT/$PID/checkpoint" >/dev/null; done) 3>&- 9>&- &
+	reader=$!
+	PIDS+=("$reader")
+	python3 - "$MNT" "$child" <<-'END' || rc=1
+	import os, sys, time
+	end, n = time.monotonic() + 3, 0
+	while time.monotonic() < end:
+	    n += 1
+	    os.stat("%s/%s" % (sys.argv[1], sys.argv[2]))
+	    if n % 20 == 0 and sys.argv[2] not in os.listdir(sys.argv[1]):
+	        sys.exit("not listed, the %dth time" % n)
+	print(n, "times")
+	END
+	kill9 "$reader" && fell "$PID" && return $rc
+}
+t "a child that is held is not away" never_away
+
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
