@@ -33,7 +33,7 @@ caller_of(fuse_req_t req, struct caller *who)
 }
 
 /* How long one waits for files to be released that may have been closed. */
-#define OPS_RELEASE_MS 20
+#define OPS_RELEASE_MS 100 /* a busy machine may take some time for it */
 
 /* `ms` from now, as the condition variables of struct snapfs want it. */
 static inline struct timespec
