@@ -194,13 +194,32 @@ note_socket(struct entry *e, int fd)
 		 sock_int(fd, SO_PROTOCOL) == IPPROTO_TCP;
 }
 
-/* What can be asked of a duplicate of the descriptor, and nowhere else. */
+/*
+ * To close a duplicate of a file of FUSE asks the program that serves it, and
+ * that may be frozen, too: the close would never end.  So a file that has a name
+ * is looked at by that, and of regular files this is all.  1: it is not all.
+ */
 static int
-ask_duplicate(struct walk *w, struct entry *e)
+look(struct entry *e, const char *name)
 {
 	int fd, err;
 
-	(void)w;
+	if (e->target[0] != '/')
+		return 1;
+	fd = openat(e->place->fddir, name, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = stat_object(fd, &e->st);
+	close(fd);
+	return err < 0 ? err : !S_ISREG(e->st.st_mode) || has_owner(e);
+}
+
+/* What can be asked of a duplicate of the descriptor, and nowhere else. */
+static int
+ask_duplicate(struct entry *e)
+{
+	int fd, err;
+
 	fd = (int)syscall(SYS_pidfd_getfd, e->place->pidfd, e->there, 0);
 
 	if (fd < 0)
@@ -255,7 +274,8 @@ fds_add(struct walk *w, const struct place *l, const char *name, int fd)
 	e->fdinfo = strdup(w->buf);
 	if (e->target == NULL || e->fdinfo == NULL)
 		return -ENOMEM;
-	return ask_duplicate(w, e);
+	err = look(e, name);
+	return err > 0 ? ask_duplicate(e) : err;
 }
 
 static int

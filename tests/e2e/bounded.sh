@@ -357,6 +357,33 @@ all_of_it()
 }
 alone "du -a of a mount over hundreds of processes" all_of_it
 
+# A tree with a program that serves a file system, and one that has files of that
+# open: whoever is frozen answers nothing.
+server_below()
+{
+	local rc below=$WORK/below server
+	mkdir -p "$below"
+	bash -c '"$1" -f "$2" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	    echo $! >"$3.server"
+	    until [ -e "$2/.status" ]; do sleep 0.05; done
+	    exec 8<>"$2/.restore" 7<"$2/.status" 6<"$2"
+	    echo >"$3"
+	    wait' - "$SNAPFS" "$below" "$WORK/opened" </dev/null >/dev/null 2>&1 \
+	    3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -e "$WORK/opened" || return
+	server=$(<"$WORK/opened.server")
+	timeout 20 cat "$MNT/$PID/checkpoint" >/dev/null 2>"$WORK/err"
+	rc=$?
+	wait_for 5 untraced "$PID" || { echo "it is held for ever"; rc=124; }
+	umount -l "$below"
+	kill -9 "$server"
+	kill9 "$PID"
+	[ $rc != 124 ] || { cat "$WORK/err"; return 1; }
+}
+t "a program that serves a file system is frozen with who uses it" server_below
+
 t "nothing is left" no_strays 5
 t "the daemon ends well" unmount_snapfs
 
