@@ -295,6 +295,14 @@ is_pointer(uint64_t v)
 	return v >= 65536 && v < 1ull << 47;
 }
 
+static bool
+waits_for_futex(uint64_t op)
+{
+	uint64_t cmd = op & (uint64_t)FUTEX_CMD_MASK;
+
+	return op <= 511 && (cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET);
+}
+
 /*
  * A call that has been interrupted before is restart_syscall(2) to the kernel,
  * and its own number is forgotten.  Its arguments are still there, and no two
@@ -325,9 +333,8 @@ forgotten_number(const uint64_t a[6], uint64_t rip, const struct call_sample *s,
 		 strstr(w, "poll") == NULL && strstr(w, "futex") == NULL &&
 		 read_timespec(m, a[0], &ns))
 		nr = SYS_nanosleep;
-	else if (is_pointer(a[0]) && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT &&
-		 a[1] <= 511 && strstr(w, "poll") == NULL &&
-		 read_timespec(m, a[3], &ns))
+	else if (is_pointer(a[0]) && waits_for_futex(a[1]) &&
+		 strstr(w, "poll") == NULL && read_timespec(m, a[3], &ns))
 		nr = SYS_futex;
 	else if ((a[0] == 0 || is_pointer(a[0])) && a[1] < 1u << 20 &&
 		 (int)a[2] > 0)

@@ -130,10 +130,21 @@ START_TEST(image_of_a_restarted_sleep)
 	ck_assert(calls_image(&th, &r, &s, &m));
 	ck_assert_int_eq(th.restart.nr, SYS_clock_nanosleep);
 
-	/* Nothing that it could be: it answers EINTR. */
+	/* futex(0x20000, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, &t): it is
+	 * until a moment, and so begins anew. */
 	r.rdi = 0x20000;
-	r.rsi = 0x7fff0000;
+	r.rsi = 9 | 128;
 	r.rdx = 0;
+	r.r10 = 0x10000;
+	memset(&th, 0, sizeof(th));
+	ck_assert(calls_image(&th, &r, &s, &m));
+	ck_assert_int_eq(th.restart.nr, -1);
+	ck_assert_int_eq((long)th.regs.rax, SYS_futex);
+	ck_assert_uint_eq(th.regs.rip, RIP - 2);
+
+	/* Nothing that it could be: it answers EINTR. */
+	r.rsi = 0x7fff0000;
+	r.r10 = 0;
 	memset(&th, 0, sizeof(th));
 	ck_assert(!calls_image(&th, &r, &s, &m));
 	ck_assert_int_eq((long)th.regs.rax, -4);
