@@ -608,6 +608,8 @@ ready(struct finish *f)
 	if (r->index > 0 || r->opt->ready == NULL)
 		return 0;
 	err = r->opt->ready(r->opt->ready_arg, r->pid);
+	if (err > 0)
+		r->tree->own_opt.stopped = true;
 	return err < 0 ? snap_fail(r->cx, err, "it was called off") : 0;
 }
 

@@ -119,6 +119,33 @@ ask_for_handshake(void *arg, int fd)
 
 /* ---- the restore ---- */
 
+/*
+ * It is complete.  What is to be kept is so whatever becomes of the daemon.
+ * 1: it goes on stopped.
+ */
+static int
+wait_for_word(void *arg, pid_t pid)
+{
+	struct agent_message m = { .type = AGENT_WAITS, .pid = pid };
+	bool kept = false;
+	int word;
+	ssize_t n;
+
+	(void)arg;
+	send_message(&m);
+	for (;;) {
+		n = recv(AGENT_FD, &word, sizeof(word), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n != (ssize_t)sizeof(word))
+			return kept ? 1 : -ECANCELED;
+		if (word == AGENT_GO)
+			return 0;
+		kept = true;
+		writer_outlive_parent();
+	}
+}
+
 /* More than one: their pids go ahead of the result. */
 static void
 tell_pids(const pid_t *pids, unsigned n)
@@ -218,6 +245,7 @@ restore_image(struct agent *a, int image, struct terminal *terminal, int cwd)
 		.ignore = ask->ignore,
 		.callers_cgroup = ask->own_cgroup,
 		.lent_caps = a->writer.lent,
+		.ready = ask->wait ? wait_for_word : NULL,
 		.lazy = !ask->eager,
 		.uffd_dev = a->uffd_dev,
 		.uffd_handshake = ask_for_handshake,

@@ -50,10 +50,17 @@ enum agent_type {
 	AGENT_IMAGE,  /* what image it has; the answer is an offer */
 	AGENT_TEMPLATE, /* it made one: the socket, and a pidfd */
 	AGENT_PIDS,	/* of more instances than the first, one a line */
+	AGENT_WAITS,	/* it is complete, and waits for words */
 	AGENT_RESULT,
 
 	AGENT_OFFER, /* from the daemon, with a template's socket if any */
 };
+
+/*
+ * From the daemon after AGENT_WAITS, an int.  At the end of file what waits is
+ * killed, or let go stopped if it was told to keep it.
+ */
+enum agent_word { AGENT_GO, AGENT_KEEP };
 
 #define AGENT_FDS 2 /* that may come with a message */
 
@@ -70,7 +77,7 @@ struct agent_offer {
 struct agent_message {
 	enum agent_type type;
 	int err;     /* AGENT_RESULT: 0 or -errno */
-	pid_t pid;   /* AGENT_RESULT, if 0 */
+	pid_t pid;   /* AGENT_WAITS; AGENT_RESULT, if 0 */
 	bool paging; /* likewise */
 	union {
 		char text[AGENT_TEXT_MAX]; /* the sentence, or the note */

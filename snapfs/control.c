@@ -108,6 +108,8 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 		out->new_pid = true;
 	} else if (is(s, len, "stopped")) {
 		out->stopped = true;
+	} else if (is(s, len, "wait")) {
+		out->wait = true;
 	} else if (is(s, len, "replace")) {
 		out->replace = true;
 	} else if (is(s, len, "stdio=inherit")) {
@@ -161,7 +163,7 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 	quote(first, sizeof(first), out->path, strlen(out->path));
 	return fail(why, whysize, -EINVAL,
 	    "one of '%s' and '%s' is no path, and no option: pid=new, "
-	    "instances=N, template=yes, template=no, stopped, replace, "
+	    "instances=N, template=yes, template=no, stopped, wait, replace, "
 	    "lazy=no, stdio=inherit, cgroup=writer, ignore=WHAT, parent=DIR "
 	    "and tty=PATH are understood",
 	    first, quoted);

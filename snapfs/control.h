@@ -26,6 +26,7 @@ struct restore_request {
 	char path[PATH_MAX]; /* "": not given yet */
 	bool new_pid;	     /* pid=new */
 	bool stopped;
+	bool wait;
 	bool replace;
 	bool inherit;	    /* stdio=inherit */
 	bool eager;	    /* lazy=no */

@@ -11,6 +11,8 @@ struct named_entry {
 	uint64_t ino;
 };
 
+struct restore;
+
 struct handle {
 	uint32_t magic;
 	struct node node;
@@ -45,6 +47,7 @@ struct handle {
 	struct proc_id pending_of; /* who wrote it */
 	off_t pending_end;	   /* the file offset behind it */
 	bool requested;		   /* a path was acted upon already */
+	struct restore *waits;	   /* what it restored, and waits for a word */
 	/*
 	 * What was restored has its writer's terminal until the end of file is
 	 * here; -1: it has not.  Under the lock.

@@ -39,6 +39,7 @@ ops_close_handle(struct snapfs *fs, struct handle *h)
 	}
 	pthread_mutex_unlock(&fs->lock);
 	holder_close(fs, h->holder);
+	restore_forget(fs, h);
 	handle_free(h);
 }
 

@@ -54,7 +54,7 @@ fill_request(struct restore *r)
 	ask->uid = r->writer.creds.uid;
 	ask->gid = r->writer.creds.gid;
 	ask->templates = may_share(r);
-	ask->may_defer = r->by == BY_WRITE;
+	ask->may_defer = r->by == BY_WRITE && !ask->restore.wait;
 	ask->terminal_busy = foreground_busy(fs, r->handle);
 	ask->privileged = (fs->access.prm & needed) == needed;
 	ask->seccomp_filters = fs->seccomp_filters;
@@ -102,8 +102,9 @@ static bool
 has_options(const struct restore_request *q)
 {
 	return q->instances != 0 || q->template != TEMPLATE_AUTO ||
-	       q->new_pid || q->stopped || q->replace || q->inherit ||
-	       q->eager || q->ignore[0] != '\0' || q->tty[0] != '\0';
+	       q->new_pid || q->stopped || q->wait || q->replace ||
+	       q->inherit || q->eager || q->ignore[0] != '\0' ||
+	       q->tty[0] != '\0';
 }
 
 /*
@@ -165,6 +166,10 @@ parse(struct restore *r, const char *buf, size_t size)
 	if (err < 0) {
 		restore_set_result(r, err, "%s", why);
 		return err;
+	}
+	if (r->ask.restore.wait && r->ask.restore.instances > 1) {
+		restore_set_result(r, -EINVAL, "only one instance can wait");
+		return -EINVAL;
 	}
 	if (r->ask.restore.path[0] == '\0')
 		return was_requested(r) ? refuse_late_options(r)
@@ -250,8 +255,12 @@ void
 restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
     const struct caller *who, const char *buf, size_t size, off_t off)
 {
-	struct restore *r = restore_new(fs, req, h, who);
+	struct restore *r;
 
+	if (restore_word(fs, req, h, same_rights(&h->creds, &who->creds), buf,
+		size, off))
+		return;
+	r = restore_new(fs, req, h, who);
 	if (r == NULL) {
 		fuse_reply_err(req, ENOMEM);
 		return;

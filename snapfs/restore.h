@@ -14,6 +14,17 @@ void restore_request(struct snapfs *fs, fuse_req_t req, struct handle *h,
     const struct caller *who, const char *buf, size_t size, off_t off);
 
 /*
+ * What was restored through `h` and waits is let go (`go`), or is to stay, but
+ * stopped, if the file is closed (`keep`).  False: nothing waits, nothing is
+ * answered.
+ */
+bool restore_word(struct snapfs *fs, fuse_req_t req, struct handle *h,
+    bool allowed, const char *buf, size_t size, off_t off);
+
+/* `h` is closed for good: what waits is killed, unless it is to stay. */
+void restore_forget(struct snapfs *fs, struct handle *h);
+
+/*
  * It is read: carry out a request that waited for more, and answer with what
  * came of it.  False: there is none, nothing is answered.
  */

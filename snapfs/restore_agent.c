@@ -206,6 +206,9 @@ handle_message(struct restore *r, struct agent_message *m, int fds[AGENT_FDS])
 	case AGENT_UFFD:
 		shake_hands(r->sock, fds[0]);
 		break;
+	case AGENT_WAITS:
+		restore_waits(r, m->pid);
+		break;
 	case AGENT_PIDS:
 		m->text[sizeof(m->text) - 1] = '\0';
 		add_pids(r, m->text);
@@ -280,6 +283,11 @@ listen_to_agent(struct restore *r)
 	for (; now < end; now = snapfs_now()) {
 		uint64_t wait = end - now;
 
+		/* Nobody waits for it, but it for somebody. */
+		if (restore_is_waiting(r)) {
+			end = now + LIMIT_MS;
+			interrupted = false;
+		}
 		if (interrupted && wait > LOOK_MS)
 			wait = LOOK_MS;
 		if (poll(p, 2, (int)wait) < 0 && errno != EINTR)
@@ -410,6 +418,7 @@ restore_run_agent(struct restore *r)
 		.ask = &r->ask.restore };
 	if (err == 0)
 		listen_to_agent(r);
+	restore_waits_no_more(r);
 	broker_end(&r->broker, instances_made(r));
 	if (r->has_result && r->result.err == 0 && r->result.paging) {
 		keep_pager(r);

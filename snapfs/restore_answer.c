@@ -55,8 +55,11 @@ void
 restore_reply(struct restore *r, int err)
 {
 	/* No interrupt function runs after this. */
-	fuse_req_interrupt_func(r->req, NULL, NULL);
-	if (r->by == BY_READ)
+	if (r->req != NULL)
+		fuse_req_interrupt_func(r->req, NULL, NULL);
+	if (r->req == NULL)
+		; /* it waited, and nobody has said a word */
+	else if (r->by == BY_READ)
 		reply_text(r); /* the sentence, if it failed */
 	else if (r->by == BY_CLOSE && err == 0)
 		foreground_reply(r->fs, r->req, r->handle, &r->writer);
@@ -69,11 +72,27 @@ restore_reply(struct restore *r, int err)
 	free(r);
 }
 
+/* For readers of the same open file, if it is still open.  With the lock. */
+static void
+leave_answer(struct restore *r, const char *text)
+{
+	struct handle *h = r->handle;
+
+	foreground_set(h, r->terminal);
+	free(h->text);
+	h->text = strdup(text);
+	h->len = h->text != NULL ? strlen(text) : 0;
+	/* A write that fails does not move the offset, those before it did. */
+	if (r->result.err == 0)
+		h->base = r->end;
+	else
+		h->base = r->by == BY_WRITE ? r->end - (off_t)r->size : 0;
+}
+
 void
 restore_done(struct restore *r)
 {
 	struct snapfs *fs = r->fs;
-	struct handle *h = r->handle;
 	char text[CONTROL_ANSWER_MAX];
 	const struct agent_message *m = &r->result;
 
@@ -87,16 +106,11 @@ restore_done(struct restore *r)
 	answer_text(r, text, sizeof(text));
 
 	pthread_mutex_lock(&fs->lock);
-	foreground_set(h, r->terminal);
 	control_answer_put(&fs->answers, r->writer.creds.uid, text);
-	free(h->text);
-	h->text = strdup(text);
-	h->len = h->text != NULL ? strlen(text) : 0;
-	/* A write that fails does not move the offset, those before it did. */
-	if (m->err == 0)
-		h->base = r->end;
-	else
-		h->base = r->by == BY_WRITE ? r->end - (off_t)r->size : 0;
+	if (r->handle != NULL)
+		leave_answer(r, text);
+	else if (r->terminal >= 0)
+		close(r->terminal);
 	if (m->err == 0)
 		fs->counters.restores++;
 	else

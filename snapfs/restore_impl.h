@@ -4,6 +4,7 @@
  *	restore.c		the request: parsed, its rights checked, begun
  *	restore_agent.c		the agent's process, begun, listened to, reaped
  *	restore_answer.c	what the writer and the reader of .restore get
+ *	restore_wait.c		what is complete and waits for the writer's word
  */
 #ifndef RESTORE_IMPL_H
 #define RESTORE_IMPL_H
@@ -16,8 +17,9 @@
 
 struct restore {
 	struct snapfs *fs;
-	fuse_req_t req;
-	struct handle *handle; /* open as long as the write is not answered */
+	fuse_req_t req;	       /* NULL: it was answered, for it waits */
+	struct handle *handle; /* open as long as the write is not answered;
+				  NULL: closed while it waited */
 	struct caller writer;
 	enum { BY_WRITE, BY_READ, BY_CLOSE } by; /* which call is answered */
 	size_t size;				 /* BY_WRITE, BY_READ */
@@ -40,6 +42,11 @@ struct restore {
 
 /* Its agent, from start to end; or to its result, where that has `paging`. */
 void restore_run_agent(struct restore *r);
+
+/* It is complete, and waits for a word: answer the write. */
+void restore_waits(struct restore *r, pid_t pid);
+bool restore_is_waiting(struct restore *r);
+void restore_waits_no_more(struct restore *r);
 
 /* Until the pager has ended; frees it. */
 void restore_listen_to_pager(struct paging *p);

@@ -604,6 +604,12 @@ take_credentials(struct writer *w)
 }
 
 void
+writer_outlive_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+}
+
+void
 writer_die_with_parent(void)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);

@@ -45,6 +45,7 @@ int writer_become(struct writer *w, bool *fork_needed);
 
 /* Die with the parent; to be said again in a new child. */
 void writer_die_with_parent(void);
+void writer_outlive_parent(void);
 
 /*
  * It has done its work and becomes a pager, which needs hardly any rights, and

@@ -370,7 +370,8 @@ struct snap_restore_options {
 	const struct snap_template *tmpl;
 	/*
 	 * Called when the process is complete and would run at once; what it
-	 * returns below 0 is the end of it.  May be NULL.
+	 * returns below 0 is the end of it, and above 0 leaves it stopped.  May
+	 * be NULL.
 	 */
 	int (*ready)(void *arg, pid_t pid);
 	void *ready_arg;

@@ -65,6 +65,18 @@ START_TEST(parse)
 }
 END_TEST
 
+START_TEST(parse_wait)
+{
+	static struct restore_request r;
+	char why[256];
+
+	ck_assert_int_eq(control_parse("wait\nd\n", 7, &r, why, 256), 0);
+	ck_assert(r.wait && !r.stopped);
+	ck_assert_int_eq(
+	    control_parse("d\nwaits\n", 8, &r, why, 256), -EINVAL);
+}
+END_TEST
+
 START_TEST(parse_ignore)
 {
 	static struct restore_request r;
@@ -412,6 +424,7 @@ main(void)
 	tcase_add_loop_test(
 	    tc, parse, 0, sizeof(requests) / sizeof(requests[0]));
 	tcase_add_test(tc, parse_two_writes);
+	tcase_add_test(tc, parse_wait);
 	tcase_add_test(tc, parse_ignore);
 	tcase_add_test(tc, parse_parents);
 	tcase_add_test(tc, parse_misspelt);
