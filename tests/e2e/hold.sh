@@ -8,48 +8,6 @@ need_root
 chmod 755 "$WORK"
 mount_snapfs freeze_timeout=10
 
-cat >"$WORK/count.py" <<'END_OF'
-import mmap, os, struct, sys
-f = open(sys.argv[1], "w+b")
-f.truncate(4096)
-m = mmap.mmap(f.fileno(), 4096)
-n = 0
-while True:
-    n += 1
-    m[0:8] = struct.pack("=Q", n)
-END_OF
-
-# A process that counts in a file: PID.
-counter()
-{
-	/usr/bin/python3 "$WORK/count.py" "$WORK/count" </dev/null >/dev/null \
-	    2>&1 3>&- 9>&- 8>&- &
-	PID=$!
-	PIDS+=("$PID")
-	wait_for 10 counts
-}
-
-count()
-{
-	od -An -tu8 -N8 "$WORK/count"
-}
-
-counts()
-{
-	local a
-	a=$(count 2>/dev/null) || return
-	sleep 0.02
-	[ "$(count)" != "$a" ]
-}
-
-stands()
-{
-	local a
-	a=$(count)
-	sleep 0.3
-	[ "$(count)" = "$a" ] || { echo "it runs while it is held"; return 1; }
-}
-
 # usage: says WORD...
 says()
 {

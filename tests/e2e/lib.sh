@@ -300,6 +300,41 @@ subject_checked()
 	[ -e "$DIR/result" ] || gone "$PID"
 }
 
+# ---- a process that counts, and looks after its memory: counter.py ----
+
+# usage: counter: PID
+counter()
+{
+	rm -f "$WORK/count"
+	/usr/bin/python3 "$top/tests/e2e/counter.py" "$WORK/count" </dev/null \
+	    >"$WORK/count.out" 2>&1 3>&- 9>&- 8>&- 7>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 counts
+}
+
+count()
+{
+	od -An -tu8 -N8 "$WORK/count"
+}
+
+# It runs, and has found nothing.
+counts()
+{
+	local a
+	a=$(count 2>/dev/null) || return
+	sleep 0.1
+	[ "$(count)" != "$a" ] && [ ! -s "$WORK/count.out" ]
+}
+
+stands()
+{
+	local a
+	a=$(count)
+	sleep 0.3
+	[ "$(count)" = "$a" ] || { echo "it runs"; return 1; }
+}
+
 # ---- trees ----
 
 # All that are below a process, it first.
@@ -458,6 +493,32 @@ reseal()
 			grep '  checkpoint$' "$WORK/sums"
 		} >"$image/xxh128sums"
 	done
+}
+
+# ---- increments ----
+
+# The value of a key in the `checkpoint` of an image.
+# usage: key IMAGE KEY
+key()
+{
+	sed -n "s/^$2: //p" "$1/checkpoint"
+}
+
+# The next increment of PID is one to this checkpoint.
+# usage: parent_is ID
+parent_is()
+{
+	grep -q " parent $1 " "$MNT/$PID/.track"
+}
+
+# That the last byte was given to cp is noted when it has it, so a moment later.
+# usage: counted IMAGE
+counted()
+{
+	wait_for 10 parent_is "$(key "$1" id)" || {
+		echo "$1 is no parent: $(<"$MNT/$PID/.track")"
+		return 1
+	}
 }
 
 # ---- the end ----

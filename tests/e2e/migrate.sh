@@ -3,161 +3,27 @@
 # link between them; the second has processes, an sshd and a snapfs of its own.
 
 . "$(dirname "$0")/lib.sh"
-need_root
-for tool in /usr/sbin/sshd ssh-keygen sshfs ip tc nft redis-server; do
-	command -v $tool >/dev/null || skip_all "there is no $tool"
-done
+. "$(dirname "$0")/hosts_lib.sh"
+need_hosts
+command -v redis-server >/dev/null || skip_all "there is no redis-server"
 chmod 755 "$WORK"
-MIGRATE=$top/mountscripts/snapfs-migrate
-NS=snapfs$$
-B=$WORK/b	# what is of the second host
-export HOME=$WORK/home
-mkdir -p "$B/snap" "$HOME"
-mkdir -p /run/sshd
-ln -sf "$MIGRATE" "$WORK/snapfs-migrate"
-
-# ---- the hosts: here, $NS, and one for a client, all on a bridge ----
-
-link_up()
-{
-	ip netns add "$NS" && ip netns add "${NS}c" &&
-	    ip link add "${NS:6}r" type bridge &&
-	    ip link add "${NS:6}a" type veth peer name b0 netns "$NS" &&
-	    ip link add "${NS:6}c" type veth peer name c0 netns "${NS}c" &&
-	    ip link set "${NS:6}a" master "${NS:6}r" up &&
-	    ip link set "${NS:6}c" master "${NS:6}r" up &&
-	    ip addr add 10.199.7.1/24 dev "${NS:6}r" &&
-	    ip link set "${NS:6}r" up &&
-	    ip -n "${NS}c" addr add 10.199.7.3/24 dev c0 &&
-	    ip -n "${NS}c" link set c0 up &&
-	    ip -n "$NS" addr add 10.199.7.2/24 dev b0 &&
-	    ip -n "$NS" link set b0 up && ip -n "$NS" link set lo up
-}
-
-hosts_down()
-{
-	umount -l "$B/mnt" 2>/dev/null
-	[ -z "${INIT-}" ] || kill -9 "$INIT" 2>/dev/null
-	wait "$INIT" 2>/dev/null
-	for x in a c r; do
-		ip link del "${NS:6}$x" 2>/dev/null
-	done
-	ip netns del "$NS" 2>/dev/null
-	ip netns del "${NS}c" 2>/dev/null
-}
-trap 'hosts_down; cleanup' EXIT
-
-keys()
-{
-	ssh-keygen -q -t ed25519 -N '' -f "$B/host" &&
-	    ssh-keygen -q -t ed25519 -N '' -f "$B/user" &&
-	    cp "$B/user.pub" "$B/authorized" && chmod 600 "$B/authorized"
-}
-
-# Its first process: a snapfs and an sshd; it ends with all that is there.
-cat >"$B/init" <<'END_OF'
-#!/bin/bash
-"$1" -f "$2/snap" </dev/null >"$2/daemon.log" 2>&1 &
-echo $! >"$2/daemon"
-/usr/sbin/sshd -D -e -f /dev/null -p 2222 -h "$2/host" \
-    -o AuthorizedKeysFile="$2/authorized" -o StrictModes=no \
-    -o PermitRootLogin=yes -o UsePAM=no -o PidFile=none \
-    -o Subsystem='sftp internal-sftp' </dev/null >"$2/sshd.log" 2>&1 &
-while :; do wait -n || sleep 0.1; done
-END_OF
-
-host_up()
-{
-	ip netns exec "$NS" unshare -pf --kill-child --mount-proc bash "$B/init" \
-	    "$SNAPFS" "$B" </dev/null >"$B/init.log" 2>&1 3>&- 9>&- 8>&- &
-	INIT=$!
-	wait_for 10 there test -e "$B/snap/.status" || die "$(cat "$B"/*.log)"
-}
-
-SSH="ssh -p 2222 -i $B/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=$B/known -o LogLevel=ERROR"
-there()
-{
-	$SSH -o BatchMode=yes root@10.199.7.2 "$(printf '%q ' "$@")" 2>/dev/null
-}
-
-# usage: migrate PID [OPTION...]; OUT, the exit status is its own
-migrate()
-{
-	local pid=$1 rc
-	shift
-	timeout 60 "$MIGRATE" --mount "$MNT" --ssh "$SSH" "$@" "$pid" \
-	    "root@10.199.7.2:$B/snap" >"$WORK/out" 2>&1 3>&- 9>&-
-	rc=$?
-	OUT=$(<"$WORK/out")
-	echo "$OUT"
-	return $rc
-}
-
-moved_to()
-{
-	sed -n 's/^moved: process \([0-9]*\) .*/\1/p' "$WORK/out"
-}
 
 # Nothing is left there, and it goes on here.
 went_on()
 {
 	expect_untouched "$PID" && wait_for 5 counts || return
-	wait_for 20 no_scratch || { ls /var/tmp; return 1; }
+	wait_for 20 no_scratch || { ls "$B/var"; return 1; }
 	wait_for 5 nothing_there || { there ps ax; return 1; }
 }
 
 no_scratch()
 {
-	! ls -d /var/tmp/snapfs-migrate.* >/dev/null 2>&1
+	! ls -d "$B"/var/snapfs-migrate.* >/dev/null 2>&1
 }
 
 nothing_there()
 {
-	! there pgrep -f "$WORK/count.py" >/dev/null
-}
-
-cat >"$WORK/count.py" <<'END_OF'
-import hashlib, mmap, struct, sys, time
-f = open(sys.argv[1], "w+b")
-f.truncate(4096)
-m = mmap.mmap(f.fileno(), 4096)
-big = bytearray(32 << 20)
-for i in range(0, len(big), 4096):
-    big[i:i + 32] = hashlib.sha256(b"%d" % i).digest()
-sums = hashlib.sha256(big).digest()
-n = 0
-while True:
-    n += 1
-    m[0:8] = struct.pack("=Q", n)
-    big[(n % 50) * 4096 + 4095] = n % 251
-    if n % 20 == 0:
-        for i in range(0, len(big), 4096):
-            if big[i:i + 32] != hashlib.sha256(b"%d" % i).digest():
-                sys.exit("page %d is wrong" % i)
-    time.sleep(0.005)
-END_OF
-
-counter()
-{
-	rm -f "$WORK/count"
-	/usr/bin/python3 "$WORK/count.py" "$WORK/count" </dev/null \
-	    >"$WORK/count.out" 2>&1 3>&- 9>&- 8>&- 7>&- &
-	PID=$!
-	PIDS+=("$PID")
-	wait_for 20 counts
-}
-
-count()
-{
-	od -An -tu8 -N8 "$WORK/count"
-}
-
-counts()
-{
-	local a
-	a=$(count 2>/dev/null) || return
-	sleep 0.1
-	[ "$(count)" != "$a" ]
+	! there pgrep -f "counter.py $WORK/count" >/dev/null
 }
 
 # It is gone here, and runs there: NEW.
@@ -170,8 +36,8 @@ runs_there()
 	there kill -0 "$NEW" && wait_for 5 no_scratch
 }
 
-link_up || skip_all "the kernel has no bridge, veth or network namespaces"
-keys && mount_snapfs && host_up
+mount_snapfs
+hosts_up
 
 computing()
 {
@@ -190,10 +56,10 @@ untracked()
 t "without rounds, with a new pid" untracked
 
 cat >"$WORK/server.py" <<'END_OF'
-import socket
-s = socket.socket()
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-s.bind(("10.199.7.9", 17007))
+s.bind((sys.argv[1], 17007))
 s.listen(5)
 c, _ = s.accept()
 n = 0
@@ -208,7 +74,7 @@ END_OF
 # Says a line each 10 ms and wants it back.
 cat >"$WORK/client.py" <<'END_OF'
 import socket, sys, time
-s = socket.create_connection(("10.199.7.9", 17007))
+s = socket.create_connection((sys.argv[2], 17007))
 f = s.makefile("rb")
 n = 0
 longest = 0
@@ -237,24 +103,30 @@ talks()
 	[ -n "$(lines)" ] && [ "$(lines)" != "$a" ]
 }
 
+MOVING=$NET.9	# the address that moves
+MOVING6=$NET6:9
+
 # At first: neighbours may believe that it is where the last test left it.
 address_here()
 {
 	rm -f "$WORK/lines"
-	ip addr add 10.199.7.9/24 dev "${NS:6}r" &&
-	    ip -n "${NS}c" neigh flush all
+	if [ "$MOVING" = "$MOVING6" ]; then
+		ip addr add "$MOVING/64" dev "${NS:6}r" nodad
+	else
+		ip addr add "$MOVING/24" dev "${NS:6}r"
+	fi && ip -n "${NS}c" neigh flush all && ip -6 -n "${NS}c" neigh flush all
 }
 
 talk()
 {
 	address_here || return
-	/usr/bin/python3 "$WORK/server.py" </dev/null >"$WORK/count.out" 2>&1 \
+	/usr/bin/python3 "$WORK/server.py" "$MOVING" </dev/null >"$WORK/count.out" 2>&1 \
 	    3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
 	sleep 0.5
 	ip netns exec "${NS}c" /usr/bin/python3 "$WORK/client.py" "$WORK/lines" \
-	    </dev/null >"$WORK/client.out" 2>&1 3>&- 9>&- &
+	    "$MOVING" </dev/null >"$WORK/client.out" 2>&1 3>&- 9>&- &
 	CLIENT=$!
 	PIDS+=("$CLIENT")
 	wait_for 10 talks || { cat "$WORK/client.out" "$WORK/count.out"; return 1; }
@@ -262,16 +134,16 @@ talk()
 
 with_connection()
 {
-	talk && migrate "$PID" --address "10.199.7.9/24,${NS:6}r,b0" || return
+	talk && migrate "$PID" --address "$NET.9/24,${NS:6}r,b0" || return
 	wait "$PID" 2>/dev/null
 	forget "$PID"
 	wait_for 15 talks || { cat "$WORK/client.out"; return 1; }
-	there ip addr show dev b0 | grep -q 10.199.7.9 || return
-	ip addr show dev "${NS:6}r" | grep -q 10.199.7.9 && return 1
+	there ip addr show dev b0 | grep -q $NET.9 || return
+	ip addr show dev "${NS:6}r" | grep -q $NET.9 && return 1
 	echo "the client waited for $(cut -d ' ' -f 2 "$WORK/lines") ms"
 	kill9 "$CLIENT" || return
 	there kill -9 "$(moved_to)"
-	there ip addr del 10.199.7.9/24 dev b0
+	there ip addr del $NET.9/24 dev b0
 }
 t "a server with a connection, which moves with its address" with_connection
 
@@ -279,11 +151,11 @@ t "a server with a connection, which moves with its address" with_connection
 address_comes_back()
 {
 	talk || return
-	migrate "$PID" --address "10.199.7.9/24,${NS:6}r,nodev" &&
+	migrate "$PID" --address "$NET.9/24,${NS:6}r,nodev" &&
 	    { echo "moved"; return 1; }
-	ip addr show dev "${NS:6}r" | grep -q 10.199.7.9 || return
+	ip addr show dev "${NS:6}r" | grep -q $NET.9 || return
 	wait_for 15 talks && expect_untouched "$PID" && kill9 "$CLIENT" &&
-	    kill9 "$PID" && ip addr del 10.199.7.9/24 dev "${NS:6}r"
+	    kill9 "$PID" && ip addr del $NET.9/24 dev "${NS:6}r"
 }
 t "refused there: the address comes back, the connection goes on" \
     address_comes_back
@@ -291,15 +163,39 @@ t "refused there: the address comes back, the connection goes on" \
 # usage: ask WORD...: the client asks the redis, wherever it is
 ask()
 {
-	ip netns exec "${NS}c" timeout 20 redis-cli -h 10.199.7.9 -p 6399 "$@"
+	ip netns exec "${NS}c" timeout 20 redis-cli -h $NET.9 -p 6399 "$@"
 }
+
+with_ipv6()
+{
+	[ -n "$FAR6" ] || { echo "the kernel has no IPv6"; return 77; }
+	MOVING=$MOVING6
+	talk || return
+	SSH="$SSH -b $MOVING" TO="[$FAR6]" migrate "$PID" \
+	    --address "$MOVING/64,${NS:6}r,b0" &&
+	    { echo "moved with the address that it goes by"; return 1; }
+	grep -q "which is to move" "$WORK/out" && talks || return
+	SSH="$SSH -b $NEAR6" TO="[$FAR6]" migrate "$PID" \
+	    --address "$MOVING/64,${NS:6}r,b0" || return
+	wait "$PID" 2>/dev/null
+	forget "$PID"
+	wait_for 15 talks || { cat "$WORK/client.out"; return 1; }
+	there ip addr show dev b0 | grep -q "$MOVING" || return
+	ip addr show dev "${NS:6}r" | grep -q "$MOVING" && return 1
+	echo "the client waited for $(cut -d ' ' -f 2 "$WORK/lines") ms"
+	kill9 "$CLIENT" || return
+	there kill -9 "$(moved_to)"
+	there ip addr del "$MOVING/64" dev b0
+}
+t "the same by IPv6" with_ipv6
+MOVING=$NET.9
 
 # Whatever it has said to have, it has when it was moved.
 redis()
 {
 	local i n
 	address_here && mkdir -p "$WORK/redis" || return
-	redis-server --port 6399 --bind 10.199.7.9 --protected-mode no --enable-debug-command yes \
+	redis-server --port 6399 --bind $NET.9 --protected-mode no --enable-debug-command yes \
 	    --save "" --daemonize no --dir "$WORK/redis" --logfile "$WORK/redis/log" \
 	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	PID=$!
@@ -312,7 +208,7 @@ redis()
 	done) >/dev/null 2>&1 3>&- 9>&- &
 	WRITER=$!
 	wait_for 10 test -s "$WORK/redis/n"
-	migrate "$PID" --address "10.199.7.9/24,${NS:6}r,b0"
+	migrate "$PID" --address "$NET.9/24,${NS:6}r,b0"
 	i=$?
 	n=$(<"$WORK/redis/n")
 	[ $i != 0 ] || wait_for 20 goes_beyond "$n" || i=1
@@ -326,7 +222,7 @@ redis()
 	    { echo "of $((50000 + n)) keys there are $(ask dbsize)"; return 1; }
 	[ "$(ask get "n$n")" = "$n" ] || { echo "n$n is lost"; return 1; }
 	ask shutdown nosave >/dev/null 2>&1
-	there ip addr del 10.199.7.9/24 dev b0
+	there ip addr del $NET.9/24 dev b0
 }
 
 goes_beyond()
@@ -347,58 +243,210 @@ disk_full()
 }
 t "the disk there is full: it goes on here" disk_full
 
-# The link carries 40 Mbit/s, so that a copy takes seconds.
-slow()
+# ---- whatever dies, at each of its steps ----
+
+# In the background: JOB.
+start_migrate()
 {
-	tc qdisc add dev "${NS:6}a" root tbf rate 40mbit burst 64kb latency 50ms \
-	    2>/dev/null || { echo "the kernel has no tbf"; return 77; }
+	: >"$WORK/out"
+	"$MIGRATE" --mount "$MNT" --ssh "$SSH" "$@" "$PID" \
+	    "root@$FAR:$B/snap" >"$WORK/out" 2>&1 3>&- 9>&- &
+	JOB=$!
 }
 
-fast()
+# usage: reached STEP
+reached()
 {
-	tc qdisc del dev "${NS:6}a" root 2>/dev/null
+	case $1 in
+	copying) [ -e "$(echo "$B"/var/snapfs-migrate.*/0/checkpoint)" ] ;;
+	rounds)	grep -q '^round 0' "$WORK/out" ;;
+	held)	[[ $(cat "$MNT/$PID/.hold" 2>/dev/null) == held* ]] ;;
+	esac || gone "$JOB"
+}
+
+keeper_there()
+{
+	there pgrep -f '^bash -c .*trap undo EXIT' | head -n 1
+}
+
+# One of them runs and has all its memory; the other is not there, or it is
+# stopped, if neither could know of the other.
+# usage: one_of_them STATUS-OF-SNAPFS-MIGRATE
+one_of_them()
+{
+	local other
+	wait_for 20 untraced_or_gone || { echo "it is held for ever"; return 1; }
+	other=$(here_of "$PID")
+	[ -z "$other" ] || wait_for 30 settled "$1" "$other" || {
+		echo "status $1, here $(state_of "$PID"), there $(state_of "$other")"
+		return 1
+	}
+	other=$(here_of "$PID")
+	if gone "$PID"; then
+		[ -n "$other" ] || { echo "it is nowhere"; return 1; }
+		[ "$1" != 1 ] || { echo "not moved, but it is not here"; return 1; }
+		[ "$(state_of "$other")" != T ] || kill -CONT "$other"
+		wait "$PID" 2>/dev/null
+		forget "$PID"
+		PIDS+=("$other")
+		wait_for 10 counts || { cat "$WORK/count.out"; return 1; }
+	else
+		[ "$1" != 0 ] && [ "$1" != 3 ] ||
+		    { echo "status $1, and it is here"; return 1; }
+		expect_untouched "$PID" && wait_for 10 counts || return
+	fi
+	[ -z "$other" ] || kill9 "$other"
+	kill9 "$PID"
+}
+
+untraced_or_gone()
+{
+	gone "$PID" || [ "$(state_of "$PID")" != t ]
+}
+
+# What is there runs only if nobody is here, and waits no more.
+# usage: settled STATUS OTHER
+settled()
+{
+	gone "$2" && return
+	[ "$(state_of "$2")" != t ] || return
+	gone "$PID" || [ "$(state_of "$2")" = T ]
+}
+
+end_job()
+{
+	kill "$JOB"
+	fast
+	wait "$JOB"
+}
+
+# usage: hit STEP MS COMMAND...: when it has come there, and so much later
+hit()
+{
+	local step=$1 ms=$2 rc
+	shift 2
+	# Another's images are not to be taken for those of this one.
+	wait_for 30 no_scratch || { ls "$B/var"; echo "left there"; return 1; }
+	counter && start_migrate || { echo "it does not begin"; return 1; }
+	wait_for 40 reached "$step" ||
+	    { end_job; cat "$WORK/out"; echo "it does not come to $step"; return 1; }
+	sleep "$(printf 0.%03d "$ms")"
+	"$@"
+	wait "$JOB" 2>/dev/null
+	rc=$?
+	fast
+	mend_link
+	wait_for 30 snapfs_there || { echo "no snapfs there"; return 1; }
+	one_of_them $rc && return
+	echo "$step + $ms ms: status $rc"
+	cat "$WORK/out"
+	return 1
 }
 
 link_cut()
 {
-	slow || return
-	counter || return
-	(sleep 2; ip link set "${NS:6}a" down) 3>&- &
-	migrate "$PID" && { echo "moved"; return 1; }
-	fast
-	ip link set "${NS:6}a" up
-	went_on && kill9 "$PID"
+	slow && hit copying 500 cut_link && slow && hit rounds 0 cut_link
 }
-t "the link is cut: it goes on here" link_cut
+t "the link is cut while it is copied: it goes on here" link_cut
+
+# So many times, at other moments of the last step.
+# usage: at_the_end TIMES COMMAND...
+at_the_end()
+{
+	local n=$1 i
+	shift
+	for ((i = 0; i < n; i++)); do
+		hit held $((i * 60 / n + RANDOM % 5)) "$@" || return
+	done
+}
+
+# By hand: STEPS=30 ONLY="at the end" tests/e2e/migrate.sh
+few=${STEPS:-2}
+many=${STEPS:-6}
+[ "${QUICK-no}" = no ] || few=1 many=3
+t "the link is cut at the end: one runs, and has all" at_the_end $few cut_link
 
 script_killed()
 {
-	slow || return
-	counter || return
-	"$MIGRATE" --mount "$MNT" --ssh "$SSH" "$PID" \
-	    "root@10.199.7.2:$B/snap" >"$WORK/out" 2>&1 3>&- 9>&- &
-	sleep 2
-	kill -9 $!
-	wait $! 2>/dev/null
-	fast
-	went_on && kill9 "$PID"
+	kill -"$1" "$JOB"
 }
-t "the script is killed: it goes on here" script_killed
 
-daemon_there_killed()
+killed_early()
+{
+	slow && hit copying 500 script_killed KILL && slow &&
+	    hit rounds 0 script_killed TERM
+}
+t "the script is killed while it copies: it goes on here" killed_early
+t "the script is killed at the end: one runs, and has all" \
+    at_the_end $many script_killed KILL
+t "the script is ended at the end: one runs, and has all" \
+    at_the_end $many script_killed TERM
+
+# Nobody is left who could clear away; the directory stays.
+keeper_killed()
+{
+	there kill -9 "$(keeper_there)"
+	wait "$JOB"
+	rm -rf "$B"/var/snapfs-migrate.*
+	return 0
+}
+
+killed_keeper()
+{
+	slow && hit copying 500 keeper_killed && slow && hit rounds 0 keeper_killed
+}
+t "who waits there is killed: it goes on here" killed_keeper
+
+snapfs_killed()
+{
+	snapfs_there_anew
+}
+
+killed_snapfs()
+{
+	slow && hit copying 500 snapfs_killed && slow && hit rounds 0 snapfs_killed
+}
+t "the snapfs there is killed while it is copied" killed_snapfs
+t "the snapfs there is killed at the end: one runs, and has all" \
+    at_the_end $few snapfs_killed
+
+# Held here by somebody else, or copied in the last moment.
+pid_taken()
+{
+	counter || return
+	there bash -c 'echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid
+	    sleep 1000 </dev/null >/dev/null 2>&1 & echo $!' - "$PID" >"$WORK/taken"
+	[ "$(<"$WORK/taken")" = "$PID" ] || { cat "$WORK/taken"; return 1; }
+	migrate "$PID" && { echo "moved"; return 1; }
+	grep -q "not restored: .*$PID" "$WORK/out" || return
+	went_on || return
+	migrate "$PID" --new-pid && runs_there && [ "$NEW" != "$PID" ] || return
+	there kill -9 "$NEW" "$PID"
+}
+t "the pid is taken there: it goes on here, or has another there" pid_taken
+
+no_snapfs_there()
 {
 	there kill -9 "$(<"$B/daemon")"
 	counter || return
 	migrate "$PID" && { echo "moved"; return 1; }
-	went_on && kill9 "$PID"
+	went_on && kill9 "$PID" || return
+	touch "$B/again"
+	wait_for 20 snapfs_there
 }
-t "the snapfs there is killed: it goes on here" daemon_there_killed
+t "no snapfs there: it goes on here" no_snapfs_there
 
-t "no stray process" no_strays
-for pid in "${PIDS[@]}"; do
-	kill9 "$pid"
-done
-hosts_down
-INIT=
-t "unmounted" unmount_snapfs
-[ $TEST_FAILED = no ]
+# All of it, or nothing.
+tree()
+{
+	start_subject tree_fork || return
+	there mount -t tmpfs -o size=1m none /var/tmp || return
+	migrate "$PID" && { echo "moved"; return 1; }
+	there umount -l /var/tmp
+	check_subject survived || return
+	start_subject tree_fork && migrate "$PID" && arrived "$(moved_to)" &&
+	    check_subject restored
+}
+t "a tree of processes" tree
+
+hosts_end

@@ -16,43 +16,11 @@
 # Arguments, or $ONLY: names of subjects; all, if there are none.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/subject_lib.sh"
 need_root
 
 checkpoints=${CHECKPOINTS:-100}
 [ "${QUICK-no}" = no ] || checkpoints=10
-
-# What a subject's first comment says behind KEY.
-# usage: trait NAME KEY
-trait()
-{
-	sed -n "s/^ \* $2: //p; /\*\//q" "$top/tests/subjects/${1%%.*}.c"
-}
-
-# Start it, with what it needs, and see that it is as it says.
-begin()
-{
-	local args=()
-	[ "$needs" != tty ] || args=("${ttys[0]}")
-	start_subject "$name" "${args[@]}" || return
-	[ -e "$DIR/ready" ] || return
-	[ -z "$state" ] || wait_for 5 is_state "$state"
-}
-
-is_state()
-{
-	[ "$(state_of "$PID")" = "$1" ]
-}
-
-revive()
-{
-	local opts=("${@:2}")
-	[ "$needs" != tty ] || opts+=("tty=${ttys[1]}")
-	restore "$PID" "$1" "${opts[@]}" || return
-	[ -z "$state" ] || wait_for 2 is_state "$state" || {
-		echo "restored in state $(state_of "$PID"), not $state"
-		return 1
-	}
-}
 
 alone()
 {
@@ -192,16 +160,6 @@ clone_refused()
 	check_subject survived
 }
 
-# Whatever a phase that failed has left; the first is the one with the terminals.
-end_all()
-{
-	local p
-	for p in "${PIDS[@]:1}"; do
-		gone "$p" || kill9 "$p"
-		forget "$p"
-	done
-}
-
 if [ $# = 0 ]; then
 	# shellcheck disable=SC2086  # names, on purpose
 	set -- ${ONLY-}
@@ -210,16 +168,11 @@ if [ $# = 0 ]; then
 	    set -- $(cd "$SUBJECTS" && find . -maxdepth 1 -type f -printf '%P\n' | sort)
 fi
 
-"$TOOLS/pty" "$WORK/ttys" 2 </dev/null >/dev/null 2>&1 3>&- 9>&- &
-PIDS+=($!)
-wait_for 5 test -e "$WORK/ttys" || die "no terminals"
-mapfile -t ttys <"$WORK/ttys"
+start_ttys
 
 for name; do
-	needs=$(trait "$name" needs)
-	state=$(trait "$name" state)
+	traits
 	phases=$(trait "$name" phases)
-	clones=$(trait "$name" clones)
 	# Every instance phase leaves a template.
 	[ -n "$DAEMON" ] || mount_snapfs templates=1
 	phases=${phases:-alone survive once eager twice cloned instance}
