@@ -7,24 +7,10 @@ need_root
 
 chain=$WORK/chain
 
-key()
-{
-	sed -n "s/^$2: //p" "$1/checkpoint"
-}
-
-parent_is()
-{
-	grep -q " parent $1 " "$MNT/$PID/.track"
-}
-
 # usage: keep WHAT NAME: copy it, and wait until it counts.
 keep()
 {
-	cp -r "$MNT/$1" "$chain/$2" || return
-	wait_for 10 parent_is "$(key "$chain/$2" id)" || {
-		cat "$MNT/$PID/.track"
-		return 1
-	}
+	cp -r "$MNT/$1" "$chain/$2" && counted "$chain/$2"
 }
 
 begin_chain()
@@ -36,25 +22,12 @@ begin_chain()
 
 # ---- python ----
 
-cat >"$WORK/compute.py" <<'EOF'
-import hashlib, os, sys
-h, data = b"x", {}
-for i in range(1500000):
-    h = hashlib.sha256(h).digest()
-    data[h[:2]] = h
-    if i % 50000 == 0:
-        open(sys.argv[1] + ".begun", "w").write(str(i))
-sum = hashlib.sha256(b"".join(data[k] for k in sorted(data))).hexdigest()
-open(sys.argv[1] + ".new", "w").write(sum)
-os.rename(sys.argv[1] + ".new", sys.argv[1])
-EOF
-
 computation()
 {
 	local python k
 	python=$(python3 -c 'import sys; print(sys.executable)')
-	"$python" "$WORK/compute.py" "$WORK/want" || return
-	"$python" "$WORK/compute.py" "$WORK/got" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	"$python" "$top/tests/e2e/compute.py" "$WORK/want" || return
+	"$python" "$top/tests/e2e/compute.py" "$WORK/got" </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
 	wait_for 20 test -e "$WORK/got.begun" || return
@@ -67,6 +40,36 @@ computation()
 	kill9 "$PID" && restore "$PID" "$chain/d3" || return
 	wait_for 120 test -e "$WORK/got" && cmp "$WORK/want" "$WORK/got" || return
 	wait_for 10 gone "$PID" && forget "$PID"
+}
+
+# ---- java ----
+
+java_ended()
+{
+	gone "$PID"
+}
+
+jvm()
+{
+	local k
+	export TMPDIR=$WORK
+	javac -d "$WORK" "$top/tests/e2e/Job.java" || return
+	java -Xmx160m -cp "$WORK" Job 120 alone >"$WORK/want.java" || return
+	java -Xmx160m -cp "$WORK" Job 120 alone </dev/null >"$WORK/got.java" \
+	    2>"$WORK/err.java" 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	sleep 0.5
+	begin_chain || return
+	for k in 1 2 3; do
+		sleep 0.1
+		keep "$PID/delta" d$k || return
+	done
+	gone "$PID" && { echo "it was done too early"; return 1; }
+	kill9 "$PID" && restore "$PID" "$chain/d3" || return
+	wait_for 120 java_ended || return
+	forget "$PID"
+	[ ! -s "$WORK/err.java" ] && cmp "$WORK/want.java" "$WORK/got.java"
 }
 
 # ---- redis ----
@@ -114,6 +117,11 @@ if command -v redis-server >/dev/null; then
 	t "redis under writes" redis
 else
 	skip "redis under writes" "redis-server is not installed"
+fi
+if command -v javac >/dev/null; then
+	t "java in a computation" jvm
+else
+	skip "java in a computation" "javac is not installed"
 fi
 t "unmount" unmount_snapfs
 [ "$TEST_FAILED" = no ]
