@@ -37,18 +37,18 @@ names()
 
 parent()
 {
-	sed -n 's/^parent: //p' "$dir/$1/checkpoint"
+	key "$dir/$1" parent
 }
 
 id()
 {
-	sed -n 's/^id: //p' "$dir/$1/checkpoint"
+	key "$dir/$1" id
 }
 
 # The daemon has noted that the newest copy was one.
 noted()
 {
-	grep -q " parent $(id latest) " "$MNT/$PID/.track"
+	parent_is "$(id latest)"
 }
 
 # usage: rounds N [ARG...]: so many checkpoints, one by one.
@@ -99,7 +99,7 @@ at_intervals()
 rotated()
 {
 	begin mem_private || return
-	rounds 5 -k 3 || return
+	rounds 2 --keep 3 && rounds 3 --keep=3 || return
 	[ "$(parent 0000000005)" = "$(id 0000000004)" ] || return
 	[ "$(names | wc -w)" = 5 ] || { names; return 1; }
 	rounds 1 -k 3 || return
@@ -114,7 +114,10 @@ rotated()
 only_one()
 {
 	begin mem_private || return
-	rounds 3 -k 1 || return
+	# Options after the interval, and after all.
+	once 1s --keep 1 "$PID" "$dir" && wait_for 10 noted || return
+	once 1s "$PID" "$dir" -k1 && wait_for 10 noted || return
+	rounds 1 -k 1 || return
 	[ "$(names)" = 0000000003 ] && [ "$(parent 0000000003)" = none ] ||
 	    { names; return 1; }
 	kill9 "$PID"
@@ -155,27 +158,76 @@ daemon_anew()
 	check_survived
 }
 
-# Killed after a while, again and again: what has a name is whole, and the next
-# one goes on.
+# The newest is complete with all that it needs, and there are not too many.
+# usage: usable KEEP
+usable()
+{
+	local n
+	n=$(names | tr ' ' '\n' | grep -cx '[0-9]*')
+	[ "$n" -le $((2 * $1)) ] || { echo "$n of them: $(names)"; return 1; }
+	[ "$(du -sk "$dir" | cut -f 1)" -le $((size * (2 * $1 + 2))) ] ||
+	    { du -k "$dir"; return 1; }
+	[ -e "$dir/latest/checkpoint" ] || { echo "no latest one"; return 1; }
+	(cd "$dir/latest" && xxhsum -c --quiet xxh128sums) || return
+	[ "$(key "$dir/latest" parent)" != none ] || return 0
+	rm -rf "$WORK/merged"
+	snapfs-merge -o "$WORK/merged" "$(realpath "$dir/latest")"
+}
+
+# It and all that it has started are killed, at any moment, again and again:
+# what has a name is whole each time, and the next one goes on.
 killed()
 {
-	local i left
+	local i size rounds=${ROUNDS:-25}
+	[ "${QUICK-no}" = no ] || rounds=8
 	begin mem_private || return
 	rounds 1 -k 2 || return
-	for i in 5 15 30 50 75 100 140 180 230 300 400 500; do
-		every -k 2 0.05 "$PID" "$dir"
-		sleep "$(printf 0.%03d "$i")"
-		kill -9 "$EVERY"
+	size=$(du -sk "$dir" | cut -f 1)
+	for ((i = 0; i < rounds; i++)); do
+		setsid "$top/mountscripts/snapfs-every" -m "$MNT" -k 2 0.05 "$PID" \
+		    "$dir" </dev/null >>"$log" 2>&1 3>&- &
+		EVERY=$!
+		sleep "$(printf 0.%03d $((RANDOM % 700)))"
+		kill -9 -- "-$EVERY" 2>/dev/null || kill -9 "$EVERY"
 		wait "$EVERY" 2>/dev/null
-		# What it had started ends by itself.
 		wait_for 20 flock -n "$dir/.lock" true || return
+		usable 2 || { echo "round $i"; return 1; }
 	done
-	left=$(names)
+	[ "$(names)" != 0000000001 ] || { echo "no progress"; return 1; }
 	rounds 1 -k 2 || return
 	[ ! -e "$dir/.new" ] && [ ! -e "$dir/.trash" ] || return
 	[ -z "$(find "$dir" -name '*.whole' -o -name '*.part')" ] || return
-	[ "$(names | wc -w)" -lt 5 ] || { echo "$left; $(names)"; return 1; }
+	[ "$(names | wc -w)" -lt 5 ] || { names; return 1; }
+	rm -rf "$WORK/merged"
 	all_restore
+}
+
+# What the timer of systemd has called, with a systemctl that knows our process.
+timer()
+{
+	local unit=$BUILD/mountscripts/snapfs-every@.service i command
+	begin mem_private || return
+	! command -v systemd-analyze >/dev/null || (
+	    cp "$unit" "$top/mountscripts/snapfs-every@.timer" "$WORK" &&
+		systemd-analyze --man=no verify "$WORK"/snapfs-every@.*
+	) || return
+	mkdir -p "$WORK/bin"
+	# shellcheck disable=SC2016 # the script's own
+	printf '#!/bin/sh\n[ "$5" = job.service ] && echo %s\n' "$PID" \
+	    >"$WORK/bin/systemctl"
+	chmod +x "$WORK/bin/systemctl"
+	command=$(sed -n 's/^ExecStart=//p' "$unit" | sed 's/\$\$/$/g; s/%i/job/')
+	for i in 1 2 3; do
+		mkdir -p "$dir"
+		env PATH="$WORK/bin:$PATH" KEEP=2 MOUNTPOINT="$MNT" \
+		    STATE_DIRECTORY="$dir" sh -c "$command" 3>&- || return
+		wait_for 10 noted || { echo "not noted"; return 1; }
+	done
+	[ "$(parent 0000000003)" = "$(id 0000000002)" ] || return
+	# Nothing to do where the service does not run.
+	printf '#!/bin/sh\necho 0\n' >"$WORK/bin/systemctl"
+	env PATH="$WORK/bin:$PATH" sh -c "$command" || return
+	check_survived
 }
 
 # The newest is complete, and the older ones are there still.
@@ -252,7 +304,7 @@ as_user()
 bad_usage()
 {
 	local a rc
-	for a in "0 $$ x" "5x $$ x" "-1 $$ x" "5 0 x" "5 abc x" "5 $$" \
+	for a in "--keep 5 $$ x" "5 $$ x --keep=" "5 $$ x --none" "0 $$ x" "5x $$ x" "-1 $$ x" "5 0 x" "5 abc x" "5 $$" \
 	    "-k 0 5 $$ x" "-k x 5 $$ x" "-z 5 $$ x" ". $$ x"; do
 		# shellcheck disable=SC2086 # words
 		snapfs-every -m "$MNT" $a >/dev/null 2>&1
@@ -271,6 +323,7 @@ t "one alone is kept" only_one
 t "after another copy the next is whole" copied_by_others
 t "after a restart of the daemon the next is whole" daemon_anew
 t "killed anywhere, all that is there restores" killed
+t "the timer of systemd" timer
 t "a full disk costs nothing that is there" full_and_clean
 t "it ends with the process" the_end
 t "two do not share a directory" one_at_a_time
