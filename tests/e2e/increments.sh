@@ -7,16 +7,11 @@
 need_root
 
 merge=$BUILD/snapfs/snapfs-merge
+samemem=$top/tests/e2e/samemem.py
 chain=$WORK/chain
 rounds=${ROUNDS:-25}
 seed=${SEED:-$RANDOM}
 options=freeze_timeout=20,linger=20
-
-# The value of a key in the `checkpoint` of an image.
-key()
-{
-	sed -n "s/^$2: //p" "$1/checkpoint"
-}
 
 start_mutator()
 {
@@ -57,20 +52,6 @@ begin()
 	start_subject "$@" || return
 	track on || return
 	copy "$PID" "$chain/d0" && counted "$chain/d0"
-}
-
-parent_is()
-{
-	grep -q " parent $1 " "$MNT/$PID/.track"
-}
-
-# That the last byte was given to cp is noted when it has it, so a moment later.
-counted()
-{
-	wait_for 5 parent_is "$(key "$1" id)" || {
-		echo "$1 is no parent: $(<"$MNT/$PID/.track")"
-		return 1
-	}
 }
 
 # usage: increment NAME: one more, whose parent is what was copied before.
@@ -263,14 +244,15 @@ killed_copy()
 	finish
 }
 
-# usage: same_as_full INCREMENT: with its parents it is $WORK/x, byte by byte.
+# With its parents it is the same as a whole copy, byte by byte.
+# usage: same_as_full INCREMENT [WHOLE]
 same_as_full()
 {
-	local f
+	local f full=${2-$WORK/x}
 	rm -rf "$WORK/m"
 	"$merge" -o "$WORK/m" "$1" || return
 	for f in pages pagemap maps regs status signals timers; do
-		cmp "$WORK/m/$f" "$WORK/x/$f" || return
+		cmp "$WORK/m/$f" "$full/$f" || return
 	done
 	(cd "$WORK/m" && xxhsum -c xxh128sums >/dev/null) || return
 	rm -rf "$WORK/m"
@@ -302,36 +284,75 @@ begin_chain()
 	counted "$chain/$1"
 }
 
+# Full copies $WORK/full/K and increments $chain/dK of the same instants, one
+# each 50 ms.
+# usage: take_chain DEPTH
+take_chain()
+{
+	local k next
+	rm -rf "$chain" "$WORK/full"
+	mkdir "$chain" "$WORK/full"
+	begin_chain d0 || return
+	next=$(date +%s%3N)
+	for ((k = 1; k <= $1; k++)); do
+		next=$((next + 50))
+		sleep "$(awk -v a="$next" -v b="$(date +%s%3N)" \
+		    'BEGIN { print (a > b) ? (a - b) / 1000 : 0 }')"
+		mkdir "$WORK/full/$k"
+		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/full/$k" \
+		    2>"$WORK/why" || with_child $k ||
+		    { cat "$WORK/why"; return 1; }
+		[ ! -e "$WORK/full/$k/delta" ] ||
+		    mv "$WORK/full/$k/delta" "$chain/d$k"
+	done
+}
+
 # It had just forked: then there is no increment.
 with_child()
 {
-	[ -n "$(ls "$WORK/x/children")" ] && [ ! -e "$WORK/x/delta" ]
+	[ -n "$(ls "$WORK/full/$1/children")" ] && [ ! -e "$WORK/full/$1/delta" ]
 }
 
-# Full copy and increment of one instant, and the chain up to there.
+# Restored from the increment, at once or page by page, beside the original.
+# usage: restored_is_full K
+restored_is_full()
+{
+	local lazy=no new rc
+	[ $(($1 % 2)) = 0 ] || lazy=yes
+	ANSWER=$("$TOOLS/request" "$MNT/.restore" "$chain/d$1" pid=new stopped \
+	    lazy=$lazy template=no) || { echo "d$1: $ANSWER"; return 1; }
+	new=$(restored_pid)
+	PIDS+=("$new")
+	wait_for 30 filled "$new" && "$samemem" "$WORK/full/$1" "$new" >"$WORK/bytes"
+	rc=$?
+	[ $rc = 0 ] || echo "restored from d$1, lazy=$lazy"
+	kill9 "$new" && return $rc
+}
+
+filled()
+{
+	! grep -q "^pager: .* of $1 " "$MNT/.status"
+}
+
+# At each depth: merged, and restored, it is what a whole copy of that instant is.
 at_random()
 {
-	local k
+	local k depth=25 done=0
 	echo "seed $seed"
-	start_mutator "$seed" || return
-	rm -rf "$chain"
-	mkdir "$chain"
-	track on && begin_chain d0 || return
-	for ((k = 1; k <= rounds; k++)); do
-		sleep 0.0$((RANDOM % 10))
-		rm -rf "$WORK/x"
-		mkdir "$WORK/x"
-		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/x" 2>"$WORK/why" ||
-		    with_child || { cat "$WORK/why"; return 1; }
-		[ -e "$WORK/x/delta" ] || continue
-		mv "$WORK/x/delta" "$chain/d$k"
-		same_as_full "$chain/d$k" || { echo "round $k"; return 1; }
-		[ $((k % 50)) != 0 ] || {
-			rm -rf "$chain"/d*
-			begin_chain "d$k" || return
-		}
+	[ "$rounds" -ge $depth ] || depth=$rounds
+	start_mutator "$seed" && track on || return
+	while [ $done -lt "$rounds" ]; do
+		take_chain $depth || return
+		for ((k = 1; k <= depth; k++)); do
+			[ -e "$chain/d$k" ] || continue
+			same_as_full "$chain/d$k" "$WORK/full/$k" &&
+			    restored_is_full $k ||
+			    { echo "seed $seed, round $((done + 1))"; return 1; }
+			done=$((done + 1))
+			rm -rf "$WORK/full/$k"
+		done
 	done
-	rm -rf "$WORK/x"
+	echo "$done rounds"
 	finish
 }
 
