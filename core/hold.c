@@ -16,7 +16,6 @@
 #include "ctx.h"
 
 #define LOOK_MS 2 /* how often a call that polls is looked at */
-#define SETTLE_MS 1000
 #define MAX_WAITS 64 /* such calls at once; more are carried out */
 #define MAX_POLLED 4096
 
@@ -195,7 +194,7 @@ run_filtered(struct hold *h, struct hold_birth *b)
 	hold_go(b);
 	n = run_to_point(h, b, v);
 	free(v);
-	if (n == 1 && h->opt->point.kind == SNAP_POINT_WAIT)
+	if (n == 1)
 		settle(h);
 	return n;
 }

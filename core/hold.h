@@ -94,6 +94,8 @@ enum hold_what {
 enum hold_what hold_look(struct hold *h, struct hold_wait *w);
 /* Would it return at once? */
 bool hold_wait_over(struct hold *h, struct hold_wait *w);
+#define SETTLE_MS 1000 /* how long others may take to come to rest */
+
 /* Is everything that belongs to the program asleep? */
 bool hold_all_asleep(struct hold *h);
 void hold_wait_fini(struct hold_wait *w);

@@ -29,6 +29,7 @@
 
 #define LOADED "_dl_debug_state"
 #define EVENT(st) ((st) >> 16)
+#define LOOK_NS 2000000
 
 enum { AT_POINT, AT_START, AT_LOADED, NBREAKS };
 
@@ -36,6 +37,7 @@ struct hunted {
 	pid_t tid;
 	unsigned armed; /* the generation of breakpoints that it has */
 	int signo;	/* that it is stopped with, at the end */
+	bool stands;	/* at the point */
 };
 
 struct hunt {
@@ -315,13 +317,13 @@ list_threads(struct hunt *u)
  * traced.  The signal that a thread may be stopped with goes on to it.
  */
 static void
-let_go(struct hunt *u, pid_t at)
+let_go(struct hunt *u)
 {
 	size_t i = 0;
 
 	do {
 		for (; i < u->n; i++)
-			if (u->v[i].tid != at &&
+			if (!u->v[i].stands &&
 			    ptrace(PTRACE_INTERRUPT, u->v[i].tid, 0, 0) == 0)
 				await_stop(&u->v[i]);
 	} while (list_threads(u));
@@ -332,36 +334,73 @@ let_go(struct hunt *u, pid_t at)
 	}
 }
 
+enum { AT_IT, ENDED, NOTHING, OTHER };
+
+/* What happened to one thread, or -errno; `flags` of waitid(2) besides. */
+static int
+take(struct hunt *u, int flags)
+{
+	siginfo_t si = { .si_pid = 0 };
+	struct hunted *t;
+	int st, err = 0;
+
+	flags |= WEXITED | WSTOPPED | __WALL | WNOWAIT;
+	if (waitid(P_ALL, 0, &si, flags) < 0)
+		return errno == EINTR ? OTHER : -errno;
+	if (si.si_pid == 0)
+		return NOTHING;
+	if (si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED) {
+		if (si.si_pid == u->h->pid)
+			return ENDED;
+		(void)waitpid(si.si_pid, &st, __WALL);
+		forget(u, si.si_pid);
+		return OTHER;
+	}
+	if (waitpid(si.si_pid, &st, __WALL) != si.si_pid || !WIFSTOPPED(st))
+		return OTHER;
+	if (!on_stop(u, si.si_pid, st, &err))
+		return err < 0 ? err : OTHER;
+	t = find(u, si.si_pid);
+	if (t == NULL)
+		return -ENOMEM;
+	t->stands = true;
+	return AT_IT;
+}
+
+/* The others come to rest, if they do: as in hold.c.  ENDED, -errno, or 0. */
+static int
+settle(struct hunt *u)
+{
+	struct timespec look = { 0, LOOK_NS };
+	int n;
+
+	u->h->calm = 0;
+	for (unsigned i = 0; i < SETTLE_MS * 1000000ll / LOOK_NS; i++) {
+		while ((n = take(u, WNOHANG)) != NOTHING)
+			if (n < 0 || n == ENDED)
+				return n;
+		if (hold_all_asleep(u->h))
+			break;
+		nanosleep(&look, NULL);
+	}
+	return 0;
+}
+
 /* 1 at the point, 0 it has ended, -errno. */
 static int
 hunt(struct hunt *u)
 {
-	const int what = WEXITED | WSTOPPED | __WALL;
-	siginfo_t si;
-	int st, err = 0;
+	int n;
 
-	while (err == 0) {
-		if (waitid(P_ALL, 0, &si, what | WNOWAIT) < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		if (si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED) {
-			if (si.si_pid == u->h->pid)
-				return 0;
-			(void)waitpid(si.si_pid, &st, __WALL);
-			forget(u, si.si_pid);
-			continue;
-		}
-		if (waitpid(si.si_pid, &st, __WALL) != si.si_pid ||
-		    !WIFSTOPPED(st))
-			continue;
-		if (on_stop(u, si.si_pid, st, &err)) {
-			let_go(u, si.si_pid);
-			return 1;
-		}
-	}
-	return err;
+	do
+		n = take(u, 0);
+	while (n == OTHER);
+	if (n == AT_IT)
+		n = settle(u);
+	if (n != 0)
+		return n == ENDED ? 0 : n;
+	let_go(u);
+	return 1;
 }
 
 int
