@@ -27,6 +27,7 @@
 #define MAX_TEXT (256u << 20)
 #define MAX_STRINGS (64u << 20) /* cmdline, environ */
 #define MAX_AUXV 4096
+#define MAX_PREFETCH (16u << 20)
 #define MAX_NUMBER (1u << 22) /* of a descriptor, of a process */
 #define FIRST_WORDS "snapfs checkpoint "
 
@@ -180,7 +181,7 @@ read_link(struct input *in, const char *path, char **target)
 /* ---- the files ---- */
 
 static int
-read_text(struct input *in, const char *path,
+read_text(struct input *in, const char *path, uint64_t max,
     int (*read)(struct lines *l, struct process *p))
 {
 	struct lines l;
@@ -188,7 +189,7 @@ read_text(struct input *in, const char *path,
 	size_t len;
 	int err;
 
-	err = load_checked(in, path, MAX_TEXT, &text, &len);
+	err = load_checked(in, path, max, &text, &len);
 	if (err < 0)
 		return err;
 	lines_init(&l, in->cx, path, text, len);
@@ -219,8 +220,20 @@ read_texts(struct input *in)
 
 	for (size_t i = 0; err == 0 && i < sizeof(table) / sizeof(table[0]);
 	     i++)
-		err = read_text(in, table[i].name, table[i].read);
+		err = read_text(in, table[i].name, MAX_TEXT, table[i].read);
 	return err;
+}
+
+/* Which no checkpoint has: it is put beside the others later, or not. */
+static int
+read_prefetch(struct input *in)
+{
+	struct stat st;
+
+	if (fstatat(in->dir, "prefetch", &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno == ENOENT)
+		return 0;
+	return read_text(in, "prefetch", MAX_PREFETCH, img_prefetch_read);
 }
 
 static int
@@ -544,6 +557,8 @@ read_all(struct input *in)
 		err = read_sums(in);
 	if (err == 0)
 		err = read_texts(in);
+	if (err == 0)
+		err = read_prefetch(in);
 	if (err == 0)
 		err = read_as_in_proc(in);
 	if (err == 0)

@@ -48,6 +48,10 @@ int img_seccomp_read(struct lines *l, struct process *p);
 void img_unsupported_write(struct text *t, const struct process *p);
 int img_unsupported_read(struct lines *l, struct process *p);
 
+/* Of the n parts, not of a process: it is no part of a checkpoint. */
+void img_prefetch_write(struct text *t, const struct part *v, size_t n);
+int img_prefetch_read(struct lines *l, struct process *p);
+
 /* fdinfo/N: of one descriptor; `target` is where fd/N leads, copied. */
 void img_fdinfo_write(
     struct text *t, const struct process *p, const struct fdent *e);

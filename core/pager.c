@@ -16,6 +16,7 @@
 #include "uffd.h"
 
 #define PROGRESS_NS 100000000
+#define LEARN_S 10 /* so long is seen what is touched */
 
 /*
  * Private anonymous memory.  The kernel has no such faults for pages of
@@ -142,11 +143,14 @@ make(struct snap_pager *g, const struct pager_setup *s)
 		return -ENOMEM;
 	sp->fd = s->uffd;
 	sp->pm.fd = -1;
+	sources_piece(g, s);
 	for (size_t i = 0; err == 0 && i < s->nsources; i++)
 		err = source_add(g, &s->sources[i]);
 	if (err == 0)
 		err = make_extents(g, s->p, &sp->x);
-	return err == 0 ? make_pieces(g, &sp->x) : err;
+	if (err == 0)
+		err = make_pieces(g, &sp->x);
+	return err == 0 ? early_make(g, s) : err;
 }
 
 /* Whole VMAs: what was never touched is served with zeros meanwhile. */
@@ -228,7 +232,7 @@ pager_start(
 		close(s->uffd);
 		return snap_fail(cx, -ENOMEM, "no memory for the pager");
 	}
-	g->wake = g->pidfd = -1;
+	g->wake = g->pidfd = g->early.file = -1;
 	g->held = true;
 	err = make(g, s);
 	if (err == 0)
@@ -268,14 +272,16 @@ pager_error(struct snap_ctx *cx, struct snap_pager *g)
 	return err;
 }
 
+/* Not longer than so many seconds; 0: to the end. */
 static void
-wait_end(
-    struct snap_pager *g, void (*tell)(void *, uint64_t, uint64_t), void *arg)
+wait_end(struct snap_pager *g, void (*tell)(void *, uint64_t, uint64_t),
+    void *arg, time_t limit)
 {
 	struct timespec t;
+	time_t until = time(NULL) + limit;
 
 	pthread_mutex_lock(&g->lock);
-	while (!g->ended) {
+	while (!g->ended && (limit == 0 || time(NULL) < until)) {
 		if (tell != NULL)
 			tell(arg, g->total - g->left, g->total);
 		clock_gettime(CLOCK_REALTIME, &t);
@@ -300,7 +306,8 @@ void
 pager_let_go(struct snap_pager *g)
 {
 	pthread_mutex_lock(&g->lock);
-	g->held = false;
+	g->runs = true;
+	g->held = g->early.seen != NULL;
 	pthread_cond_broadcast(&g->work);
 	pthread_mutex_unlock(&g->lock);
 }
@@ -309,7 +316,7 @@ int
 pager_finish(struct snap_ctx *cx, struct snap_pager *g)
 {
 	pager_let_go(g);
-	wait_end(g, NULL, NULL);
+	wait_end(g, NULL, NULL, 0);
 	return pager_error(cx, g);
 }
 
@@ -368,6 +375,7 @@ pager_free(struct snap_pager *g)
 	sources_free(g);
 	free(g->state);
 	free(g->queue);
+	early_fini(&g->early);
 	if (g->wake >= 0)
 		close(g->wake);
 	if (g->pidfd >= 0)
@@ -385,12 +393,20 @@ int
 snap_pager_wait(struct snap_ctx *cx, struct snap_pager *g,
     void (*tell)(void *arg, uint64_t done, uint64_t total), void *arg)
 {
-	int err;
+	int err, unwritten = 0;
 
 	if (g == NULL)
 		return 0;
-	wait_end(g, tell, arg);
+	if (g->early.seen != NULL) {
+		wait_end(g, tell, arg, LEARN_S);
+		unwritten = early_learned(g);
+	}
+	wait_end(g, tell, arg, 0);
 	err = pager_error(cx, g);
 	pager_free(g);
+	if (err == 0 && unwritten < 0)
+		err = snap_fail(cx, unwritten,
+		    "what it touched first cannot be written: %s",
+		    strerror(-unwritten));
 	return err;
 }

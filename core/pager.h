@@ -30,11 +30,16 @@ struct pager_setup {
 	const struct process *p;
 	pid_t pid; /* the new process */
 	int uffd;  /* of it, shaken hands with; taken over */
-	const struct pager_source *sources; /* whose sums have one piece size */
+	const struct pager_source *sources;
 	size_t nsources;
 	/* Addresses that will be touched first. */
 	const uint64_t *hot;
 	size_t nhot;
+	/*
+	 * Bring nothing but what the process touches, for some time, and then
+	 * write to this file what that was: `prefetch` of snapfs(5).  -1: no.
+	 */
+	int learn; /* not consumed */
 };
 
 /* Is this memory that a pager brings? */

@@ -2,8 +2,9 @@
  * pager_fill.c - the workers: a piece of `pages` is put where it is wanted.
  *
  * Pieces that somebody waits for come first; one worker is always free for
- * them.  The others bring what is left, and go on from where somebody waited
- * last: what is touched next is likely to lie there.
+ * them.  The others bring what will be touched early, if that is known; then what
+ * is left, and go on from where somebody waited last: what is touched next is
+ * likely to lie there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ pager_ask(struct snap_pager *g, size_t piece)
 {
 	uint8_t *state = &g->state[piece];
 
+	early_note(g, piece);
 	if (!(*state & PIECE_WANTED) || (*state & PIECE_QUEUED))
 		return;
 	*state |= PIECE_QUEUED;
@@ -76,9 +78,13 @@ choose(struct snap_pager *g, size_t *piece, bool *back)
 		*back = false;
 		if (next_asked(g, piece))
 			break;
+		/* Until it runs nobody needs a free worker. */
+		if (!g->runs && early_next(g, piece))
+			break;
 		*back = true;
-		if (!g->held && g->nback + 1 < g->nworkers &&
-		    next_in_order(g, piece))
+		if (g->nback + 1 < g->nworkers &&
+		    (early_next(g, piece) ||
+			(!g->held && next_in_order(g, piece))))
 			break;
 		pthread_cond_wait(&g->work, &g->lock);
 	}
@@ -242,7 +248,7 @@ settle(struct snap_pager *g, size_t k, bool brought, bool back)
 	g->nback -= back;
 	if (g->state[k] & PIECE_HOT && --g->nhot == 0)
 		pthread_cond_broadcast(&g->news);
-	g->state[k] &= PIECE_QUEUED;
+	g->state[k] &= PIECE_QUEUED | PIECE_NOTED;
 	if (brought) {
 		g->left -= len < g->left ? len : g->left;
 		g->nwanted--;

@@ -4,6 +4,7 @@
  *	pager.c		begin, end, wait
  *	pager_source.c	`pages`, one file or several: read a piece, verify it
  *	pager_fill.c	workers: put a piece where it is wanted
+ *	pager_early.c	what is touched first: known, or to be learned
  *	pager_event.c	one thread: what the kernel says through the
  *			userfaultfd: faults, forks, changes of the layout
  *	pager_guard.c	the process and its pager die together
@@ -46,6 +47,7 @@ enum {
 	PIECE_QUEUED = 1 << 1, /* somebody waits for it */
 	PIECE_BUSY = 1 << 2,   /* a worker has it */
 	PIECE_HOT = 1 << 3,    /* the process shall not run without it */
+	PIECE_NOTED = 1 << 4,  /* in one of the lists of struct early */
 };
 
 /* Shared with the guard, a process of its own. */
@@ -74,6 +76,14 @@ struct source {
 	char *name;
 };
 
+struct early {
+	size_t *list; /* pieces that will be touched first, in this order */
+	size_t n, next;
+	size_t *seen; /* those that were; NULL: nobody wants to know */
+	size_t nseen;
+	int file; /* where they are written to, -1: none */
+};
+
 struct snap_pager {
 	struct source *sources; /* by `up` of runs, and by base */
 	size_t nsources;
@@ -95,6 +105,8 @@ struct snap_pager {
 	size_t next;   /* where the background goes on */
 	size_t *queue; /* pieces that somebody waits for, a ring */
 	size_t qhead, qlen;
+	struct early early;
+	bool runs;	      /* the process does */
 	bool held;	      /* bring only what somebody waits for */
 	unsigned nback;	      /* workers that are about what nobody waits for */
 	unsigned nworkers;    /* of them all */
@@ -118,6 +130,8 @@ void pager_nudge(struct snap_pager *g);
 bool pager_has_failed(struct snap_pager *g);
 
 /* pager_source.c */
+/* The size of pieces for these, before the first is added. */
+void sources_piece(struct snap_pager *g, const struct pager_setup *s);
 int source_add(struct snap_pager *g, const struct pager_source *from);
 void sources_free(struct snap_pager *g);
 /* Bytes of piece k: the last of a file may be shorter. */
@@ -129,6 +143,16 @@ bool source_read(struct snap_pager *g, size_t k, char *buf);
 void *pager_worker(void *pager);
 /* Somebody waits for this piece; `lock` is held. */
 void pager_ask(struct snap_pager *g, size_t piece);
+
+/* pager_early.c; `lock` is held but for the first and the last two. */
+int early_make(struct snap_pager *g, const struct pager_setup *s);
+/* The next that is not there yet. */
+bool early_next(struct snap_pager *g, size_t *piece);
+/* It was touched. */
+void early_note(struct snap_pager *g, size_t piece);
+/* Write down what was touched, once; then the rest may come. */
+int early_learned(struct snap_pager *g);
+void early_fini(struct early *e);
 
 /* pager_event.c */
 void *pager_events(void *pager);

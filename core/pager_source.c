@@ -45,9 +45,6 @@ source_add(struct snap_pager *g, const struct pager_source *from)
 	if (s == NULL)
 		return -ENOMEM;
 	s->fd = -1;
-	if (g->piece == 0)
-		g->piece =
-		    from->sums == NULL ? PAGESUMS_PIECE : from->sums->piece;
 	s->base = round_up(g->pages_size, g->piece);
 	s->size = from->size;
 	if (s->size > (uint64_t)INT64_MAX - s->base)
@@ -60,6 +57,21 @@ source_add(struct snap_pager *g, const struct pager_source *from)
 		return -ENOMEM;
 	s->fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 3);
 	return s->fd < 0 ? -errno : 0;
+}
+
+/* Where their sums have pieces of several sizes, the largest holds whole ones. */
+void
+sources_piece(struct snap_pager *g, const struct pager_setup *s)
+{
+	for (size_t i = 0; i < s->nsources; i++) {
+		const struct pager_source *from = &s->sources[i];
+		uint64_t piece = from->sums == NULL
+				     ? pagesums_piece(from->size)
+				     : from->sums->piece;
+
+		if (piece > g->piece)
+			g->piece = piece;
+	}
 }
 
 void
@@ -103,6 +115,24 @@ source_bytes(const struct snap_pager *g, size_t k)
 	return left < g->piece ? left : g->piece;
 }
 
+/* The bytes at `off` of the file. */
+static bool
+verify(struct snap_pager *g, const struct source *s, const char *buf,
+    uint64_t off, uint64_t len)
+{
+	for (uint64_t at = 0; s->sums != NULL && at < len;
+	     at += s->sums->piece) {
+		size_t i = (size_t)((off + at) / s->sums->piece);
+
+		if (pagesums_good(s->sums, i, buf + at))
+			continue;
+		pager_fail(
+		    g, -EBADMSG, "%s" PAGESUMS_BAD, s->name, off + at);
+		return false;
+	}
+	return true;
+}
+
 bool
 source_read(struct snap_pager *g, size_t k, char *buf)
 {
@@ -124,10 +154,5 @@ source_read(struct snap_pager *g, size_t k, char *buf)
 		}
 		at += (uint64_t)n;
 	}
-	if (s->sums != NULL &&
-	    !pagesums_good(s->sums, (size_t)(off / g->piece), buf)) {
-		pager_fail(g, -EBADMSG, "%s" PAGESUMS_BAD, s->name, off);
-		return false;
-	}
-	return true;
+	return verify(g, s, buf, off, len);
 }

@@ -37,10 +37,16 @@ sized(uint64_t size, uint64_t piece)
 	return s;
 }
 
+uint64_t
+pagesums_piece(uint64_t size)
+{
+	return size < PAGESUMS_LARGE ? PAGESUMS_SMALL : PAGESUMS_PIECE;
+}
+
 struct pagesums *
 pagesums_new(uint64_t size)
 {
-	return sized(size, PAGESUMS_PIECE);
+	return sized(size, pagesums_piece(size));
 }
 
 void
@@ -67,12 +73,12 @@ pagesums_length(uint64_t size)
 {
 	static const uint8_t whole[16];
 	struct text t = { 0 };
-	uint64_t head;
+	uint64_t head, piece = pagesums_piece(size);
 
-	write_head(&t, PAGESUMS_PIECE, whole);
+	write_head(&t, piece, whole);
 	head = t.len;
 	text_fini(&t);
-	return head + pieces(size, PAGESUMS_PIECE) * (DIGITS + 1);
+	return head + pieces(size, piece) * (DIGITS + 1);
 }
 
 void

@@ -15,9 +15,12 @@
 
 /*
  * What is written.  Small enough that one page that is waited for need not
- * wait long for its piece, large enough to be read at full speed.
+ * wait long for its piece, large enough to be read at full speed; and larger
+ * where there are many, since the sums are all read first.
  */
+#define PAGESUMS_SMALL (64u << 10)
 #define PAGESUMS_PIECE (256u << 10)
+#define PAGESUMS_LARGE (256u << 20) /* of `pages`: from here on */
 
 #define PAGESUMS_BAD \
 	"pages: the piece at %" PRIu64 " has another checksum than pagesums " \
@@ -31,6 +34,9 @@ struct pagesums {
 	uint8_t whole[16];
 	uint8_t (*sum)[16];
 };
+
+/* The size of a piece of `pages` of this size. */
+uint64_t pagesums_piece(uint64_t size);
 
 /* All sums zero, to be computed; NULL if there is no memory. */
 struct pagesums *pagesums_new(uint64_t size);

@@ -93,6 +93,7 @@ process_free(struct process *p)
 	free(p->fds);
 	free(p->contents);
 	free(p->zombies);
+	free(p->prefetch);
 	free(p->unsupported);
 	free(p->pending.v);
 	free(p->timers);

@@ -337,6 +337,11 @@ enum share {
 
 /* ---- the process ---- */
 
+/* Bytes [start, end) of `pages`. */
+struct part {
+	uint64_t start, end;
+};
+
 struct process {
 	/* of the checkpoint itself */
 	char id[33];
@@ -419,6 +424,9 @@ struct process {
 
 	struct zombie *zombies; /* by pid */
 	size_t nzombies;
+
+	struct part *prefetch; /* in the order of use, no more than `pages` */
+	size_t nprefetch;
 
 	struct unsupported *unsupported;
 	size_t nunsupported;

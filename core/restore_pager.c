@@ -47,21 +47,6 @@ handshake(const struct restore *r, int fd)
 	return err;
 }
 
-/* Whole pieces of one size can be numbered through. */
-static bool
-same_pieces(const struct family *f)
-{
-	const struct pagesums *s = image_pagesums(f->sums[0]);
-	uint64_t piece = s == NULL ? PAGESUMS_PIECE : s->piece;
-
-	for (size_t i = 0; i < f->nabove; i++) {
-		s = image_pagesums(f->above_sums[i]);
-		if (s != NULL && s->piece != piece)
-			return false;
-	}
-	return true;
-}
-
 /*
  * Try with memory of our own.  If the kernel does not let us, the new process
  * reads its pages itself before it runs.
@@ -74,11 +59,6 @@ restore_pager_probe(struct restore *r)
 	r->host.paged = false;
 	if (!has_work(r->p))
 		return;
-	if (!same_pieces(r->tree->family)) {
-		snap_logf(r->cx, SNAP_NOTICE,
-		    "not lazy: the pieces of pagesums are not of one size");
-		return;
-	}
 	/* A fork shares what its parent has only if that is there. */
 	if (r->tree->n > 1) {
 		if (r->opt->lazy && r->index == 0)
@@ -182,13 +162,15 @@ start(struct restore *r, struct pager_setup *s)
 int
 restore_pager_start(struct restore *r)
 {
-	struct pager_setup s = { .p = r->p, .pid = r->pid };
+	struct pager_setup s = { .p = r->p, .pid = r->pid, .learn = -1 };
 	uint64_t *hot =
 	    calloc(OF_PROCESS + r->p->nthreads * OF_THREAD, sizeof(*hot));
 	int err;
 
 	if (hot == NULL)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
+	if (r->opt->lazy && r->opt->learn > 0)
+		s.learn = r->opt->learn;
 	s.hot = hot;
 	s.nhot = hot_addresses(r->p, hot);
 	err = start(r, &s);

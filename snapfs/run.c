@@ -13,15 +13,15 @@
 static const char usage_text[] =
     "usage: snapfs-run [--until CALL | --until-fd-read N | --until-listen |\n"
     "           --until-symbol NAME] [--pid-file FILE] [--] PROGRAM [ARG...]\n"
-    "       snapfs-run [--same-pid] [-v] --from DIR\n";
+    "       snapfs-run [--same-pid] [--learn] [-v] --from DIR\n";
 
-enum { UNTIL = 256, READ, LISTEN, SYMBOL, PIDFILE, FROM, SAME_PID };
+enum { UNTIL = 256, READ, LISTEN, SYMBOL, PIDFILE, FROM, SAME_PID, LEARN };
 
 struct options {
 	struct snap_point point;
 	bool has_point;
 	const char *pidfile, *from;
-	bool same_pid, verbose;
+	struct run_from_options how;
 };
 
 static void __attribute__((noreturn)) usage(void)
@@ -85,10 +85,13 @@ take_option(struct options *o, int c)
 		o->from = optarg;
 		break;
 	case SAME_PID:
-		o->same_pid = true;
+		o->how.same_pid = true;
+		break;
+	case LEARN:
+		o->how.learn = true;
 		break;
 	case 'v':
-		o->verbose = true;
+		o->how.verbose = true;
 		break;
 	default:
 		usage();
@@ -106,6 +109,7 @@ parse(int argc, char **argv, struct options *o)
 		{ "pid-file", required_argument, NULL, PIDFILE },
 		{ "from", required_argument, NULL, FROM },
 		{ "same-pid", no_argument, NULL, SAME_PID },
+		{ "learn", no_argument, NULL, LEARN },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -138,9 +142,9 @@ main(int argc, char **argv)
 		if (optind != argc)
 			errx(RUN_FAILED,
 			    "--from: the program has its arguments already");
-		return run_from(o.from, o.same_pid, o.verbose);
+		return run_from(o.from, &o.how);
 	}
-	if (optind == argc || o.same_pid)
+	if (optind == argc || o.how.same_pid || o.how.learn)
 		usage();
 	return run_hold(argv + optind, &o.point, o.pidfile);
 }

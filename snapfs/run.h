@@ -16,7 +16,18 @@
 /* Run argv up to the point, print its pid.  The exit status. */
 int run_hold(char **argv, const struct snap_point *point, const char *pidfile);
 
+struct run_from_options {
+	bool same_pid;
+	bool learn; /* see what it touches first, for the next */
+	bool verbose;
+};
+
 /* An instance of the image in `dir`, in the foreground.  The exit status. */
-int run_from(const char *dir, bool same_pid, bool verbose);
+int run_from(const char *dir, const struct run_from_options *how);
+
+/* A file for what is learned; exits if it cannot be made in `dir`. */
+int learn_open(int dir, const char *path);
+/* Make it the image's, or drop it. */
+void learn_close(int dir, int fd, bool keep);
 
 #endif

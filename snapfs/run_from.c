@@ -40,6 +40,7 @@ struct instance {
 	struct relay relay;
 	int slave, std[3]; /* given to it instead of ours; -1 */
 
+	int dir, learn; /* the image; what is learned of it, -1 */
 	struct snap_ctx *cx;
 	struct snap_pager *pager; /* brings its memory, in a thread */
 	pthread_t thread;
@@ -158,12 +159,21 @@ give_terminal(void *arg, const struct snap_terminal *want,
 	return 0;
 }
 
+static void __attribute__((noreturn))
+fail(const struct instance *in, const char *dir)
+{
+	if (in->learn >= 0)
+		learn_close(in->dir, in->learn, false);
+	errx(RUN_FAILED, "%s: %s", dir, snap_error(in->cx));
+}
+
 static void
-restore(struct instance *in, const char *dir, bool same_pid, bool verbose)
+restore(
+    struct instance *in, const char *dir, const struct run_from_options *how)
 {
 	struct snap_restore_result res;
 	struct snap_restore_options opt = {
-		.new_pid = !same_pid,
+		.new_pid = !how->same_pid,
 		.child = true,
 		.callers_cgroup = true,
 		.terminal = give_terminal,
@@ -177,21 +187,22 @@ restore(struct instance *in, const char *dir, bool same_pid, bool verbose)
 		err(RUN_FAILED, NULL);
 	look_at_stdio(std);
 	opt.stdio = std;
-	opt.dir = open_dir(dir);
+	opt.dir = in->dir = open_dir(dir);
+	if (how->learn)
+		opt.learn = in->learn = learn_open(in->dir, dir);
 	opt.cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	opt.tty = in->terminal = find_terminal(std);
 	if (in->terminal >= 0 && tcgetattr(in->terminal, &in->mode) < 0)
 		in->terminal = -1;
 	opt.uffd_dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	if (snap_restore(in->cx, &opt, &res) < 0)
-		errx(RUN_FAILED, "%s: %s", dir, snap_error(in->cx));
+		fail(in, dir);
 	in->pid = res.pid;
 	in->pager = res.pager;
 	start_pager(in);
-	if (verbose)
+	if (how->verbose)
 		warnx("it is %d%s%s", (int)res.pid,
 		    res.note[0] != '\0' ? "; " : "", res.note);
-	close(opt.dir);
 	/* Its end is the end of it there: we have only the master. */
 	if (in->slave >= 0)
 		close(in->slave);
@@ -318,12 +329,16 @@ end_relay(struct instance *in)
 }
 
 static void
-end_pager(struct instance *in)
+end_pager(struct instance *in, bool killed)
 {
 	if (in->has_thread)
 		pthread_join(in->thread, NULL);
 	if (in->pager_error < 0)
-		warnx("it was killed: %s", snap_error(in->cx));
+		warnx("%s%s", killed ? "it was killed: " : "",
+		    snap_error(in->cx));
+	if (in->learn >= 0)
+		learn_close(in->dir, in->learn, in->pager_error == 0);
+	close(in->dir);
 	snap_ctx_free(in->cx);
 }
 
@@ -348,17 +363,17 @@ end_as(int status)
 }
 
 int
-run_from(const char *dir, bool same_pid, bool verbose)
+run_from(const char *dir, const struct run_from_options *how)
 {
-	struct instance in = { .terminal = -1, .slave = -1 };
+	struct instance in = { .terminal = -1, .slave = -1, .learn = -1 };
 	int status;
 
 	block_signals(&in);
-	restore(&in, dir, same_pid, verbose);
+	restore(&in, dir, how);
 	let_go_of_stdio();
 	status = stand_by(&in);
 	end_relay(&in);
-	end_pager(&in);
+	end_pager(&in, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	put_mode_back(&in);
 	return end_as(status);
 }

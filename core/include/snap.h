@@ -388,6 +388,12 @@ struct snap_restore_options {
 	 * the caller may not end before that returned.
 	 */
 	bool lazy;
+	/*
+	 * With `lazy`: a file that snap_pager_wait() writes what the process
+	 * touched first to, to be put beside the image's as `prefetch`.
+	 * Meanwhile nothing else is brought.  0 or -1: none; not consumed.
+	 */
+	int learn;
 	int uffd_dev; /* /dev/userfaultfd, open; 0 or -1: none; not consumed */
 	/*
 	 * Call snap_uffd_handshake(fd) with more rights than the caller's;
@@ -419,7 +425,8 @@ int snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
 
 /*
  * Wait until all memory is there, or the process has ended: 0.  Or -errno and a
- * sentence: it could not be brought, and so the process was killed.  Should the
+ * sentence: it could not be brought, and so the process was killed; or all is well
+ * but what was learned could not be written.  Should the
  * caller be killed meanwhile, the process is, too.  `tell`, if not NULL, is
  * called now and then with the bytes that are there and their sum.  Accepts
  * NULL for `pager`, which it releases.

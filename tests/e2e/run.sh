@@ -184,6 +184,50 @@ import pyexpat; print("b")' || return
 python3 -c 'import pyexpat; open(pyexpat.__file__)' 2>/dev/null &&
 t "--until-symbol of a library that is loaded later" until_loaded
 
+# A thread that is at work when another gets to the point finishes it, so that
+# no lock is taken in the image.  usage: comes_to_rest POINT...
+comes_to_rest()
+{
+	hold "$@" -- python3 -c '
+import os, sys, threading, time
+def work():
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        pass
+    print("worked", file=sys.stderr, flush=True)
+    time.sleep(1000)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.05)
+os.getpgid(0)
+print(sys.stdin.readline().strip())' || return
+	[ "$(<"$WORK/said")" = worked ] || {
+		echo "held while a thread was at work: $(<"$WORK/said")"
+		return 1
+	}
+	image rest || return
+	instance rest ten 0 ten
+}
+t "others come to rest: --until CALL" comes_to_rest --until getpgid
+t "others come to rest: --until-symbol" comes_to_rest --until-symbol getpgid
+
+# One that never does is held all the same.
+always_busy()
+{
+	hold "$@" -- python3 -c '
+import os, sys, threading
+def work():
+    while True:
+        pass
+threading.Thread(target=work, daemon=True).start()
+os.getpgid(0)
+print(sys.stdin.readline().strip(), flush=True)
+os._exit(0)' || return
+	image busy || return
+	instance busy eleven 0 eleven
+}
+t "a thread that is always busy: --until CALL" always_busy --until getpgid
+t "a thread that is always busy: --until-symbol" always_busy --until-symbol getpgid
+
 # ---- what waiting is ----
 
 # A helper polls from the start; the main thread is woken through a pipe by
@@ -354,6 +398,89 @@ sys.stdout.write(x.strip() + " " + os.urandom(8).hex() + "\n")' || return
 	}
 }
 t "five at once, with random numbers of their own" many
+
+# What an instance touches first, for the next ones; a hint and no more.
+learn()
+{
+	hold -- /usr/bin/python3 -c '
+import sys
+b = bytearray(i % 251 for i in range(1 << 22))
+line = input()
+print(line, sum(b[::4096]), flush=True)' || return
+	image learned || return
+	chmod u+w learned
+	instance learned one 0 "$(learned_answer one)" || return
+	[ ! -e learned/prefetch ] || { echo "it learned unasked"; return 1; }
+	"$RUN" --learn --from learned <<<two >out 2>err 3>&- 9>&- || {
+		cat err
+		return 1
+	}
+	[ "$(<out)" = "$(learned_answer two)" ] || { cat out; return 1; }
+	[ -s learned/prefetch ] && [ ! -e learned/prefetch.new ] || {
+		ls -l learned
+		return 1
+	}
+	# The array is 4 MiB of it.
+	[ "$(touched learned/prefetch)" -ge 4194304 ] || {
+		echo "too little: $(touched learned/prefetch)"
+		return 1
+	}
+	instance learned three 0 "$(learned_answer three)" || return
+	bad_hints || return
+	rm learned/prefetch
+	instance learned four 0 "$(learned_answer four)"
+}
+
+learned_answer()
+{
+	echo "$1 $(python3 -c 'print(sum(i % 251 for i in range(0, 1 << 22, 4096)))')"
+}
+
+touched()
+{
+	local from to n=0
+	while IFS=- read -r from to; do
+		n=$((n + 0x$to - 0x$from))
+	done <"$1"
+	echo $n
+}
+
+# A wrong one is refused with its line; one of other pages does no harm.
+bad_hints()
+{
+	local size
+	chmod u+w learned/prefetch
+	size=$(printf %x "$(stat -c %s learned/pages)")
+	echo "0-$size" >learned/prefetch
+	instance learned five 0 "$(learned_answer five)" || return
+	printf '0-1000\n%s-ffffffff000\n' "$size" >learned/prefetch
+	"$RUN" --from learned <<<x >out 2>err 3>&- 9>&-
+	[ $? = 125 ] && grep -q 'prefetch:2: beyond' err || {
+		cat out err
+		return 1
+	}
+	ln -sf /etc/passwd learned/prefetch
+	"$RUN" --from learned <<<x >out 2>err 3>&- 9>&-
+	[ $? = 125 ] && grep -q 'prefetch: not a plain file' err || {
+		cat out err
+		return 1
+	}
+}
+t "--learn: what is touched first comes first" learn
+
+# It has told nothing, and has not taken the place of what is there.
+learn_refused()
+{
+	mkdir -p learned2 && cp -r learned learned2/image || return
+	chmod u+w learned2/image
+	echo "0-1000" >learned2/image/prefetch
+	truncate -s 4096 learned2/image/pages
+	"$RUN" --learn --from learned2 <<<x >out 2>err 3>&- 9>&-
+	[ $? = 125 ] || { cat out err; return 1; }
+	[ "$(<learned2/image/prefetch)" = 0-1000 ] &&
+	    [ ! -e learned2/image/prefetch.new ]
+}
+t "--learn, where there is no instance" learn_refused
 
 pipeline()
 {

@@ -39,7 +39,16 @@ static struct image_tree tree;
 /* Behind the descriptors, so that what was kept means what it did. */
 #define ZOMBIES (NTEXTS + sample->nfds)
 #define SECCOMP (ZOMBIES + 1)
-#define ALL (SECCOMP + 1)
+#define PREFETCH (SECCOMP + 1)
+#define ALL (PREFETCH + 1)
+
+/* Of the sample's `pages`. */
+static char hint[] = "1000-2000\n0-1000\n";
+static const struct image_node prefetch = {
+	.name = "prefetch",
+	.text = hint,
+	.node = { .size = sizeof(hint) - 1 },
+};
 
 static const struct image_node *
 node(const struct image_tree *t, const char *dir, const char *name)
@@ -79,6 +88,7 @@ write_seeds(const char *dir)
 	}
 	write_seed(dir, ZOMBIES, node(&tree, "", "zombies"));
 	write_seed(dir, SECCOMP, node(&tree, "", "seccomp"));
+	write_seed(dir, PREFETCH, &prefetch);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -143,10 +153,11 @@ read_text(struct snap_ctx *cx, struct process *p, const struct input *in,
 	snprintf(name, sizeof(name), "%s%s",
 	    i < NTEXTS || i >= ZOMBIES ? "" : "fdinfo/", n->name);
 	lines_init(&l, cx, name, buf, len);
-	err = i < NTEXTS     ? texts[i].read(&l, p)
-	      : i == ZOMBIES ? img_zombies_read(&l, p)
-	      : i == SECCOMP ? img_seccomp_read(&l, p)
-			     : img_fdinfo_read(&l, p, atoi(n->name), target);
+	err = i < NTEXTS      ? texts[i].read(&l, p)
+	      : i == ZOMBIES  ? img_zombies_read(&l, p)
+	      : i == SECCOMP  ? img_seccomp_read(&l, p)
+	      : i == PREFETCH ? img_prefetch_read(&l, p)
+			      : img_fdinfo_read(&l, p, atoi(n->name), target);
 	free(buf);
 	return err;
 }
@@ -181,9 +192,28 @@ read_all(struct snap_ctx *cx, struct process *p, const struct input *in)
 	if (err == 0)
 		err = read_text(
 		    cx, p, in, ZOMBIES, node(in->t, "", "zombies"), NULL);
+	if (err == 0 && in->which == PREFETCH)
+		err = read_text(cx, p, in, PREFETCH, &prefetch, NULL);
 	if (err == 0)
 		err = img_fdinfo_finish(cx, p);
 	return err == 0 ? fds_check(cx, p) : err;
+}
+
+static void
+write_prefetch_again(struct snap_ctx *cx, const struct process *p)
+{
+	struct process *q = process_new();
+	struct text t = { 0 };
+	struct lines l;
+
+	q->pages_size = p->pages_size;
+	img_prefetch_write(&t, p->prefetch, p->nprefetch);
+	lines_init(&l, cx, "prefetch", t.s, t.len);
+	if (p->nprefetch > 0 &&
+	    (img_prefetch_read(&l, q) < 0 || q->nprefetch != p->nprefetch))
+		abort();
+	text_fini(&t);
+	process_free(q);
 }
 
 static void
@@ -200,6 +230,7 @@ write_again(const struct process *p)
 		fprintf(stderr, "%s\n", snap_error(cx));
 		abort();
 	}
+	write_prefetch_again(cx, p);
 	image_tree_free(&t);
 	process_free(q);
 	snap_ctx_free(cx);

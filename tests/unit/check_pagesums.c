@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "ctx.h"
+#include "img.h"
 #include "pagers.h"
 #include "pagesums.h"
 #include "unit.h"
@@ -47,12 +48,15 @@ parse(const char *text, uint64_t size, struct pagesums **out)
 START_TEST(there_and_back)
 {
 	const uint64_t sizes[] = { 0, 4096, PAGESUMS_PIECE - 4096,
-		PAGESUMS_PIECE, PAGESUMS_PIECE + 4096, 5 * PAGESUMS_PIECE };
+		PAGESUMS_PIECE, PAGESUMS_PIECE + 4096, 5 * PAGESUMS_PIECE,
+		PAGESUMS_LARGE, PAGESUMS_LARGE + 4096 };
 	uint64_t size = sizes[_i];
 	struct pagesums *s = pagesums_new(size), *t;
 	struct text text = { 0 };
 
-	ck_assert_uint_eq(s->n, (size + PAGESUMS_PIECE - 1) / PAGESUMS_PIECE);
+	ck_assert_uint_eq(s->n, (size + s->piece - 1) / s->piece);
+	ck_assert_uint_eq(s->piece,
+	    size < PAGESUMS_LARGE ? PAGESUMS_SMALL : PAGESUMS_PIECE);
 	for (size_t i = 0; i < s->n; i++)
 		memset(s->sum[i], (int)(i + 1), sizeof(s->sum[i]));
 	memset(s->whole, 0xa5, sizeof(s->whole));
@@ -181,6 +185,65 @@ START_TEST(title)
 }
 END_TEST
 
+/* ---- prefetch ---- */
+
+static int
+parse_prefetch(const char *text, struct process *p)
+{
+	char *copy = strdup(text);
+	struct lines l;
+	int err;
+
+	snap_clear(cx);
+	lines_init(&l, cx, "prefetch", copy, strlen(copy));
+	err = img_prefetch_read(&l, p);
+	free(copy);
+	return err;
+}
+
+START_TEST(prefetch)
+{
+	const char *text = "3000-5000\n0-1000\n8000-a000\n";
+	struct process *p = process_new();
+	struct text t = { 0 };
+
+	p->pages_size = 0xa000;
+	ck_assert_int_eq(parse_prefetch(text, p), 0);
+	ck_assert_uint_eq(p->nprefetch, 3);
+	ck_assert_uint_eq(p->prefetch[0].start, 0x3000);
+	ck_assert_uint_eq(p->prefetch[2].end, 0xa000);
+	img_prefetch_write(&t, p->prefetch, p->nprefetch);
+	ck_assert_uint_eq(t.len, strlen(text));
+	ck_assert_mem_eq(t.s, text, t.len);
+	text_fini(&t);
+	process_free(p);
+}
+END_TEST
+
+static const struct {
+	const char *text, *sentence;
+} hints[] = {
+	{ "0-1000", "prefetch:" },
+	{ "1000-1000\n", "prefetch:1: not a range" },
+	{ "0-1001\n", "prefetch:1: not a range" },
+	{ "0-1000 \n", "prefetch:1: not a range" },
+	{ "0-1000\n4000-6000\n", "prefetch:2: beyond the end" },
+	{ "ffffffffffff0000-fffffffffffff000\n", "prefetch:1: beyond the end" },
+	{ "0-4000\n0-1000\n1000-3000\n", "prefetch:3: more bytes" },
+};
+
+START_TEST(bad_prefetch)
+{
+	struct process *p = process_new();
+
+	p->pages_size = 0x5000;
+	ck_assert_int_eq(parse_prefetch(hints[_i].text, p), -EBADMSG);
+	ck_assert_msg(strstr(snap_error(cx), hints[_i].sentence) != NULL, "%s",
+	    snap_error(cx));
+	process_free(p);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -188,11 +251,14 @@ main(void)
 	TCase *t = tcase_create("pagesums");
 
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, there_and_back, 0, 6);
+	tcase_add_loop_test(t, there_and_back, 0, 8);
 	tcase_add_loop_test(t, refused, 0, sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(t, verified);
 	tcase_add_loop_test(t, missing, 0, sizeof(smaps) / sizeof(smaps[0]));
 	tcase_add_test(t, title);
+	tcase_add_test(t, prefetch);
+	tcase_add_loop_test(
+	    t, bad_prefetch, 0, sizeof(hints) / sizeof(hints[0]));
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -1,0 +1,145 @@
+/*
+ * pager_early.c - what a process touches first.
+ *
+ * Where the image has a list of it, these pieces are brought before the others,
+ * from the moment that the memory is laid out: most of them are there before
+ * anybody waits for one.  Where such a list is to be made, nothing is brought
+ * but what is touched, and that is noted.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "img.h"
+#include "pager_parts.h"
+
+/* Only of the image itself: `prefetch` has nothing of its parents. */
+int
+early_make(struct snap_pager *g, const struct pager_setup *s)
+{
+	struct early *e = &g->early;
+
+	e->list = calloc(g->npieces + 1, sizeof(*e->list));
+	if (e->list == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->p->nprefetch; i++) {
+		const struct part *part = &s->p->prefetch[i];
+		size_t k = (size_t)(part->start / g->piece);
+
+		for (; k * g->piece < part->end; k++) {
+			if (g->state[k] != PIECE_WANTED)
+				continue;
+			g->state[k] |= PIECE_NOTED;
+			e->list[e->n++] = k;
+		}
+	}
+	for (size_t i = 0; i < e->n; i++)
+		g->state[e->list[i]] = PIECE_WANTED;
+	if (s->learn < 0)
+		return 0;
+	e->seen = calloc(g->npieces + 1, sizeof(*e->seen));
+	e->file = fcntl(s->learn, F_DUPFD_CLOEXEC, 3);
+	return e->seen == NULL || e->file < 0 ? -ENOMEM : 0;
+}
+
+bool
+early_next(struct snap_pager *g, size_t *piece)
+{
+	struct early *e = &g->early;
+
+	while (e->next < e->n) {
+		size_t k = e->list[e->next++];
+
+		if ((g->state[k] & (PIECE_WANTED | PIECE_BUSY)) ==
+		    PIECE_WANTED) {
+			*piece = k;
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+early_note(struct snap_pager *g, size_t piece)
+{
+	struct early *e = &g->early;
+
+	if (e->seen == NULL || g->state[piece] & PIECE_NOTED)
+		return;
+	g->state[piece] |= PIECE_NOTED;
+	e->seen[e->nseen++] = piece;
+}
+
+static int
+write_whole(int fd, const char *s, size_t len)
+{
+	size_t at = 0;
+	ssize_t n;
+
+	while (at < len) {
+		n = write(fd, s + at, len - at);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* Neighbours as one part; what belongs to parents is left out. */
+static int
+write_list(const struct snap_pager *g, const size_t *seen, size_t n)
+{
+	uint64_t size = g->sources[0].size, start, end;
+	struct text t = { 0 };
+	size_t len, nparts = 0;
+	struct part *v = calloc(n + 1, sizeof(*v));
+	char *s;
+	int err;
+
+	for (size_t i = 0; v != NULL && i < n; i++) {
+		start = seen[i] * g->piece;
+		if (start >= size)
+			continue;
+		end = start + g->piece < size ? start + g->piece : size;
+		if (nparts > 0 && v[nparts - 1].end == start)
+			v[nparts - 1].end = end;
+		else
+			v[nparts++] = (struct part){ start, end };
+	}
+	if (v != NULL)
+		img_prefetch_write(&t, v, nparts);
+	free(v);
+	s = v == NULL ? NULL : text_take(&t, &len);
+	err = s == NULL ? -ENOMEM : write_whole(g->early.file, s, len);
+	free(s);
+	return err;
+}
+
+int
+early_learned(struct snap_pager *g)
+{
+	struct early *e = &g->early;
+	size_t *seen;
+	int err = 0;
+
+	pthread_mutex_lock(&g->lock);
+	seen = e->seen;
+	e->seen = NULL;
+	g->held = false;
+	pthread_cond_broadcast(&g->work);
+	pthread_mutex_unlock(&g->lock);
+	if (seen != NULL)
+		err = write_list(g, seen, e->nseen);
+	free(seen);
+	return err;
+}
+
+void
+early_fini(struct early *e)
+{
+	free(e->list);
+	free(e->seen);
+	if (e->file >= 0)
+		close(e->file);
+}
