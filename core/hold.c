@@ -15,7 +15,7 @@
 
 #include "ctx.h"
 
-#define LOOK_MS 2 /* how often a call that polls is looked at */
+#define LOOK_MS 2    /* how often a call that polls is looked at */
 #define MAX_WAITS 64 /* such calls at once; more are carried out */
 #define MAX_POLLED 4096
 

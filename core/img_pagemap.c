@@ -27,6 +27,9 @@
  *		pages that are the parent process's at the same addresses
  *	run START-END parent
  *		of an increment: pages that its parent holds, not written since
+ *	huge START-END
+ *		behind all others, in order: private anonymous memory that was
+ *		in huge pages
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,6 +42,7 @@
 
 #define NS 1000000000ll
 #define PKEY_MAX 15
+#define HUGE (2u << 20)
 #define SEGMENT_MODES 03777u /* with SHM_DEST and SHM_LOCKED */
 
 /* The kinds of runs whose bytes are not here. */
@@ -133,6 +137,9 @@ img_pagemap_write(struct text *t, const struct process *p)
 			write_run(t, &run);
 		}
 	}
+	for (size_t i = 0; i < p->nhuge; i++)
+		text_putf(t, "huge %lx-%lx\n", (unsigned long)p->huge[i].start,
+		    (unsigned long)p->huge[i].end);
 }
 
 /* ---- reading ---- */
@@ -143,6 +150,7 @@ struct reader {
 	size_t nvmas;  /* how many have had their line */
 	uint64_t last; /* end of the last run */
 	uint64_t held; /* bytes of `pages` so far */
+	size_t huge;   /* the VMA that the last huge pages were in */
 };
 
 static bool
@@ -432,6 +440,34 @@ read_run(struct reader *r, char *s)
 }
 
 static int
+read_huge(struct reader *r, char *s)
+{
+	struct process *p = r->p;
+	uint64_t start, end;
+	struct part *part;
+	size_t i = r->huge;
+
+	if (r->nvmas < p->nvmas)
+		return lines_fail(r->l, "huge pages before the last vma");
+	if (!text_range(s, &start, &end) || start % HUGE != 0 ||
+	    end % HUGE != 0)
+		return lines_fail(r->l, "not a range of huge pages");
+	if (p->nhuge > 0 && start < p->huge[p->nhuge - 1].end)
+		return lines_fail(r->l, "starts below the one before it");
+	while (i < p->nvmas && p->vmas[i].end <= start)
+		i++;
+	if (i == p->nvmas || start < p->vmas[i].start || end > p->vmas[i].end ||
+	    p->vmas[i].kind != VMA_ANON)
+		return lines_fail(r->l, "not inside one anonymous VMA");
+	r->huge = i;
+	part = process_grow(&p->huge, &p->nhuge, sizeof(*part));
+	if (part == NULL)
+		return -ENOMEM;
+	*part = (struct part){ start, end };
+	return 0;
+}
+
+static int
 read_line(struct reader *r, char *line)
 {
 	static const struct {
@@ -444,6 +480,7 @@ read_line(struct reader *r, char *line)
 		{ "exe", read_exe },
 		{ "segment", read_segment },
 		{ "numa", read_numa },
+		{ "huge", read_huge },
 	};
 	char *word = text_word(&line);
 
@@ -451,8 +488,8 @@ read_line(struct reader *r, char *line)
 		if (word != NULL && line != NULL &&
 		    strcmp(word, table[i].word) == 0)
 			return table[i].read(r, line);
-	return lines_fail(
-	    r->l, "neither file, segment, exe, vma, numa nor run");
+	return lines_fail(r->l, "neither file, segment, exe, vma, numa, run "
+				"nor huge");
 }
 
 int

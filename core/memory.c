@@ -248,6 +248,8 @@ copy_vma(struct copier *c, const struct vma *v, uint64_t expect)
 	int err;
 
 	err = pagemap_runs(c->cx, &c->pm, v->start, v->end, c->p);
+	if (err == 0 && v->kind == VMA_ANON && !is_huge(v))
+		err = pagemap_huge(&c->pm, v->start, v->end, c->p);
 	if (err == 0 && c->p->nruns > first)
 		err = copier_open(c, expect);
 	for (size_t i = first; err == 0 && i < c->p->nruns; i++)
@@ -469,6 +471,9 @@ scan_twin(struct snap_ctx *cx, pid_t twin, struct process *p)
 		first = p->nruns;
 		err =
 		    pagemap_runs(cx, &pm, p->vmas[i].start, p->vmas[i].end, p);
+		if (err == 0 && p->vmas[i].kind == VMA_ANON)
+			err = pagemap_huge(
+			    &pm, p->vmas[i].start, p->vmas[i].end, p);
 		for (; first < p->nruns; first++) {
 			p->runs[first].src_fd = p->pages_fd;
 			p->runs[first].src_off = p->runs[first].start;
@@ -476,6 +481,14 @@ scan_twin(struct snap_ctx *cx, pid_t twin, struct process *p)
 	}
 	pagemap_close(&pm);
 	return err;
+}
+
+static int
+part_order(const void *a, const void *b)
+{
+	const struct part *m = a, *n = b;
+
+	return m->start < n->start ? -1 : m->start > n->start;
 }
 
 static int
@@ -494,6 +507,8 @@ memory_settle_runs(struct process *p)
 
 	if (p->nruns > 0)
 		qsort(p->runs, p->nruns, sizeof(*p->runs), run_order);
+	if (p->nhuge > 0)
+		qsort(p->huge, p->nhuge, sizeof(*p->huge), part_order);
 	p->pages_size = 0;
 	for (size_t i = 0; i < p->nruns; i++) {
 		struct run *r = &p->runs[i];

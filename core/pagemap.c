@@ -17,6 +17,7 @@
 #define ENTRY_GUARD (1ull << 58)
 
 #define PAGE 4096u
+#define HUGE (2u << 20)
 #define NREGIONS 512
 #define NENTRIES 8192
 
@@ -184,6 +185,40 @@ pagemap_runs(struct snap_ctx *cx, const struct pagemap *pm, uint64_t start,
 	err = pm->scan ? runs_by_scan(pm, start, end, p)
 		       : runs_by_entries(pm, start, end, p);
 	return err < 0 ? fail(cx, err) : 0;
+}
+
+int
+pagemap_huge(
+    const struct pagemap *pm, uint64_t start, uint64_t end, struct process *p)
+{
+	struct uapi_page_region v[NREGIONS];
+	struct uapi_pm_scan_arg a = {
+		.size = sizeof(a),
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)v,
+		.vec_len = NREGIONS,
+		.category_mask = UAPI_PAGE_IS_HUGE,
+		.return_mask = UAPI_PAGE_IS_HUGE,
+	};
+	int n = 0;
+
+	if (!pm->scan || end - start < HUGE)
+		return 0;
+	for (; a.start < end && n >= 0; a.start = a.walk_end) {
+		n = ioctl(pm->fd, UAPI_PAGEMAP_SCAN, &a);
+		if (n == 0 && a.walk_end <= a.start)
+			break;
+		for (int i = 0; i < n; i++) {
+			struct part *part =
+			    process_grow(&p->huge, &p->nhuge, sizeof(*part));
+
+			if (part == NULL)
+				return -ENOMEM;
+			*part = (struct part){ v[i].start, v[i].end };
+		}
+	}
+	return 0;
 }
 
 int

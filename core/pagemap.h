@@ -30,6 +30,14 @@ int pagemap_runs(struct snap_ctx *cx, const struct pagemap *pm, uint64_t start,
     uint64_t end, struct process *p);
 
 /*
+ * Append to p->huge what [start, end), which lies inside one private VMA of
+ * anonymous memory, has in transparent huge pages.  Nothing where that is not
+ * known.  0 or -ENOMEM.
+ */
+int pagemap_huge(const struct pagemap *pm, uint64_t start, uint64_t end,
+    struct process *p);
+
+/*
  * The first guard pages in [start, end): 1 and where they are; 0 if there are
  * none, or they are not told from others here; or -errno.
  */

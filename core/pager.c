@@ -150,6 +150,13 @@ make(struct snap_pager *g, const struct pager_setup *s)
 		err = make_extents(g, s->p, &sp->x);
 	if (err == 0)
 		err = make_pieces(g, &sp->x);
+	if (err == 0 && s->huge && s->p->nhuge > 0) {
+		g->huge = calloc(s->p->nhuge, sizeof(*g->huge));
+		if (g->huge == NULL)
+			return -ENOMEM;
+		g->nhuge = s->p->nhuge;
+		memcpy(g->huge, s->p->huge, g->nhuge * sizeof(*g->huge));
+	}
 	return err == 0 ? early_make(g, s) : err;
 }
 
@@ -306,7 +313,6 @@ void
 pager_let_go(struct snap_pager *g)
 {
 	pthread_mutex_lock(&g->lock);
-	g->runs = true;
 	g->held = g->early.seen != NULL;
 	pthread_cond_broadcast(&g->work);
 	pthread_mutex_unlock(&g->lock);
@@ -376,6 +382,7 @@ pager_free(struct snap_pager *g)
 	free(g->state);
 	free(g->queue);
 	early_fini(&g->early);
+	free(g->huge);
 	if (g->wake >= 0)
 		close(g->wake);
 	if (g->pidfd >= 0)

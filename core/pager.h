@@ -40,6 +40,7 @@ struct pager_setup {
 	 * write to this file what that was: `prefetch` of snapfs(5).  -1: no.
 	 */
 	int learn; /* not consumed */
+	bool huge; /* make huge pages of what was such, at the end */
 };
 
 /* Is this memory that a pager brings? */

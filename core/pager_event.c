@@ -10,6 +10,7 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+#include "huge.h"
 #include "pager_parts.h"
 #include "uffd.h"
 
@@ -347,6 +348,8 @@ pager_events(void *pager)
 		g->spaces[i].gone = true;
 	}
 	pthread_rwlock_unlock(&g->layout);
+	if (!pager_has_failed(g))
+		(void)huge_collapse(g->pidfd, g->huge, g->nhuge);
 	pthread_mutex_lock(&g->lock);
 	g->stop = true;
 	g->ended = true;

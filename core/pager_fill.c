@@ -78,9 +78,6 @@ choose(struct snap_pager *g, size_t *piece, bool *back)
 		*back = false;
 		if (next_asked(g, piece))
 			break;
-		/* Until it runs nobody needs a free worker. */
-		if (!g->runs && early_next(g, piece))
-			break;
 		*back = true;
 		if (g->nback + 1 < g->nworkers &&
 		    (early_next(g, piece) ||

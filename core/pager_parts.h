@@ -106,7 +106,8 @@ struct snap_pager {
 	size_t *queue; /* pieces that somebody waits for, a ring */
 	size_t qhead, qlen;
 	struct early early;
-	bool runs;	      /* the process does */
+	struct part *huge; /* what shall be in huge pages when it is there */
+	size_t nhuge;
 	bool held;	      /* bring only what somebody waits for */
 	unsigned nback;	      /* workers that are about what nobody waits for */
 	unsigned nworkers;    /* of them all */

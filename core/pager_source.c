@@ -65,9 +65,8 @@ sources_piece(struct snap_pager *g, const struct pager_setup *s)
 {
 	for (size_t i = 0; i < s->nsources; i++) {
 		const struct pager_source *from = &s->sources[i];
-		uint64_t piece = from->sums == NULL
-				     ? pagesums_piece(from->size)
-				     : from->sums->piece;
+		uint64_t piece = from->sums == NULL ? pagesums_piece(from->size)
+						    : from->sums->piece;
 
 		if (piece > g->piece)
 			g->piece = piece;
@@ -126,8 +125,7 @@ verify(struct snap_pager *g, const struct source *s, const char *buf,
 
 		if (pagesums_good(s->sums, i, buf + at))
 			continue;
-		pager_fail(
-		    g, -EBADMSG, "%s" PAGESUMS_BAD, s->name, off + at);
+		pager_fail(g, -EBADMSG, "%s" PAGESUMS_BAD, s->name, off + at);
 		return false;
 	}
 	return true;

@@ -94,6 +94,7 @@ process_free(struct process *p)
 	free(p->contents);
 	free(p->zombies);
 	free(p->prefetch);
+	free(p->huge);
 	free(p->unsupported);
 	free(p->pending.v);
 	free(p->timers);

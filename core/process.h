@@ -337,7 +337,7 @@ enum share {
 
 /* ---- the process ---- */
 
-/* Bytes [start, end) of `pages`. */
+/* Bytes [start, end) of `pages`, or addresses. */
 struct part {
 	uint64_t start, end;
 };
@@ -410,6 +410,8 @@ struct process {
 	size_t nmapfiles;
 	struct run *runs;
 	size_t nruns;
+	struct part *huge; /* by address: what was in huge pages */
+	size_t nhuge;
 	uint64_t pages_size; /* bytes of `pages` */
 	int pages_fd;	     /* owned, -1: none.  The twin's mem or the file */
 	int frozen_fd; /* owned, -1: none.  Pages copied while it was frozen */

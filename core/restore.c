@@ -272,14 +272,16 @@ bring_up(struct restore_tree *t)
 	if (err == 0)
 		snap_logf(
 		    t->cx, SNAP_STEP, "process %d made", (int)t->v[0].pid);
-	if (err == 0)
-		err = restore_verify(t);
 	if (err == 0 && t->v[0].host.paged)
 		err = restore_pager_start(&t->v[0]);
+	if (err == 0)
+		err = restore_verify(t);
 	if (err == 0)
 		err = restore_wait(t);
 	if (err == 0 && t->v[0].pager != NULL)
 		err = restore_pager_settle(&t->v[0]);
+	if (err == 0)
+		restore_huge(&t->v[0]);
 	if (err == 0)
 		snap_logf(t->cx, SNAP_STEP, "memory and threads made");
 	if (err == 0)

@@ -160,6 +160,8 @@ void restore_pager_probe(struct restore *r);
 int restore_pager_start(struct restore *r);
 /* Before the process is let go. */
 int restore_pager_settle(struct restore *r);
+/* What was in huge pages is so again. */
+void restore_huge(struct restore *r);
 
 /* restore_wait.c: until all lanes of all are done, or one failed. */
 int restore_wait(struct restore_tree *t);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "ctx.h"
+#include "huge.h"
 #include "image.h"
 #include "pager.h"
 #include "pagesums.h"
@@ -47,6 +48,17 @@ handshake(const struct restore *r, int fd)
 	return err;
 }
 
+/* Then it is read at once into huge pages, faster than page by page. */
+static bool
+mostly_huge(const struct process *p)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < p->nhuge; i++)
+		bytes += p->huge[i].end - p->huge[i].start;
+	return bytes > p->pages_size / 2;
+}
+
 /*
  * Try with memory of our own.  If the kernel does not let us, the new process
  * reads its pages itself before it runs.
@@ -57,7 +69,7 @@ restore_pager_probe(struct restore *r)
 	int fd, err;
 
 	r->host.paged = false;
-	if (!has_work(r->p))
+	if (!has_work(r->p) || (!r->opt->lazy && mostly_huge(r->p)))
 		return;
 	/* A fork shares what its parent has only if that is there. */
 	if (r->tree->n > 1) {
@@ -171,6 +183,7 @@ restore_pager_start(struct restore *r)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
 	if (r->opt->lazy && r->opt->learn > 0)
 		s.learn = r->opt->learn;
+	s.huge = r->opt->lazy;
 	s.hot = hot;
 	s.nhot = hot_addresses(r->p, hot);
 	err = start(r, &s);
@@ -185,6 +198,27 @@ restore_pager_start(struct restore *r)
 }
 
 /* ---- before it runs ---- */
+
+/*
+ * Of a tree it would give each its own of what they share; an instance has what
+ * its template has; and where a pager is at work it does this itself.
+ */
+void
+restore_huge(struct restore *r)
+{
+	uint64_t done;
+	int pidfd;
+
+	if (r->p->nhuge == 0 || r->tree->n > 1 || r->opt->tmpl != NULL ||
+	    (r->opt->lazy && r->host.paged))
+		return;
+	pidfd = pidfd_open(r->pid, 0);
+	done = pidfd < 0 ? 0 : huge_collapse(pidfd, r->p->huge, r->p->nhuge);
+	if (pidfd >= 0)
+		close(pidfd);
+	snap_logf(r->cx, SNAP_STEP, "%llu bytes of huge pages made",
+	    (unsigned long long)done);
+}
 
 int
 restore_pager_settle(struct restore *r)

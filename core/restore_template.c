@@ -58,6 +58,7 @@ restore_template(struct restore_tree *tree)
 		err = restore_wait(tree);
 	if (err < 0)
 		return err;
+	restore_huge(r);
 	/* While it is traced its pid is its own. */
 	t->pidfd = (int)syscall(SYS_pidfd_open, r->pid, 0);
 	if (t->pidfd < 0)

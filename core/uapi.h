@@ -45,6 +45,7 @@ struct uapi_sud_config {
 #define UAPI_MAP_DROPPABLE 0x08	    /* 6.11 */
 #define UAPI_MADV_GUARD_INSTALL 102 /* 6.13 */
 #define UAPI_MADV_GUARD_REMOVE 103
+#define UAPI_MADV_COLLAPSE 25 /* 6.1 */
 
 /* ---- PAGEMAP_SCAN on /proc/PID/pagemap, 6.7 ---- */
 

@@ -1,9 +1,9 @@
 /*
  * beat - a process that touches its memory, and notices when it was away.
  *
- *	beat DIR MIB
+ *	beat DIR MIB [huge]
  *
- * Fills MIB of memory in pages of 4 KiB and touches one page after the other,
+ * Fills MIB of memory in pages of 4 KiB, or huge ones, and touches one page after the other,
  * at random, looking at the clock each time: a beat.  A gap of more than 100 ms
  * means that it was away, dead.  From there on it keeps the longest gap, until
  * DIR/end appears; then it says in DIR/beat when the first beat was (us since
@@ -85,7 +85,7 @@ main(int argc, char **argv)
 	uint64_t *mem;
 	size_t pages;
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
 	dir = argv[1];
 	pages = (size_t)atoi(argv[2]) * 256;
@@ -93,7 +93,7 @@ main(int argc, char **argv)
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mem == MAP_FAILED)
 		return 1;
-	madvise(mem, pages * PAGE, MADV_NOHUGEPAGE);
+	madvise(mem, pages * PAGE, argc == 4 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < pages * (PAGE / 8); i++)
 		mem[i] = i * 0x9e3779b97f4a7c15ull + 1;
 	put("ready", getpid(), time_of_fork() / 1000);

@@ -1,5 +1,7 @@
 /*
  * readfile - read a file into fresh memory; prints the time in us.
+ *
+ *	readfile FILE [huge]		into pages of 4 KiB, or huge ones
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,7 +20,7 @@ main(int argc, char **argv)
 	char *p;
 	int fd;
 
-	if (argc != 2 || (fd = open(argv[1], O_RDONLY)) < 0 ||
+	if (argc < 2 || (fd = open(argv[1], O_RDONLY)) < 0 ||
 	    fstat(fd, &st) != 0)
 		return 1;
 	clock_gettime(CLOCK_MONOTONIC, &a);
@@ -26,7 +28,8 @@ main(int argc, char **argv)
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return 1;
-	madvise(p, (size_t)st.st_size, MADV_NOHUGEPAGE);
+	madvise(
+	    p, (size_t)st.st_size, argc == 3 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	while (done < st.st_size &&
 	       (n = read(fd, p + done, (size_t)(st.st_size - done))) > 0)
 		done += n;

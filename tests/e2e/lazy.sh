@@ -455,8 +455,82 @@ stuck()
 	result
 }
 
+# ---- huge pages ----
+
+# KiB of process $1 that are in transparent huge pages.
+huge_of()
+{
+	awk '/^AnonHugePages:/ { n += $2 } END { print n + 0 }' \
+	    "/proc/$1/smaps_rollup"
+}
+
+has_huge()
+{
+	[ "$(huge_of "$1")" -ge $((56 << 10)) ]
+}
+
+# 64 MiB in huge pages, of which nothing is changed.
+start_huge()
+{
+	DIR=$(mktemp -d "$WORK/huge.XXXXXX")
+	cat >"$DIR/huge.py" <<-'END'
+		import mmap, os, sys, time
+		dir, n = sys.argv[1], 64 << 20
+		m = mmap.mmap(-1, n + (2 << 20), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+		m.madvise(mmap.MADV_HUGEPAGE)
+		word = lambda i: (i * 2654435761 & 0xffffffff).to_bytes(4, "little")
+		for i in range(0, len(m), 4096):
+		    m[i:i + 4096] = word(i) * 1024
+		open(dir + "/ready", "w")
+		while not os.path.exists(dir + "/go"):
+		    time.sleep(0.01)
+		ok = all(m[i:i + 4096] == word(i) * 1024 for i in range(0, len(m), 4096))
+		open(dir + "/result.new", "w").write("ok\n" if ok else "other bytes\n")
+		os.rename(dir + "/result.new", dir + "/result")
+	END
+	/usr/bin/python3 "$DIR/huge.py" "$DIR" </dev/null >"$DIR/log" 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 30 test -e "$DIR/ready" || { cat "$DIR/log"; return 1; }
+	has_huge "$PID" || {
+		echo "the kernel gives it no huge pages: $(huge_of "$PID") KiB"
+		return 77
+	}
+}
+
+# usage: huge_pages OPTION...
+huge_pages()
+{
+	start_huge || return
+	rm -rf "$WORK/images/huge"
+	copy "$PID" "$WORK/images/huge" || return
+	grep -q '^huge ' "$WORK/images/huge/pagemap" || {
+		echo "the image does not know of huge pages"
+		return 1
+	}
+	kill9 "$PID" || return
+	if [[ $* = *instances* ]]; then
+		ANSWER=$("$TOOLS/request" "$MNT/.restore" "$@" "$WORK/images/huge") ||
+		    { echo "$ANSWER"; return 1; }
+		PID=$(restored_pid)
+		PIDS+=("$PID")
+	else
+		restore "$PID" "$WORK/images/huge" "$@" || return
+	fi
+	wait_for 20 no_pagers || { echo "its pager does not end"; return 1; }
+	has_huge "$PID" || {
+		echo "$(huge_of "$PID") KiB of huge pages came back"
+		return 1
+	}
+	: >"$DIR/go"
+	result
+}
+
 start_slowfs
 mount_snapfs
+t "huge pages" huge_pages
+t "huge pages, lazy=no" huge_pages lazy=no
+t "huge pages, an instance" huge_pages instances=1
 for action in none touch madvise guard mremap munmap mprotect fork forks spawn exec \
     syscalls; do
 	t "$action, slow" does $action 4

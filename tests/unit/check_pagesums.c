@@ -55,8 +55,8 @@ START_TEST(there_and_back)
 	struct text text = { 0 };
 
 	ck_assert_uint_eq(s->n, (size + s->piece - 1) / s->piece);
-	ck_assert_uint_eq(s->piece,
-	    size < PAGESUMS_LARGE ? PAGESUMS_SMALL : PAGESUMS_PIECE);
+	ck_assert_uint_eq(
+	    s->piece, size < PAGESUMS_LARGE ? PAGESUMS_SMALL : PAGESUMS_PIECE);
 	for (size_t i = 0; i < s->n; i++)
 		memset(s->sum[i], (int)(i + 1), sizeof(s->sum[i]));
 	memset(s->whole, 0xa5, sizeof(s->whole));
