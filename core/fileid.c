@@ -11,9 +11,9 @@
 #define MAX_PHDRS 256
 #define MAX_NOTES (64u << 10)
 
-/* A file, or memory that looks like one. */
+/* A file, of which `mem` is the beginning, or memory that looks like one. */
 struct source {
-	int fd;
+	int fd; /* -1: memory alone */
 	const uint8_t *mem;
 	size_t len;
 };
@@ -21,21 +21,24 @@ struct source {
 static bool
 get(const struct source *s, void *buf, size_t len, uint64_t off)
 {
-	if (s->mem != NULL) {
-		if (off > s->len || len > s->len - off)
-			return false;
+	if (off <= s->len && len <= s->len - off) {
 		memcpy(buf, s->mem + off, len);
 		return true;
 	}
-	return off <= INT64_MAX - len &&
+	return s->fd >= 0 && off <= INT64_MAX - len &&
 	       pread(s->fd, buf, len, (off_t)off) == (ssize_t)len;
 }
 
 static void
 to_hex(const uint8_t *b, size_t n, char *hex)
 {
-	for (size_t i = 0; i < n; i++)
-		snprintf(hex + 2 * i, 3, "%02x", b[i]);
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < n; i++) {
+		hex[2 * i] = digits[b[i] >> 4];
+		hex[2 * i + 1] = digits[b[i] & 15];
+	}
+	hex[2 * n] = '\0';
 }
 
 static size_t
@@ -112,7 +115,12 @@ search(const struct source *s, char *hex)
 void
 fileid_build_id(int fd, char hex[2 * FILEID_BUILD_ID_MAX + 1])
 {
-	search(&(struct source){ .fd = fd }, hex);
+	/* All that is looked for is there, as a rule. */
+	uint8_t head[4096];
+	ssize_t n = pread(fd, head, sizeof(head), 0);
+
+	search(&(struct source){ .fd = fd, .mem = head, .len = n < 0 ? 0 : n },
+	    hex);
 }
 
 void

@@ -314,6 +314,7 @@ pager_let_go(struct snap_pager *g)
 {
 	pthread_mutex_lock(&g->lock);
 	g->held = g->early.seen != NULL;
+	early_rest(g);
 	pthread_cond_broadcast(&g->work);
 	pthread_mutex_unlock(&g->lock);
 }
@@ -321,6 +322,10 @@ pager_let_go(struct snap_pager *g)
 int
 pager_finish(struct snap_ctx *cx, struct snap_pager *g)
 {
+	/* It does not run before all is there: nothing comes first. */
+	pthread_mutex_lock(&g->lock);
+	g->early.n = 0;
+	pthread_mutex_unlock(&g->lock);
 	pager_let_go(g);
 	wait_end(g, NULL, NULL, 0);
 	return pager_error(cx, g);

@@ -14,6 +14,8 @@
 #include "img.h"
 #include "pager_parts.h"
 
+#define REST_NS 30000000
+
 /* Only of the image itself: `prefetch` has nothing of its parents. */
 int
 early_make(struct snap_pager *g, const struct pager_setup *s)
@@ -58,6 +60,34 @@ early_next(struct snap_pager *g, size_t *piece)
 		}
 	}
 	return false;
+}
+
+/* So long a program works on what it has, at the least. */
+void
+early_rest(struct snap_pager *g)
+{
+	struct timespec *t = &g->early.rest;
+
+	if (g->early.n == 0)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, t);
+	t->tv_nsec += REST_NS;
+	t->tv_sec += t->tv_nsec / 1000000000;
+	t->tv_nsec %= 1000000000;
+}
+
+void
+early_await_work(struct snap_pager *g)
+{
+	struct timespec until = g->early.rest;
+
+	if (until.tv_sec == 0) {
+		pthread_cond_wait(&g->work, &g->lock);
+	} else if (pthread_cond_clockwait(&g->work, &g->lock, CLOCK_MONOTONIC,
+		       &until) == ETIMEDOUT) {
+		g->early.rest.tv_sec = 0;
+		pthread_cond_broadcast(&g->work);
+	}
 }
 
 void

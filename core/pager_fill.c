@@ -68,6 +68,16 @@ next_in_order(struct snap_pager *g, size_t *piece)
 	return true;
 }
 
+/* One worker is left for those who wait. */
+static bool
+next_unasked(struct snap_pager *g, size_t *piece)
+{
+	if (g->nback + 1 >= g->nworkers)
+		return false;
+	return early_next(g, piece) || (!g->held && g->early.rest.tv_sec == 0 &&
+					   next_in_order(g, piece));
+}
+
 /* `lock` is held.  false: there is no more to do. */
 static bool
 choose(struct snap_pager *g, size_t *piece, bool *back)
@@ -79,11 +89,9 @@ choose(struct snap_pager *g, size_t *piece, bool *back)
 		if (next_asked(g, piece))
 			break;
 		*back = true;
-		if (g->nback + 1 < g->nworkers &&
-		    (early_next(g, piece) ||
-			(!g->held && next_in_order(g, piece))))
+		if (next_unasked(g, piece))
 			break;
-		pthread_cond_wait(&g->work, &g->lock);
+		early_await_work(g);
 	}
 	g->state[*piece] |= PIECE_BUSY;
 	g->nback += *back;

@@ -81,7 +81,8 @@ struct early {
 	size_t n, next;
 	size_t *seen; /* those that were; NULL: nobody wants to know */
 	size_t nseen;
-	int file; /* where they are written to, -1: none */
+	int file;	      /* where they are written to, -1: none */
+	struct timespec rest; /* until then only what is touched comes; 0 */
 };
 
 struct snap_pager {
@@ -145,10 +146,14 @@ void *pager_worker(void *pager);
 /* Somebody waits for this piece; `lock` is held. */
 void pager_ask(struct snap_pager *g, size_t piece);
 
-/* pager_early.c; `lock` is held but for the first and the last two. */
+/* pager_early.c; `lock` is held but by the first and the last two. */
 int early_make(struct snap_pager *g, const struct pager_setup *s);
 /* The next that is not there yet. */
 bool early_next(struct snap_pager *g, size_t *piece);
+/* It runs, and has what it will touch: the CPUs are its own for a moment. */
+void early_rest(struct snap_pager *g);
+/* Wait for `work`, or for the end of that moment. */
+void early_await_work(struct snap_pager *g);
 /* It was touched. */
 void early_note(struct snap_pager *g, size_t piece);
 /* Write down what was touched, once; then the rest may come. */
