@@ -12,4 +12,7 @@
  */
 uint64_t huge_collapse(int pidfd, const struct part *v, size_t n);
 
+/* Bytes that huge pages need and `pages` has not: rows of zeros in them. */
+uint64_t huge_beyond_pages(const struct process *p);
+
 #endif

@@ -14,6 +14,7 @@
 
 #include "ctx.h"
 #include "fileid.h"
+#include "huge.h"
 #include "proc.h"
 #include "proc_parse.h"
 #include "restore.h"
@@ -69,7 +70,7 @@ own_limits(struct restore *r)
 static int
 check_memory(struct restore *r)
 {
-	uint64_t want = r->p->pages_size, have;
+	uint64_t want = r->p->pages_size + huge_beyond_pages(r->p), have;
 	struct sysinfo si;
 
 	if (sysinfo(&si) < 0)
