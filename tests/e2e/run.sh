@@ -188,45 +188,27 @@ t "--until-symbol of a library that is loaded later" until_loaded
 # no lock is taken in the image.  usage: comes_to_rest POINT...
 comes_to_rest()
 {
-	hold "$@" -- python3 -c '
-import os, sys, threading, time
-def work():
-    end = time.monotonic() + 0.3
-    while time.monotonic() < end:
-        pass
-    print("worked", file=sys.stderr, flush=True)
-    time.sleep(1000)
-threading.Thread(target=work, daemon=True).start()
-time.sleep(0.05)
-os.getpgid(0)
-print(sys.stdin.readline().strip())' || return
-	[ "$(<"$WORK/said")" = worked ] || {
+	hold "$@" -- "$TOOLS/steps" 1 0.3 || return
+	[ "$(<"$WORK/said")" = $'begin\nworked' ] || {
 		echo "held while a thread was at work: $(<"$WORK/said")"
+		kill9 "$PID"
 		return 1
 	}
 	image rest || return
-	instance rest ten 0 ten
+	instance rest ten 3 $'middle\nend ten'
 }
 t "others come to rest: --until CALL" comes_to_rest --until getpgid
-t "others come to rest: --until-symbol" comes_to_rest --until-symbol getpgid
+t "others come to rest: --until-symbol" comes_to_rest --until-symbol steps_middle
 
 # One that never does is held all the same.
 always_busy()
 {
-	hold "$@" -- python3 -c '
-import os, sys, threading
-def work():
-    while True:
-        pass
-threading.Thread(target=work, daemon=True).start()
-os.getpgid(0)
-print(sys.stdin.readline().strip(), flush=True)
-os._exit(0)' || return
+	hold "$@" -- "$TOOLS/steps" 1 1000 || return
 	image busy || return
-	instance busy eleven 0 eleven
+	instance busy eleven 3 $'middle\nend eleven'
 }
 t "a thread that is always busy: --until CALL" always_busy --until getpgid
-t "a thread that is always busy: --until-symbol" always_busy --until-symbol getpgid
+t "a thread that is always busy: --until-symbol" always_busy --until-symbol steps_middle
 
 # ---- what waiting is ----
 
