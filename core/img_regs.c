@@ -200,7 +200,7 @@ bad_regs(const struct user_regs_struct *r)
 }
 
 static int
-end_block(struct lines *l, const struct block *b)
+end_block(struct lines *l, const struct block *b, const struct xstate_layout *x)
 {
 	struct thread *th = b->th;
 	const char *bad;
@@ -214,13 +214,13 @@ end_block(struct lines *l, const struct block *b)
 	if (bad == NULL && th->xsave == NULL)
 		bad = "no `xsave-length'";
 	if (bad == NULL)
-		bad = xstate_check(th->xsave, th->xsave_len);
+		bad = xstate_check(x, th->xsave, th->xsave_len);
 	if (bad == NULL && ((th->restart.nr >= 0) != b->restart_args ||
 			       b->restart_args != b->restart_left))
 		bad = "one of restart-nr, -args, -left-ns is missing";
 	if (bad != NULL)
 		return lines_fail(l, "thread %d: %s", (int)th->tid, bad);
-	foreign = xstate_in_use(th->xsave, th->xsave_len) & ~xstate_supported();
+	foreign = xstate_in_use(th->xsave, th->xsave_len) & ~x->supported;
 	if (foreign != 0)
 		return snap_fail(l->cx, -EPROTO,
 		    "%s:%u: thread %d needs features of the CPU that this one "
@@ -262,13 +262,15 @@ int
 img_regs_read(struct lines *l, struct process *p)
 {
 	struct block b = { 0 };
+	struct xstate_layout x;
 	char *key, *value;
 	size_t n = 0;
 	int r, err;
 
+	xstate_layout(&x);
 	while ((r = lines_pair(l, &key, &value)) > 0) {
 		if (strcmp(key, "thread") == 0) {
-			err = b.th != NULL ? end_block(l, &b) : 0;
+			err = b.th != NULL ? end_block(l, &b, &x) : 0;
 			if (err == 0)
 				err = begin_block(l, p, n++, &b, value);
 		} else if (b.th == NULL) {
@@ -283,5 +285,5 @@ img_regs_read(struct lines *l, struct process *p)
 		return r;
 	if (n != p->nthreads)
 		return lines_fail(l, "`status' has more threads");
-	return end_block(l, &b);
+	return end_block(l, &b, &x);
 }

@@ -142,14 +142,31 @@ text_fini(struct text *t)
 
 /* ---- numbers ---- */
 
-static int
+/* Values plus one of hexadecimal digits; of all else 0. */
+static const uint8_t values[256] = {
+	['0'] = 1,
+	['1'] = 2,
+	['2'] = 3,
+	['3'] = 4,
+	['4'] = 5,
+	['5'] = 6,
+	['6'] = 7,
+	['7'] = 8,
+	['8'] = 9,
+	['9'] = 10,
+	['a'] = 11,
+	['b'] = 12,
+	['c'] = 13,
+	['d'] = 14,
+	['e'] = 15,
+	['f'] = 16,
+};
+
+/* 16 and more: it is none. */
+static inline unsigned
 digit(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return 16;
+	return values[(uint8_t)c] - 1u;
 }
 
 static bool
@@ -160,11 +177,11 @@ number(const char *s, unsigned base, uint64_t max, uint64_t *v)
 	if (*s == '\0')
 		return false;
 	for (; *s != '\0'; s++) {
-		unsigned d = (unsigned)digit(*s);
+		unsigned d = digit(*s);
 
-		if (d >= base || n > (UINT64_MAX - d) / base)
+		if (d >= base || __builtin_mul_overflow(n, base, &n) ||
+		    __builtin_add_overflow(n, d, &n))
 			return false;
-		n = n * base + d;
 	}
 	*v = n;
 	return n <= max;
@@ -219,7 +236,7 @@ text_unhex(const char *s, void *bytes, size_t n)
 	uint8_t *b = bytes;
 
 	for (size_t i = 0; i < n; i++, s += 2) {
-		int hi = digit(s[0]), lo = hi < 16 ? digit(s[1]) : 16;
+		unsigned hi = digit(s[0]), lo = hi < 16 ? digit(s[1]) : 16;
 
 		if (hi > 15 || lo > 15)
 			return false;

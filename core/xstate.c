@@ -23,35 +23,53 @@ xstate_supported(void)
 {
 	uint32_t a, b, c, d;
 
-	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0)
+	__cpuid(1, a, b, c, d);
+	if ((c & bit_OSXSAVE) == 0)
 		return 3;
 	__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
 	return (uint64_t)d << 32 | a;
 }
 
-bool
-xstate_component(unsigned bit, uint32_t *offset, uint32_t *size)
+/* Who has more than the first two has the leaf that describes them. */
+static bool
+component(uint64_t supported, unsigned bit, uint32_t *offset, uint32_t *size)
 {
 	uint32_t c, d;
 
-	if (bit < 2 || bit >= NCOMPONENTS ||
-	    (xstate_supported() & 1ull << bit) == 0 ||
-	    !__get_cpuid_count(0xd, bit, size, offset, &c, &d))
+	if (bit < 2 || bit >= NCOMPONENTS || (supported & 1ull << bit) == 0)
 		return false;
+	__cpuid_count(0xd, bit, *size, *offset, c, d);
+	(void)c;
+	(void)d;
 	return *size != 0;
 }
 
-size_t
-xstate_length(uint64_t features)
+bool
+xstate_component(unsigned bit, uint32_t *offset, uint32_t *size)
 {
-	size_t len = XSTATE_MIN;
+	return component(xstate_supported(), bit, offset, size);
+}
+
+void
+xstate_layout(struct xstate_layout *x)
+{
 	uint32_t offset, size;
 
+	memset(x, 0, sizeof(*x));
+	x->supported = xstate_supported();
 	for (unsigned bit = 2; bit < NCOMPONENTS; bit++)
-		if ((features & 1ull << bit) != 0 &&
-		    xstate_component(bit, &offset, &size) &&
-		    len < (size_t)offset + size)
-			len = (size_t)offset + size;
+		if (component(x->supported, bit, &offset, &size))
+			x->end[bit] = (size_t)offset + size;
+}
+
+size_t
+xstate_length(const struct xstate_layout *x, uint64_t features)
+{
+	size_t len = XSTATE_MIN;
+
+	for (unsigned bit = 2; bit < NCOMPONENTS; bit++)
+		if ((features & 1ull << bit) != 0 && len < x->end[bit])
+			len = x->end[bit];
 	return len;
 }
 
@@ -62,7 +80,7 @@ xstate_in_use(const uint8_t *area, size_t len)
 }
 
 const char *
-xstate_check(const uint8_t *area, size_t len)
+xstate_check(const struct xstate_layout *x, const uint8_t *area, size_t len)
 {
 	uint32_t mxcsr;
 
@@ -74,7 +92,7 @@ xstate_check(const uint8_t *area, size_t len)
 	memcpy(&mxcsr, area + MXCSR, sizeof(mxcsr));
 	if ((mxcsr & ~MXCSR_MASK) != 0)
 		return "reserved bits in mxcsr";
-	if (len < xstate_length(get64(area + HEADER)))
+	if (len < xstate_length(x, get64(area + HEADER)))
 		return "too short for the state that its header names";
 	return NULL;
 }

@@ -119,6 +119,7 @@ sample_thread(struct process *p, pid_t tid, unsigned salt)
 {
 	struct thread *t = SAMPLE_GROW(p->threads, p->nthreads);
 	unsigned long long *reg = (unsigned long long *)&t->regs;
+	struct xstate_layout x;
 	siginfo_t *si;
 
 	t->tid = tid;
@@ -133,7 +134,8 @@ sample_thread(struct process *p, pid_t tid, unsigned salt)
 	t->regs.ds = t->regs.es = t->regs.fs = t->regs.gs = 0;
 	t->regs.eflags = 0x246;
 	t->regs.orig_rax = UINT64_MAX;
-	t->xsave_len = xstate_length(xstate_supported());
+	xstate_layout(&x);
+	t->xsave_len = xstate_length(&x, x.supported);
 	t->xsave = calloc(1, t->xsave_len);
 	t->xsave[24] = 0x80; /* mxcsr 0x1f80 */
 	t->xsave[25] = 0x1f;
