@@ -170,14 +170,13 @@ settle(struct hold *h)
 {
 	struct pollfd p = { h->listener, POLLIN, 0 };
 
-	h->calm = 0;
-	for (unsigned ms = 0; ms < SETTLE_MS; ms += LOOK_MS) {
+	hold_settle_begin(h);
+	do {
 		/* A second one at the point is not answered either. */
 		if (poll(&p, 1, LOOK_MS) > 0)
 			(void)take_call(h);
-		if (h->nwaits > 0 ? look_at_waits(h) : hold_all_asleep(h))
-			return;
-	}
+	} while (!hold_has_settled(
+	    h, h->nwaits > 0 ? look_at_waits(h) : hold_all_asleep(h)));
 }
 
 static int

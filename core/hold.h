@@ -41,8 +41,9 @@ struct hold {
 	uint64_t in_dev, in_ino; /* the standard input that it was given */
 	struct hold_wait *waits; /* calls that may be the point, unanswered */
 	size_t nwaits;
-	unsigned calm;	 /* how often in a row all of it was asleep */
-	uint64_t looked; /* when last */
+	unsigned calm; /* how often in a row all of it was asleep */
+	uint64_t settle_cpu, settle_wall; /* ns, when that began */
+	uint64_t looked;		  /* when last */
 };
 
 /* ---- hold_filter.c ---- */
@@ -94,10 +95,15 @@ enum hold_what {
 enum hold_what hold_look(struct hold *h, struct hold_wait *w);
 /* Would it return at once? */
 bool hold_wait_over(struct hold *h, struct hold_wait *w);
-#define SETTLE_MS 1000 /* how long others may take to come to rest */
-
 /* Is everything that belongs to the program asleep? */
 bool hold_all_asleep(struct hold *h);
+
+/*
+ * One thread has got to the point.  Have the others come to rest, or had time
+ * enough for it?  That is time in which they ran, however busy the machine is.
+ */
+void hold_settle_begin(struct hold *h);
+bool hold_has_settled(struct hold *h, bool asleep);
 void hold_wait_fini(struct hold_wait *w);
 
 /* ---- hold_symbol.c ---- */

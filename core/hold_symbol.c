@@ -374,15 +374,13 @@ settle(struct hunt *u)
 	struct timespec look = { 0, LOOK_NS };
 	int n;
 
-	u->h->calm = 0;
-	for (unsigned i = 0; i < SETTLE_MS * 1000000ll / LOOK_NS; i++) {
+	hold_settle_begin(u->h);
+	do {
+		nanosleep(&look, NULL);
 		while ((n = take(u, WNOHANG)) != NOTHING)
 			if (n < 0 || n == ENDED)
 				return n;
-		if (hold_all_asleep(u->h))
-			break;
-		nanosleep(&look, NULL);
-	}
+	} while (!hold_has_settled(u->h, hold_all_asleep(u->h)));
 	return 0;
 }
 

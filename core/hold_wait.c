@@ -35,6 +35,9 @@
 #define CALM 4	       /* looks in a row that find it asleep */
 #define LOOK_NS 1500000ull
 #define NS 1000000000ull
+/* How long others may take to come to rest: of their own time, and of ours. */
+#define SETTLE_CPU_NS NS
+#define SETTLE_NS (20 * NS)
 
 /* ---- its memory, its descriptors ---- */
 
@@ -412,6 +415,33 @@ hold_all_asleep(struct hold *h)
 	h->looked = t;
 	h->calm = all_asleep(h->pid, &room) ? h->calm + 1 : 0;
 	return h->calm >= CALM;
+}
+
+/* Of the program's process, all threads; its own clock, ns. */
+static uint64_t
+cpu_time(const struct hold *h)
+{
+	struct timespec ts = { 0 };
+	clockid_t clock;
+
+	if (clock_getcpuclockid(h->pid, &clock) == 0)
+		clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * NS + (uint64_t)ts.tv_nsec;
+}
+
+void
+hold_settle_begin(struct hold *h)
+{
+	h->calm = 0;
+	h->settle_cpu = cpu_time(h);
+	h->settle_wall = now();
+}
+
+bool
+hold_has_settled(struct hold *h, bool asleep)
+{
+	return asleep || cpu_time(h) - h->settle_cpu > SETTLE_CPU_NS ||
+	       now() - h->settle_wall > SETTLE_NS;
 }
 
 void
