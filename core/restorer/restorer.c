@@ -440,8 +440,10 @@ serve(void)
 void
 restorer_lane(struct area *a, uint64_t lane)
 {
-	const struct lane *l = &a->lanes[lane];
+	struct lane *l = &a->lanes[lane];
 
+	/* Whoever made it knows its id later than it may need it itself. */
+	l->tid = (int32_t)call6(SYS_gettid, 0, 0, 0, 0, 0, 0);
 	for (uint32_t i = l->first; i < l->first + l->n; i++) {
 		struct op *op = &a->ops[i];
 
