@@ -167,7 +167,7 @@ instances()
 		echo "$ANSWER"
 		return 1
 	}
-	for p in $(echo "$ANSWER" | grep -Ex '[0-9]+'); do
+	for p in $(sed -n 's/^OK //; /^[0-9][0-9 ]*$/p' <<<"$ANSWER"); do
 		PIDS+=("$p")
 		is_in "$p" "$1" instances || return
 		kill9 "$p"
