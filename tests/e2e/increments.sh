@@ -353,6 +353,7 @@ at_random()
 		done
 	done
 	echo "$done rounds"
+	rm -rf "$WORK/full"
 	finish
 }
 
