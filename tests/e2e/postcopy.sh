@@ -92,10 +92,12 @@ dies_there()
 	wait_for 30 gone "$CLONE_HERE" || { echo "it is still there"; return 1; }
 }
 
+# The kernel fills what a cut sshfs left out of a read with zeros: then it is
+# the sum that tells.
 # usage: said_why PID
 said_why()
 {
-	there grep -q "^error: .*process $1 was killed, for its memory could not be brought: pages: at" \
+	there grep -q "^error: .*process $1 was killed, for its memory could not be brought: pages: \(at\|the piece at\) " \
 	    "$B/snap/.status" || { there cat "$B/snap/.status"; return 1; }
 }
 
