@@ -54,8 +54,8 @@ jvm()
 	local k
 	export TMPDIR=$WORK
 	javac -d "$WORK" "$top/tests/e2e/Job.java" || return
-	java -Xmx160m -cp "$WORK" Job 360 alone >"$WORK/want.java" || return
-	java -Xmx160m -cp "$WORK" Job 360 alone </dev/null >"$WORK/got.java" \
+	java -Xmx160m -cp "$WORK" Job 800 alone >"$WORK/want.java" || return
+	java -Xmx160m -cp "$WORK" Job 800 alone </dev/null >"$WORK/got.java" \
 	    2>"$WORK/err.java" 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
