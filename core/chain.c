@@ -21,6 +21,7 @@ struct candidate {
 	char *name; /* NULL: it is `base` itself */
 	char id[33];
 	bool whole;
+	bool complete; /* it has its sums, which are written last */
 	bool used;
 };
 
@@ -69,6 +70,8 @@ identify(struct candidate *c)
 	int dir = open_candidate(c);
 	bool ok = dir >= 0 && snap_image_is(dir) && read_head(dir, head);
 
+	c->complete =
+	    ok && faccessat(dir, "xxh128sums", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	if (dir >= 0)
 		close(dir);
 	if (!ok)
@@ -127,7 +130,18 @@ add_directory(struct chain *ch, int base)
 
 /* ---- one link ---- */
 
-/* Of two that are the same checkpoint the whole one is meant. */
+/* Of two that are the same checkpoint the whole one is meant, but not a copy
+ * or merge that was broken off. */
+static const struct candidate *
+better(const struct candidate *a, const struct candidate *b)
+{
+	if (a->complete != b->complete)
+		return a->complete ? a : b;
+	if (a->whole != b->whole)
+		return a->whole ? a : b;
+	return NULL;
+}
+
 static int
 find(struct chain *ch, const struct process *child, struct candidate **out)
 {
@@ -137,14 +151,14 @@ find(struct chain *ch, const struct process *child, struct candidate **out)
 		c = &ch->v[i];
 		if (strcmp(c->id, child->parent_id) != 0)
 			continue;
-		if (found != NULL && found->whole == c->whole)
+		if (found != NULL && better(found, c) == NULL)
 			return snap_fail(ch->cx, -EINVAL,
 			    "%s and %s are both checkpoint %s, the parent of "
 			    "%s: take one of them away",
 			    found->name != NULL ? found->name : "one",
 			    c->name != NULL ? c->name : "another", c->id,
 			    child->id);
-		if (found == NULL || c->whole)
+		if (found == NULL || better(found, c) == c)
 			found = c;
 	}
 	if (found == NULL)
