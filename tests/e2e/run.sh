@@ -332,6 +332,8 @@ def child():
         and 'TracerPid:\t0' in text('/proc/%s/status' % c[0]) else 0
 wait_for(child)
 c = child()
+# What comes before it reads again may be lost with the restore.
+wait_for(lambda: text('/proc/%d/syscall' % c).startswith('0 0x0 '))
 assert os.getpgid(c) == os.getpgid(pid) and os.getsid(c) == os.getsid(pid)
 if key == 'int':
     os.write(fd, b'\x03')
