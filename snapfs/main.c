@@ -30,6 +30,9 @@
 /* Larger memory is given back when it is freed, whichever thread had it. */
 #define GIVEN_BACK (256 << 10)
 
+/* Of malloc(): more for each thread only hold more that is free. */
+#define ARENAS 2
+
 uint64_t
 snapfs_now(void)
 {
@@ -338,6 +341,7 @@ main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[0], AGENT_NAME) == 0)
 		return agent_main(argv);
 	mallopt(M_MMAP_THRESHOLD, GIVEN_BACK);
+	mallopt(M_ARENA_MAX, ARENAS);
 	if (answered(&fs.opts, &args, &error)) {
 		fuse_opt_free_args(&args);
 		return error;
