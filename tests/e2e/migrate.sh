@@ -361,9 +361,8 @@ at_the_end()
 }
 
 # By hand: STEPS=30 ONLY="at the end" tests/e2e/migrate.sh
-few=${STEPS:-2}
-many=${STEPS:-6}
-[ "${QUICK-no}" = no ] || few=1 many=3
+few=${STEPS:-1}
+many=${STEPS:-3}
 t "the link is cut at the end: one runs, and has all" at_the_end $few cut_link
 
 script_killed()
