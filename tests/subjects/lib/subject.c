@@ -121,17 +121,20 @@ void
 subject_rest(void)
 {
 	struct timespec ts = { 0, 3 * MS };
-	int64_t now;
+	int64_t seen, now;
 
 	if (nanosleep(&ts, NULL) != 0)
 		subject_fail("nanosleep: %s", strerror(errno));
+	/* Other threads look, too: what one has seen is before what comes now. */
+	seen = __atomic_load_n(&last_look, __ATOMIC_SEQ_CST);
 	now = subject_now(CLOCK_MONOTONIC);
-	if (now < last_look)
+	if (now < seen)
 		subject_fail("CLOCK_MONOTONIC went back by %lld ns",
-		    (long long)(last_look - now));
-	if (now - last_look < GAP)
-		alive += now - last_look;
-	last_look = now;
+		    (long long)(seen - now));
+	if (__atomic_compare_exchange_n(&last_look, &seen, now, false,
+		__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) &&
+	    now - seen < GAP)
+		__atomic_add_fetch(&alive, now - seen, __ATOMIC_SEQ_CST);
 }
 
 int64_t
