@@ -88,28 +88,6 @@ fail(struct snap_ctx *cx, int err)
 }
 
 static int
-add(struct process *p, size_t first, uint64_t start, uint64_t end,
-    enum run_kind kind)
-{
-	struct run *r;
-
-	if (p->nruns > first) {
-		r = &p->runs[p->nruns - 1];
-		if (r->end == start && r->kind == kind) {
-			r->end = end;
-			return 0;
-		}
-	}
-	r = process_grow(&p->runs, &p->nruns, sizeof(*r));
-	if (r == NULL)
-		return -ENOMEM;
-	r->start = start;
-	r->end = end;
-	r->kind = kind;
-	return 0;
-}
-
-static int
 runs_by_scan(
     const struct pagemap *pm, uint64_t at, uint64_t end, struct process *p)
 {
@@ -126,7 +104,7 @@ runs_by_scan(
 		if (at <= before && n == 0)
 			return -EIO;
 		for (int i = 0; i < n && err == 0; i++)
-			err = add(p, first, v[i].start, v[i].end,
+			err = process_add_run(p, first, v[i].start, v[i].end,
 			    v[i].categories & pm->guard ? RUN_GUARD : RUN_HELD);
 	}
 	return err;
@@ -170,7 +148,7 @@ runs_by_entries(
 			return n == 0 ? -EIO : (int)n;
 		for (ssize_t i = 0; i < n; i++, at += PAGE)
 			if (entry_kind(v[i], &kind) &&
-			    add(p, first, at, at + PAGE, kind) < 0)
+			    process_add_run(p, first, at, at + PAGE, kind) < 0)
 				return -ENOMEM;
 	}
 	return 0;

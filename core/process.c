@@ -130,6 +130,25 @@ process_grow(void *array, size_t *n, size_t size)
 }
 
 int
+process_add_run(struct process *p, size_t first, uint64_t start, uint64_t end,
+    enum run_kind kind)
+{
+	struct run *r = p->nruns > first ? &p->runs[p->nruns - 1] : NULL;
+
+	if (r != NULL && r->end == start && r->kind == kind) {
+		r->end = end;
+		return 0;
+	}
+	r = process_grow(&p->runs, &p->nruns, sizeof(*r));
+	if (r == NULL)
+		return -ENOMEM;
+	r->start = start;
+	r->end = end;
+	r->kind = kind;
+	return 0;
+}
+
+int
 process_unsupported(struct process *p, const char *what, const char *fmt, ...)
 {
 	struct unsupported *u;

@@ -467,6 +467,12 @@ void process_free(struct process *p);
  * memory:	t = process_grow(&p->threads, &p->nthreads, sizeof(*t));
  */
 void *process_grow(void *array, size_t *n, size_t size);
+/*
+ * A run behind the others; it becomes part of the last one, if that is of its
+ * kind and ends where it starts, and is not one of the `first` first.
+ */
+int process_add_run(struct process *p, size_t first, uint64_t start,
+    uint64_t end, enum run_kind kind);
 
 /* 0 or -ENOMEM. */
 int process_unsupported(struct process *p, const char *what, const char *fmt,

@@ -30,25 +30,6 @@
 
 /* ---- what is there ---- */
 
-static int
-add_run(struct process *p, size_t first, uint64_t start, uint64_t end,
-    enum run_kind kind)
-{
-	struct run *r = p->nruns > first ? &p->runs[p->nruns - 1] : NULL;
-
-	if (r != NULL && r->end == start && r->kind == kind) {
-		r->end = end;
-		return 0;
-	}
-	r = process_grow(&p->runs, &p->nruns, sizeof(*r));
-	if (r == NULL)
-		return -ENOMEM;
-	r->start = start;
-	r->end = end;
-	r->kind = kind;
-	return 0;
-}
-
 int
 written_add(struct written *w, size_t first, uint64_t start, uint64_t end,
     uint64_t categories)
@@ -58,12 +39,12 @@ written_add(struct written *w, size_t first, uint64_t start, uint64_t end,
 	if ((categories & UAPI_PAGE_IS_HUGE) == 0)
 		w->resident += pages;
 	if ((categories & UAPI_PAGE_IS_GUARD) != 0)
-		return add_run(w->p, first, start, end, RUN_GUARD);
+		return process_add_run(w->p, first, start, end, RUN_GUARD);
 	if ((categories & (UAPI_PAGE_IS_FILE | UAPI_PAGE_IS_PFNZERO)) != 0)
 		return 0;
 	if ((categories & UAPI_PAGE_IS_WRITTEN) != 0)
 		w->written_bytes += end - start;
-	return add_run(w->p, first, start, end, RUN_HELD);
+	return process_add_run(w->p, first, start, end, RUN_HELD);
 }
 
 bool
@@ -264,7 +245,8 @@ take_runs(struct snap_ctx *cx, struct copier *c, struct process *p,
 		if (r->kind == RUN_HELD)
 			err = take_run(cx, c, &q, r, dirty, &k);
 		else
-			err = add_run(&q, q.nruns, r->start, r->end, r->kind);
+			err = process_add_run(
+			    &q, q.nruns, r->start, r->end, r->kind);
 	}
 	if (err == 0 && c->n > 0)
 		err = flush(cx, c);
