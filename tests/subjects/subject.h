@@ -132,6 +132,8 @@ void *subject_thread_begin(void *cookie);
 pid_t subject_tid(void);
 int64_t subject_now(clockid_t clock);
 
+/* Field `n` behind the name in /proc/PID/stat; 1 is the state.  -1: none. */
+long subject_stat(pid_t pid, int n);
 /* The text of /proc/self/NAME, "" if there is none. */
 const char *subject_proc(const char *name, char *buf, size_t size);
 

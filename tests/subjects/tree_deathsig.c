@@ -92,22 +92,6 @@ adopter(void)
 	_exit(n);
 }
 
-static pid_t
-parent_of(pid_t pid)
-{
-	char path[64], text[512] = "", *p;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "r");
-	if (file == NULL)
-		return -1;
-	p = fgets(text, sizeof(text), file);
-	fclose(file);
-	p = p == NULL ? NULL : strrchr(text, ')');
-	return p == NULL ? -1 : (pid_t)atoi(p + 4);
-}
-
 static void
 check(void)
 {
@@ -122,10 +106,11 @@ check(void)
 		usleep(5000);
 	expect(s->told == 1 && s->others == 0, "the signal came %u times",
 	    s->told);
-	for (int i = 0; i < 2000 && parent_of(s->child) != s->adopter; i++)
+	for (int i = 0; i < 2000 && subject_stat(s->child, 2) != s->adopter;
+	     i++)
 		usleep(5000);
-	expect(parent_of(s->child) == s->adopter, "it was adopted by %d",
-	    (int)parent_of(s->child));
+	expect(subject_stat(s->child, 2) == s->adopter, "it was adopted by %d",
+	    (int)subject_stat(s->child, 2));
 	expect(kill(s->child, SIGKILL) == 0, "the child is gone");
 	do
 		got = waitpid(s->adopter, &st, 0);

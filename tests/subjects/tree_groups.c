@@ -117,22 +117,6 @@ lost_leader(bool session, pid_t *id)
 	return got;
 }
 
-static char
-state_of(pid_t pid)
-{
-	char path[64], text[256] = "", *s;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "r");
-	if (file == NULL)
-		return '-';
-	s = fgets(text, sizeof(text), file);
-	fclose(file);
-	s = s == NULL ? NULL : strrchr(text, ')');
-	return s == NULL ? '?' : s[2];
-}
-
 static void
 set_up(void)
 {
@@ -146,8 +130,9 @@ set_up(void)
 	f.exited = child(leave);
 	f.killed = child(die);
 	f.orphan = lost_leader(false, &f.lost_group);
-	while (state_of(f.stopped) != 'T' || state_of(f.exited) != 'Z' ||
-	       state_of(f.killed) != 'Z' || getsid(f.leader) != f.leader)
+	while (subject_stat(f.stopped, 1) != 'T' ||
+	       subject_stat(f.exited, 1) != 'Z' ||
+	       subject_stat(f.killed, 1) != 'Z' || getsid(f.leader) != f.leader)
 		usleep(1000);
 }
 
@@ -182,10 +167,10 @@ check(pid_t orphan, pid_t lost)
 	    "the other orphan's session is %d, not %d", (int)getsid(orphan),
 	    (int)lost);
 	/* The end of a checkpoint may hold it for a moment. */
-	for (int i = 0; i < 200 && state_of(f.stopped) != 'T'; i++)
+	for (int i = 0; i < 200 && subject_stat(f.stopped, 1) != 'T'; i++)
 		usleep(5000);
-	expect(state_of(f.stopped) == 'T', "it is %c, not stopped",
-	    state_of(f.stopped));
+	expect(subject_stat(f.stopped, 1) == 'T', "it is %c, not stopped",
+	    (int)subject_stat(f.stopped, 1));
 	kill(f.stopped, SIGCONT);
 	expect(await(f.stopped, &st, 0) == f.stopped && WIFEXITED(st) &&
 		   WEXITSTATUS(st) == 9,

@@ -216,29 +216,11 @@ set_up(void)
 
 /* ---- the check ---- */
 
-/* Field `n` behind the name in /proc/PID/stat; 1 is the state. */
-static long
-stat_of(pid_t pid, int n)
-{
-	char path[64], text[512] = "", *p;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "r");
-	if (file == NULL)
-		return -1;
-	p = fgets(text, sizeof(text), file);
-	fclose(file);
-	p = p == NULL ? NULL : strrchr(text, ')');
-	for (int i = 0; p != NULL && i < n; i++)
-		p = strchr(p + 1, ' ');
-	return p == NULL ? -1 : n == 1 ? p[1] : strtol(p, NULL, 10);
-}
-
 static void
 is(const char *what, pid_t pid, pid_t parent, pid_t group, pid_t session)
 {
-	long pp = stat_of(pid, 2), pg = stat_of(pid, 3), sid = stat_of(pid, 4);
+	long pp = subject_stat(pid, 2), pg = subject_stat(pid, 3),
+	     sid = subject_stat(pid, 4);
 
 	expect(pp == parent && pg == group && sid == session,
 	    "%s (%d): parent %ld, group %ld, session %ld, not %d %d %d", what,
@@ -256,7 +238,7 @@ check(void)
 	is("below", s->below, s->host, s->below, s->below);
 	is("adopted", s->adopted, self, s->below, s->below);
 	is("zombie", s->zombie, s->host, s->zombie, s->zombie);
-	expect(stat_of(s->zombie, 1) == 'Z', "the zombie is none");
+	expect(subject_stat(s->zombie, 1) == 'Z', "the zombie is none");
 	is("of the zombie", s->of_zombie, self, s->zombie, s->zombie);
 	is("upper", s->upper, self, s->upper, s->gone);
 	is("lower", s->lower, s->host, s->gone, s->gone);
@@ -270,7 +252,8 @@ check(void)
 	expect(kill(-s->ex_leader, SIGKILL) == 0 &&
 		   waitpid(s->follower, NULL, 0) == s->follower,
 	    "a signal to the group");
-	expect(kill(s->ex_leader, 0) == 0 && stat_of(s->ex_leader, 1) != 'Z',
+	expect(
+	    kill(s->ex_leader, 0) == 0 && subject_stat(s->ex_leader, 1) != 'Z',
 	    "it was in the group no more");
 }
 

@@ -404,3 +404,16 @@ subject_proc(const char *name, char *buf, size_t size)
 	buf[len] = '\0';
 	return buf;
 }
+
+long
+subject_stat(pid_t pid, int n)
+{
+	char name[32], text[1024], *p;
+
+	snprintf(name, sizeof(name), "../%d/stat", (int)pid);
+	subject_proc(name, text, sizeof(text));
+	p = strrchr(text, ')');
+	for (int i = 0; p != NULL && i < n; i++)
+		p = strchr(p + 1, ' ');
+	return p == NULL ? -1 : n == 1 ? p[1] : strtol(p, NULL, 10);
+}
