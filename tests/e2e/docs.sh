@@ -46,6 +46,21 @@ for word in $(sed -n '/^parse_option/,/^}/p' snapfs/control.c |
 	described "$word" snapfs.1
 done
 
+# Options of the other programs.
+for word in $(grep -hoE '^[[:space:]]*\{ "[a-z-]+"' snapfs/run*.c snapfs/snapfs-*.c |
+    tr -d ' \t{"'); do
+	grep -qE "^\.(It|Pq) .*(-|Fl )$word( |\$)" man/snapfs-*.1 ||
+	    complain "no page of man/ describes --$word"
+done
+for script in snapfs-every snapfs-migrate; do
+	for word in $(sed -nE '/=\*/d; s/^[[:space:]]+(-[-a-z1|]+)\).*/\1/p' \
+	    "mountscripts/$script" | tr '|' ' '); do
+		grep -qE "^\.It .*Fl ([a-z1] , )?(${word#-})( |\$)|^\.It .* , ${word#-}( |\$)" \
+		    "man/$script.1" ||
+		    complain "man/$script.1 does not describe $word"
+	done
+done
+
 # Every kind of descriptor, and every key of an image.
 for word in $(sed -n 's/.*\.name = "\([^"]*\)".*/\1/p' core/res_*.c); do
 	described "$word" snapfs.5
@@ -78,7 +93,11 @@ while IFS= read -r line; do
 			[[ $line != '$ '* ]] || command=${line#\$ }
 			block=inside
 			;;
-		inside) text+=${line//\\e/\\}$'\n' ;;
+		# A blank at the end stands before \&.
+		inside)
+			line=${line%\\&}
+			text+=${line//\\e/\\}$'\n'
+			;;
 		esac
 		;;
 	esac
