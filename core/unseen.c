@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -83,50 +84,93 @@ may_look(struct twin *t, pid_t pid)
 }
 
 /*
- * A process with the ids of the first thread, and no rights.  Only calls of the
- * kernel: there may be other threads, which are not in it.
+ * A process with the ids of the first thread, and no rights.  Whoever has these
+ * ids may look at it as well, so it has nothing of ours: no descriptors, and
+ * after execve(2) no memory.  Until then the kernel lets only root look at it if
+ * the ids are others than ours.  Only calls of the kernel: there may be other
+ * threads, which are not in it.
  */
 static void __attribute__((noreturn))
-be_looked_at(const struct creds *c, int say)
+be_looked_at(const struct creds *c, const int go[2])
 {
+	static const char exe[] = "/proc/self/exe";
+	static const char *const args[] = { "snapfs", "--version", NULL };
 	struct __user_cap_header_struct head = {
 		.version = _LINUX_CAPABILITY_VERSION_3
 	};
 	struct __user_cap_data_struct none[2] = { { 0 } };
+	char byte;
 
-	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	syscall(SYS_setgroups, 0, NULL);
-	syscall(SYS_setresgid, c->rgid, c->rgid, c->rgid);
-	syscall(SYS_setresuid, c->ruid, c->ruid, c->ruid);
-	syscall(SYS_capset, &head, none);
-	syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-	syscall(SYS_write, say, "", 1);
+	/* If we die before it is traced, nothing comes. */
+	syscall(SYS_close, go[1]);
+	if (syscall(SYS_read, go[0], &byte, 1) == 1) {
+		syscall(SYS_close_range, 0, ~0u, 0);
+		syscall(SYS_setgroups, 0, NULL);
+		syscall(SYS_setresgid, c->rgid, c->rgid, c->rgid);
+		syscall(SYS_setresuid, c->ruid, c->ruid, c->ruid);
+		syscall(SYS_capset, &head, none);
+		/* Else execve(2) gives root all rights again. */
+		syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		/* What one may not read may not be looked at. */
+		if (syscall(SYS_access, exe, R_OK) == 0)
+			syscall(SYS_execve, exe, args, args + 2);
+	}
 	for (;;)
-		syscall(SYS_pause);
+		syscall(SYS_exit_group, 1);
+}
+
+/* Until it has the memory that it is looked at with; it does nothing there. */
+static bool
+stops_at_exec(pid_t child, int go)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, child, NULL,
+		PTRACE_O_EXITKILL | PTRACE_O_TRACEEXEC) != 0 ||
+	    write(go, "", 1) != 1)
+		return false;
+	while (waitpid(child, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return false;
+	return WIFSTOPPED(status) &&
+	       status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8);
+}
+
+static void
+end_looked_at(pid_t child)
+{
+	int status;
+
+	kill(child, SIGKILL);
+	for (;;) {
+		if (waitpid(child, &status, __WALL) < 0) {
+			if (errno != EINTR)
+				return;
+		} else if (!WIFSTOPPED(status)) {
+			return;
+		}
+	}
 }
 
 /* One that it could look at if it were not confined. */
 static int
 look_at_equal(struct twin *t, const struct creds *c)
 {
-	int said[2], may = -EAGAIN;
+	int go[2], may = -EAGAIN;
 	pid_t child;
-	char byte;
 
-	if (pipe2(said, O_CLOEXEC) != 0)
+	if (pipe2(go, O_CLOEXEC) != 0)
 		return -errno;
 	child = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
 	if (child == 0)
-		be_looked_at(c, said[1]);
-	close(said[1]);
+		be_looked_at(c, go);
 	if (child > 0) {
-		if (read(said[0], &byte, 1) == 1)
+		if (stops_at_exec(child, go[1]))
 			may = may_look(t, child);
-		kill(child, SIGKILL);
-		while (waitpid(child, NULL, __WALL) < 0 && errno == EINTR)
-			;
+		end_looked_at(child);
 	}
-	close(said[0]);
+	close(go[0]);
+	close(go[1]);
 	return may;
 }
 

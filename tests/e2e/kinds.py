@@ -189,6 +189,27 @@ def confined():
     return -1
 
 
+def confined_user():
+    os.chmod(where, 0o777)
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    return confined()
+
+
+def privileges_user():
+    """What might be confined, and is not."""
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    call(157, 38, 1, 0, 0, 0)
+    return -1
+
+
+def privileges_root():
+    call(157, 38, 1, 0, 0, 0)
+    call(126, buffer(struct.pack("II", 0x20080522, 0)), buffer(bytes(24)))
+    return -1
+
+
 def dispatch():
     sel = buffer(bytes(1))
     call(157, 59, 1, 0, 0, sel)

@@ -66,6 +66,17 @@ not_taken()
 	expect_untouched "$PID" && kill9 "$PID"
 }
 
+# usage: nothing_said KIND: all of it can be told
+nothing_said()
+{
+	begin "$1" || return
+	[ ! -s "$WORK/image/unsupported" ] || {
+		cat "$WORK/image/unsupported"
+		return 1
+	}
+	kill9 "$PID"
+}
+
 # usage: back KIND: it comes back, and nothing is said
 back()
 {
@@ -109,6 +120,9 @@ t "ports" named ports thread "ioperm"
 t "keys of the process" named keyring "keyring process" "keys of its own"
 t "keys of a thread" named thread_keyring "keyring thread" "keys of its own"
 t "confined by Landlock" named confined landlock "confined"
+t "confined by Landlock, with other ids" named confined_user landlock "confined"
+t "no new privileges, with other ids" nothing_said privileges_user
+t "no new privileges, root without rights" nothing_said privileges_root
 
 t "all its calls redirected" not_taken dispatch "syscall user dispatch"
 t "no memory that can be written and run" not_taken unwritable PR_SET_MDWE
