@@ -145,22 +145,27 @@ better(const struct candidate *a, const struct candidate *b)
 static int
 find(struct chain *ch, const struct process *child, struct candidate **out)
 {
-	struct candidate *c, *found = NULL;
+	struct candidate *c, *found = NULL, *equal = NULL;
 
 	for (size_t i = 0; i < ch->n; i++) {
 		c = &ch->v[i];
 		if (strcmp(c->id, child->parent_id) != 0)
 			continue;
-		if (found != NULL && better(found, c) == NULL)
-			return snap_fail(ch->cx, -EINVAL,
-			    "%s and %s are both checkpoint %s, the parent of "
-			    "%s: take one of them away",
-			    found->name != NULL ? found->name : "one",
-			    c->name != NULL ? c->name : "another", c->id,
-			    child->id);
-		if (found == NULL || better(found, c) == c)
+		if (found != NULL && better(found, c) == NULL) {
+			equal = c;
+		} else if (found == NULL || better(found, c) == c) {
 			found = c;
+			equal = NULL;
+		}
 	}
+	/* There may have been a better one than both. */
+	if (equal != NULL)
+		return snap_fail(ch->cx, -EINVAL,
+		    "%s and %s are both checkpoint %s, the parent of %s: take "
+		    "one of them away",
+		    found->name != NULL ? found->name : "one",
+		    equal->name != NULL ? equal->name : "another", equal->id,
+		    child->id);
 	if (found == NULL)
 		return snap_fail(ch->cx, -ENOENT,
 		    "the parent of increment %s, checkpoint %s, is not there",

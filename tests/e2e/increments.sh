@@ -753,11 +753,14 @@ bad_chains()
 
 	# And the good one is one.
 	good_chain && "$merge" -o "$WORK/m" "$chain/d3" || return
-	# A whole one that was broken off is none of them.
+	# A whole one that was broken off is none of them, nor are two.
 	cp -r "$chain/d1" "$chain/d1.part" && chmod -R u+w "$chain/d1.part" || return
 	sed -i 's/^parent: .*/parent: none/' "$chain/d1.part/checkpoint"
 	rm -rf "$WORK/m" "$chain/d1.part/xxh128sums"
-	"$merge" -o "$WORK/m" "$chain/d3" && rm -rf "$chain/d1.part" || return
+	"$merge" -o "$WORK/m" "$chain/d3" || return
+	cp -r "$chain/d1.part" "$chain/d1.again" && rm -rf "$WORK/m" || return
+	"$merge" -o "$WORK/m" "$chain/d3" || return
+	rm -rf "$chain/d1.part" "$chain/d1.again"
 	# Elsewhere, its parents are to be named.
 	mkdir "$WORK/alone" && mv "$chain/d3" "$WORK/alone" && rm -rf "$WORK/m" || return
 	! "$merge" -o "$WORK/m" "$WORK/alone/d3" 2>/dev/null || return
