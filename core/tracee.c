@@ -70,8 +70,9 @@ hurry_end(const struct hurry *h)
 {
 	const struct sched_param p = { .sched_priority = h->priority };
 
-	if (h->policy >= 0)
-		sched_setscheduler(0, h->policy, &p);
+	/* Who may be real-time by RLIMIT_RTPRIO alone cannot lose the flag. */
+	if (h->policy >= 0 && sched_setscheduler(0, h->policy, &p) < 0)
+		sched_setscheduler(0, h->policy | SCHED_RESET_ON_FORK, &p);
 }
 
 static int

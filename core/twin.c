@@ -413,7 +413,10 @@ slow_down(pid_t pid, const struct hurry *ours)
 	const struct sched_param none = { 0 };
 
 	hurry_end(ours);
-	(void)sched_setscheduler(pid, SCHED_OTHER, &none);
+	/* As for hurry_end(). */
+	if (sched_setscheduler(pid, SCHED_OTHER, &none) < 0)
+		(void)sched_setscheduler(
+		    pid, SCHED_OTHER | SCHED_RESET_ON_FORK, &none);
 	if (getpriority(PRIO_PROCESS, (id_t)pid) > 0)
 		(void)setpriority(PRIO_PROCESS, (id_t)pid, 0);
 }
