@@ -24,22 +24,40 @@
 #define LOOK_MS 200u  /* how often an interrupted writer is looked at */
 #define EXIT_MS 5000u /* from its answer to its end */
 
+/* With the lock: has a user all that one may have? */
+static bool
+has_share(const struct snapfs *fs, uid_t uid)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < MAX_AGENTS; i++)
+		n += fs->agents[i] != 0 && fs->agents_uids[i] == uid;
+	return n >= AGENTS_SHARE && uid != fs->access.uid;
+}
+
 /*
  * The table of agents makes them and their children invisible in the mount.
- * The place is taken before the process is there, so that it always is.
+ * The place is taken before the process is there, so that it always is.  It may
+ * be taken for as long as the user likes, by `wait`: so no user has all.
  */
-static pid_t *
-agent_slot(struct snapfs *fs, pid_t was, pid_t is)
+static bool
+agent_slot(struct restore *r, pid_t was, pid_t is)
 {
-	pid_t *found = NULL;
-	size_t i;
+	struct snapfs *fs = r->fs;
+	uid_t uid = r->writer.creds.uid;
+	bool found = false;
+	size_t i = MAX_AGENTS;
 
 	pthread_mutex_lock(&fs->lock);
-	for (i = 0; i < MAX_AGENTS && found == NULL; i++)
-		if (fs->agents[i] == was && !(was == 0 && fs->closing))
-			found = &fs->agents[i];
-	if (found != NULL)
-		*found = is;
+	if (was != 0 || !(fs->closing || has_share(fs, uid)))
+		i = 0;
+	for (; i < MAX_AGENTS && !found; i++) {
+		if (fs->agents[i] != was)
+			continue;
+		fs->agents[i] = is;
+		fs->agents_uids[i] = uid;
+		found = true;
+	}
 	if (is == 0)
 		pthread_cond_broadcast(&fs->quiet);
 	pthread_mutex_unlock(&fs->lock);
@@ -312,24 +330,32 @@ listen_to_agent(struct restore *r)
 		      : "the restore took too long and was given up");
 }
 
-/* It exits by itself, unless something is wrong with it. */
+/*
+ * It exits by itself, unless something is wrong with it.  Its place is free
+ * before its number is: whoever ends all agents ends no other process.
+ */
 static int
-reap(pid_t pid)
+reap(struct restore *r)
 {
 	uint64_t end = snapfs_now() + EXIT_MS;
 	int status = 0, pidfd;
 	struct pollfd p = { .events = POLLIN };
+	siginfo_t info;
 
-	pidfd = pidfd_open(pid, 0);
+	pidfd = pidfd_open(r->agent, 0);
 	p.fd = pidfd;
 	while (pidfd >= 0 && snapfs_now() < end)
 		if (poll(&p, 1, (int)EXIT_MS) == 1)
 			break;
 	if (pidfd < 0 || p.revents == 0)
-		kill(pid, SIGKILL);
+		kill(r->agent, SIGKILL);
 	if (pidfd >= 0)
 		close(pidfd);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while (waitid(P_PID, (id_t)r->agent, &info, WEXITED | WNOWAIT) < 0 &&
+	       errno == EINTR)
+		;
+	agent_slot(r, r->agent, 0);
+	while (waitpid(r->agent, &status, 0) < 0 && errno == EINTR)
 		;
 	return status;
 }
@@ -355,7 +381,7 @@ keep_pager(struct restore *r)
 	} else {
 		close(r->sock);
 	}
-	agent_slot(r->fs, r->agent, 0);
+	agent_slot(r, r->agent, 0);
 	r->paging = p;
 }
 
@@ -400,7 +426,7 @@ restore_run_agent(struct restore *r)
 {
 	int err, status;
 
-	if (agent_slot(r->fs, 0, -1) == NULL) {
+	if (!agent_slot(r, 0, -1)) {
 		restore_set_result(r, -EAGAIN, "too many restores at once");
 		return;
 	}
@@ -408,10 +434,10 @@ restore_run_agent(struct restore *r)
 	if (r->agent == 0) {
 		restore_set_result(
 		    r, err, "no process for the restore: %s", strerror(-err));
-		agent_slot(r->fs, -1, 0);
+		agent_slot(r, -1, 0);
 		return;
 	}
-	agent_slot(r->fs, -1, r->agent);
+	agent_slot(r, -1, r->agent);
 	r->broker = (struct broker){ .fs = r->fs,
 		.uid = r->writer.creds.uid,
 		.agent = r->agent,
@@ -425,8 +451,7 @@ restore_run_agent(struct restore *r)
 		return;
 	}
 	close(r->sock);
-	status = reap(r->agent);
-	agent_slot(r->fs, r->agent, 0);
+	status = reap(r);
 	if (r->has_result)
 		return;
 	if (WIFSIGNALED(status))

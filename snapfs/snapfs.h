@@ -18,7 +18,8 @@
 #include <fuse3/fuse_lowlevel.h>
 #include <pthread.h>
 
-#define MAX_AGENTS 32u /* restores at once */
+#define MAX_AGENTS 32u	 /* restores at once */
+#define AGENTS_SHARE 16u /* of each user but the daemon's own */
 
 struct counters {
 	uint64_t checkpoints, failed, restores, failed_restores;
@@ -52,11 +53,12 @@ struct snapfs {
 	struct templates templates;
 	struct control_answers answers;
 	struct counters counters;
-	unsigned njobs;		      /* threads of checkpoints */
-	LIST_HEAD(, job) jobs;	      /* the same */
-	pid_t agents[MAX_AGENTS];     /* at work; 0: free, -1: being started */
-	LIST_HEAD(, paging) paging;   /* agents that became pagers */
-	LIST_HEAD(, tracked) tracked; /* see track.h */
+	unsigned njobs;		       /* threads of checkpoints */
+	LIST_HEAD(, job) jobs;	       /* the same */
+	pid_t agents[MAX_AGENTS];      /* at work; 0: free, -1: being started */
+	uid_t agents_uids[MAX_AGENTS]; /* whose they are, if they are */
+	LIST_HEAD(, paging) paging;    /* agents that became pagers */
+	LIST_HEAD(, tracked) tracked;  /* see track.h */
 	unsigned ntracked;
 	LIST_HEAD(, holder) holders; /* see holder.h */
 	bool closing; /* unmounted: nothing new, no notifications */

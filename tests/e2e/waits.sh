@@ -156,6 +156,42 @@ refused_words()
 }
 t "what is refused" refused_words
 
+# What waits takes a place for as long as its user likes: there are some left.
+share()
+{
+	cat >"$WORK/share" <<'END_OF'
+n=0
+for ((i = 0; i < 18; i++)); do
+	exec {fd}<>"$1/.restore"
+	printf 'wait\npid=new\n%s\n' "$2" 2>/dev/null >&$fd && n=$((n + 1))
+done
+echo $n
+read -r _
+END_OF
+	local as="setpriv --reuid 65534 --regid 65534 --clear-groups" got
+	$as sleep 1000 </dev/null >/dev/null 2>&1 3>&- 8>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 5 grep -q sleep "/proc/$PID/comm"
+	cp -r "$MNT/$PID" "$WORK/image" && chown -R 65534 "$WORK/image" &&
+	    mkfifo "$WORK/end" || return
+	exec 7<>"$WORK/end"
+	$as bash "$WORK/share" "$MNT" "$WORK/image" <"$WORK/end" \
+	    >"$WORK/out" 2>&1 3>&- 7>&- 8>&- 9>&- &
+	wait_for 30 test -s "$WORK/out"
+	printf 'pid=new\nstopped\n%s\n' "$WORK/image" 2>&1 >"$MNT/.restore" ||
+	    echo "root has no place" >>"$WORK/out"
+	got=$(head -n 1 "$MNT/.restore")
+	[[ $got != [1-9]* ]] || kill -9 "$got"
+	echo >&7
+	wait $!
+	exec 7>&-
+	rm -rf "$WORK/image"
+	kill9 "$PID"
+	[ "$(<"$WORK/out")" = 16 ] || { cat "$WORK/out"; tail -n 3 "$MNT/.log"; return 1; }
+}
+t "one user has not all the places" share
+
 t "no stray process" no_strays
 t "unmounted" unmount_snapfs
 [ $TEST_FAILED = no ]
