@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ struct generation {
 
 struct snap_tracker {
 	pthread_mutex_t lock;
-	unsigned refs;
+	atomic_uint refs; /* no call waits for the lock for that */
 	int uffd;
 	bool stopped;
 	uint64_t last;	      /* seq, from 1 up */
@@ -49,11 +50,8 @@ snap_tracker_new(void)
 struct snap_tracker *
 snap_tracker_get(struct snap_tracker *t)
 {
-	if (t == NULL)
-		return NULL;
-	pthread_mutex_lock(&t->lock);
-	t->refs++;
-	pthread_mutex_unlock(&t->lock);
+	if (t != NULL)
+		t->refs++;
 	return t;
 }
 
@@ -104,14 +102,7 @@ join_dead(struct snap_tracker *t)
 void
 snap_tracker_put(struct snap_tracker *t)
 {
-	bool last;
-
-	if (t == NULL)
-		return;
-	pthread_mutex_lock(&t->lock);
-	last = --t->refs == 0;
-	pthread_mutex_unlock(&t->lock);
-	if (!last)
+	if (t == NULL || --t->refs > 0)
 		return;
 	let_go(t);
 	forget_first(t, t->n);

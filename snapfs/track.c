@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define TRACKED_MAX 1024u
+#define TRACKED_SHARE 128u /* of each user but the daemon's own */
 
 struct tracked {
 	struct proc_id id;
@@ -15,6 +16,11 @@ struct tracked {
 	struct snap_tracker *tracker;
 	LIST_ENTRY(tracked) link;
 };
+
+/*
+ * A tracker is asked, and stopped, without the lock: one that scans has its own
+ * for as long as that takes.
+ */
 
 /* ---- the table; with the lock ---- */
 
@@ -29,28 +35,16 @@ find(struct snapfs *fs, struct proc_id id)
 	return NULL;
 }
 
-static void
-drop(struct snapfs *fs, struct tracked *t)
+static bool
+has_room(const struct snapfs *fs, uid_t uid)
 {
-	LIST_REMOVE(t, link);
-	fs->ntracked--;
-	snap_tracker_stop(t->tracker);
-	free(t);
-}
+	const struct tracked *t;
+	unsigned n = 0;
 
-/* Processes that have ended. */
-static void
-drop_gone(struct snapfs *fs)
-{
-	struct tracked *t, *next;
-	struct procinfo_stat st;
-
-	for (t = LIST_FIRST(&fs->tracked); t != NULL; t = next) {
-		next = LIST_NEXT(t, link);
-		if (procinfo_stat(fs->proc, t->id.pid, &st) < 0 ||
-		    !proc_id_equal(t->id, (struct proc_id){ st.pid, st.start }))
-			drop(fs, t);
-	}
+	LIST_FOREACH (t, &fs->tracked, link)
+		n += t->uid == uid;
+	return fs->ntracked < TRACKED_MAX &&
+	       (n < TRACKED_SHARE || uid == fs->access.uid);
 }
 
 static int
@@ -60,9 +54,8 @@ add(struct snapfs *fs, struct proc_id id, uid_t uid)
 
 	if (find(fs, id) != NULL)
 		return 0;
-	drop_gone(fs);
-	if (fs->ntracked >= TRACKED_MAX)
-		return -EAGAIN;
+	if (!has_room(fs, uid))
+		return -EDQUOT;
 	t = calloc(1, sizeof(*t));
 	if (t == NULL)
 		return -ENOMEM;
@@ -78,6 +71,8 @@ add(struct snapfs *fs, struct proc_id id, uid_t uid)
 	return 0;
 }
 
+/* ---- the same, without the lock ---- */
+
 struct snap_tracker *
 track_find(struct snapfs *fs, struct proc_id id)
 {
@@ -91,11 +86,75 @@ track_find(struct snapfs *fs, struct proc_id id)
 	return tracker;
 }
 
+static void
+drop(struct snapfs *fs, struct proc_id id)
+{
+	struct tracked *t;
+
+	pthread_mutex_lock(&fs->lock);
+	t = find(fs, id);
+	if (t != NULL) {
+		LIST_REMOVE(t, link);
+		fs->ntracked--;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	if (t != NULL)
+		snap_tracker_stop(t->tracker);
+	free(t);
+}
+
+/* A copy of the table, with references; NULL if there is no memory. */
+static struct tracked *
+copy(struct snapfs *fs, size_t *n)
+{
+	struct tracked *t, *v;
+
+	*n = 0;
+	pthread_mutex_lock(&fs->lock);
+	v = calloc(fs->ntracked + 1, sizeof(*v));
+	LIST_FOREACH (t, &fs->tracked, link)
+		if (v != NULL) {
+			v[*n] = *t;
+			snap_tracker_get(v[(*n)++].tracker);
+		}
+	pthread_mutex_unlock(&fs->lock);
+	return v;
+}
+
+static void
+free_copy(struct tracked *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		snap_tracker_put(v[i].tracker);
+	free(v);
+}
+
+static bool
+has_ended(const struct snapfs *fs, struct proc_id id)
+{
+	struct procinfo_stat st;
+
+	return procinfo_stat(fs->proc, id.pid, &st) < 0 ||
+	       !proc_id_equal(id, (struct proc_id){ st.pid, st.start });
+}
+
+static void
+drop_ended(struct snapfs *fs)
+{
+	size_t n;
+	struct tracked *v = copy(fs, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (has_ended(fs, v[i].id))
+			drop(fs, v[i].id);
+	free_copy(v, n);
+}
+
 /* ---- on and off ---- */
 
 static int
-turn_on(
-    struct snapfs *fs, struct proc_id id, const struct log_job *log, uid_t uid)
+turn_on(struct snapfs *fs, struct proc_id id, const struct log_job *log,
+    uid_t uid, enum snap_level level)
 {
 	struct snap_options opt = {
 		.log = log_sink,
@@ -111,9 +170,15 @@ turn_on(
 	snap_ctx_free(cx);
 	if (err < 0)
 		return err;
+	drop_ended(fs);
 	pthread_mutex_lock(&fs->lock);
 	err = add(fs, id, uid);
 	pthread_mutex_unlock(&fs->lock);
+	if (err == -EDQUOT)
+		log_put_job(log, level,
+		    "process %d is not tracked: there are %u that are for user "
+		    "%u, or %u in all",
+		    id.pid, TRACKED_SHARE, uid, TRACKED_MAX);
 	return err;
 }
 
@@ -125,7 +190,9 @@ track_for_checkpoint(
 
 	if (tracker != NULL || !fs->opts.track)
 		return tracker;
-	return turn_on(fs, id, log, uid) < 0 ? NULL : track_find(fs, id);
+	if (turn_on(fs, id, log, uid, SNAP_NOTICE) < 0)
+		return NULL;
+	return track_find(fs, id);
 }
 
 static bool
@@ -143,17 +210,12 @@ track_write(struct snapfs *fs, const struct caller *who, struct proc_id id,
 {
 	struct log_job log =
 	    log_job(fs->log, who->creds.uid, RING_CHECKPOINT, id.pid);
-	struct tracked *t;
 
 	if (is_word(buf, size, "on"))
-		return turn_on(fs, id, &log, who->creds.uid);
+		return turn_on(fs, id, &log, who->creds.uid, SNAP_ERROR);
 	if (!is_word(buf, size, "off"))
 		return -EINVAL;
-	pthread_mutex_lock(&fs->lock);
-	t = find(fs, id);
-	if (t != NULL)
-		drop(fs, t);
-	pthread_mutex_unlock(&fs->lock);
+	drop(fs, id);
 	return 0;
 }
 
@@ -192,16 +254,17 @@ track_read(struct snapfs *fs, struct proc_id id, struct handle *h)
 void
 track_print(FILE *f, struct snapfs *fs, uid_t uid, bool all)
 {
-	struct tracked *t;
+	size_t n;
+	struct tracked *v = copy(fs, &n);
 
-	pthread_mutex_lock(&fs->lock);
-	drop_gone(fs);
-	LIST_FOREACH (t, &fs->tracked, link) {
-		if (!all && t->uid != uid)
-			continue;
-		fprintf(f, "track: pid %d ", t->id.pid);
-		print_info(f, t->tracker);
-		fprintf(f, "\n");
+	for (size_t i = 0; i < n; i++) {
+		if (has_ended(fs, v[i].id)) {
+			drop(fs, v[i].id);
+		} else if (all || v[i].uid == uid) {
+			fprintf(f, "track: pid %d ", v[i].id.pid);
+			print_info(f, v[i].tracker);
+			fprintf(f, "\n");
+		}
 	}
-	pthread_mutex_unlock(&fs->lock);
+	free_copy(v, n);
 }

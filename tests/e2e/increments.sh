@@ -148,6 +148,29 @@ time.sleep(1000)' "$WORK/uffd" </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	finish
 }
 
+# One user has not all the places; those of what has ended are free again.
+share()
+{
+	cat >"$WORK/share" <<'END_OF'
+n=0
+for i in $(seq 130); do
+	sleep 1000 & pids="$pids $!"
+	(echo on >"$1/$!/.track") 2>/dev/null && n=$((n + 1))
+done
+echo $n
+kill -9 $pids
+wait
+sleep 1000 &
+echo on >"$1/$!/.track" && echo again
+kill -9 $!
+END_OF
+	chmod 755 "$WORK"
+	setpriv --reuid 65534 --regid 65534 --clear-groups \
+	    sh "$WORK/share" "$MNT" >"$WORK/out" 2>/dev/null
+	[ "$(tr '\n' ' ' <"$WORK/out")" = "128 again " ] || { cat "$WORK/out"; return 1; }
+	grep -q 'is not tracked: there are 128 that are for user 65534' "$MNT/.log"
+}
+
 # Of another user: no word of it.
 not_others()
 {
@@ -783,6 +806,7 @@ mount_snapfs $options
 t "on and off" on_and_off
 t "nothing is left in the process" footprint
 t "a process with a userfaultfd of its own" own_userfaultfd
+t "a user has his share of what is tracked" share
 t "another user's" not_others
 t "-o track" mount_option
 t "what was not read to its end is no copy" broken_off
