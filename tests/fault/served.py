@@ -201,7 +201,8 @@ class Series:
         self.expect_clones(error)
         error = self.ask()
         if error is not None:
-            raise Failure(f"the next request: {error}")
+            raise Failure(f"the next request: {error}: "
+                          f"{self.daemon.errors()}")
         self.expect_clones(error)
         self.holds_no_more()
 
