@@ -346,6 +346,8 @@ main(int argc, char **argv)
 		fuse_opt_free_args(&args);
 		return error;
 	}
+	/* What its starter had open, say a lock, is not to be open until umount. */
+	closefrom(STDERR_FILENO + 1);
 	init(&fs);
 	error = run(&fs, &args);
 	fuse_opt_free_args(&args);

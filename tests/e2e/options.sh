@@ -256,6 +256,19 @@ status_and_log()
 }
 t ".status and .log" status_and_log
 
+# A lock of its starter would be held for as long as it runs.
+inherited()
+{
+	local mnt=$WORK/other daemon rc
+	mkdir "$mnt" && : >"$WORK/lock" || return
+	"$SNAPFS" "$mnt" 8<"$WORK/lock" </dev/null >/dev/null 2>&1 3>&- 9>&- || return
+	daemon=$(sed -n 's/^daemon: //p' "$mnt/.status")
+	! readlink /proc/"$daemon"/fd/* | grep -qx "$WORK/lock"
+	rc=$?
+	umount "$mnt" && wait_for 10 gone "$daemon" && rmdir "$mnt" && return $rc
+}
+t "descriptors of its starter are closed" inherited
+
 t "nothing is left" no_strays
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
