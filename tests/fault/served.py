@@ -301,11 +301,14 @@ class Series:
         return diff
 
     def end(self):
-        if self.subject is not None:
-            self.clear_clones()
-            self.subject.end()
-        if self.daemon is not None:
-            self.daemon.kill()
+        try:
+            if self.subject is not None:
+                self.clear_clones()
+        finally:
+            if self.subject is not None:
+                self.subject.end()
+            if self.daemon is not None:
+                self.daemon.kill()
 
     def report(self):
         s = f"{self.passages} passages"
