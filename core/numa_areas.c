@@ -159,14 +159,15 @@ ask_one(struct twin *t, struct process *p, struct vma *v)
 	struct iovec here = { &a, sizeof(a) };
 	struct iovec there = { (void *)(uintptr_t)room, sizeof(a) };
 	struct numa n;
+	ssize_t got;
 	int err;
 
 	err = twin_call(t, SYS_get_mempolicy, args);
 	if (err != 0)
 		return err == -EFAULT ? 0 : err;
-	if (process_vm_readv(twin_pid(t), &here, 1, &there, 1, 0) !=
-	    (ssize_t)sizeof(a))
-		return -errno;
+	got = process_vm_readv(twin_pid(t), &here, 1, &there, 1, 0);
+	if (got != (ssize_t)sizeof(a))
+		return got < 0 ? -errno : -EIO;
 	n.mode = a.mode;
 	memcpy(n.nodes, a.nodes, sizeof(n.nodes));
 	return put(p, v, &n);

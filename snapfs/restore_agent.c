@@ -26,7 +26,7 @@
 
 /* With the lock: has a user all that one may have? */
 static bool
-has_share(const struct snapfs *fs, uid_t uid)
+share_is_used(const struct snapfs *fs, uid_t uid)
 {
 	unsigned n = 0;
 
@@ -49,7 +49,7 @@ agent_slot(struct restore *r, pid_t was, pid_t is)
 	size_t i = MAX_AGENTS;
 
 	pthread_mutex_lock(&fs->lock);
-	if (was != 0 || !(fs->closing || has_share(fs, uid)))
+	if (was != 0 || !(fs->closing || share_is_used(fs, uid)))
 		i = 0;
 	for (; i < MAX_AGENTS && !found; i++) {
 		if (fs->agents[i] != was)
