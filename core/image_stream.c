@@ -175,11 +175,12 @@ stream_feed(struct stream *s, const struct stream_source *from, const void *buf,
 	uint64_t end = off + len;
 
 	pthread_mutex_lock(&s->lock);
+	/* None at all: they could not be read. */
 	if (len > 0)
 		wait_for_others(s, off);
-	if (off > s->at && len > 0)
+	if (len > 0 && off > s->at)
 		note_ahead(s, off, end);
-	else if (end > s->at)
+	else if (len > 0 && end > s->at)
 		stream_add(s, (const char *)buf + (s->at - off), end - s->at);
 	end_reading(s, off);
 	take_ahead(s, from);

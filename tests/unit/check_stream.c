@@ -127,6 +127,17 @@ START_TEST(a_reader_that_failed)
 }
 END_TEST
 
+/* Far ahead, and without a buffer: nothing is taken of it. */
+START_TEST(a_reader_that_has_nothing)
+{
+	stream_begin(s, 5 * PIECE, PIECE);
+	stream_feed(s, &source, NULL, 0, 5 * PIECE);
+	ck_assert_uint_eq(s->at, 0);
+	ck_assert_uint_eq(s->nreading, 0);
+	expect_sums();
+}
+END_TEST
+
 /* One that does not say what it will read. */
 START_TEST(without_a_word)
 {
@@ -182,6 +193,7 @@ main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, nothing_is_read_twice);
 	tcase_add_test(tc, a_reader_that_failed);
+	tcase_add_test(tc, a_reader_that_has_nothing);
 	tcase_add_test(tc, without_a_word);
 	tcase_add_test(tc, very_many);
 	tcase_add_test(tc, the_same_sums);
