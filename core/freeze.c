@@ -373,6 +373,7 @@ hide_eintr(struct tracee *t)
 static int
 just_stopped(struct snap_ctx *cx, struct frozen *z, struct tracee *t)
 {
+	bool known = t->settled;
 	int err;
 
 	err = hide_eintr(t);
@@ -380,7 +381,8 @@ just_stopped(struct snap_ctx *cx, struct frozen *z, struct tracee *t)
 		return snap_fail(cx, -ENOTSUP,
 		    "process %d: thread %d runs 32-bit code", (int)z->pid,
 		    (int)t->tid);
-	calls_stopped(&t->sample);
+	if (!known)
+		calls_stopped(&t->sample);
 	z->group_stopped |= t->group_stopped;
 	return err;
 }
@@ -511,6 +513,27 @@ stop_running(struct snap_ctx *cx, struct frozen *z)
 	return wait_all(cx, z);
 }
 
+static bool
+all_stopped(const struct frozen *z)
+{
+	for (size_t i = 0; i < z->n; i++)
+		if (z->v[i].state != TRACEE_STOPPED)
+			return false;
+	return true;
+}
+
+/*
+ * After an exec, look at every thread again: under the main thread's number
+ * there may be another one now, whose registers are others.
+ */
+static void
+look_again(struct frozen *z)
+{
+	drop_gone(z);
+	for (size_t i = 0; i < z->n; i++)
+		z->v[i].state = TRACEE_RUNNING;
+}
+
 static int
 freeze_threads(struct snap_ctx *cx, struct frozen *z)
 {
@@ -524,8 +547,9 @@ freeze_threads(struct snap_ctx *cx, struct frozen *z)
 		if (find(z, z->pid) == NULL)
 			return snap_fail(
 			    cx, -ESRCH, "process %d is gone", (int)z->pid);
-		err = more ? stop_running(cx, z) : read_masks(z);
-		if (err == 0 && !more)
+		if (more || !all_stopped(z))
+			err = stop_running(cx, z);
+		else if ((err = read_masks(z)) == 0)
 			return 0;
 		if (err != 0 && err != -EAGAIN)
 			return snap_fail(cx, err, "process %d: freeze: %s",
@@ -535,9 +559,8 @@ freeze_threads(struct snap_ctx *cx, struct frozen *z)
 			    "process %d would not freeze: its threads come "
 			    "and go",
 			    (int)z->pid);
-		/* After an exec, look at every thread again. */
-		for (size_t i = 0; err == -EAGAIN && i < z->n; i++)
-			z->v[i].state = TRACEE_RUNNING;
+		if (err == -EAGAIN)
+			look_again(z);
 	}
 }
 

@@ -318,6 +318,7 @@ churns()
 t "threads come and go" churns 3 threads
 t "children come and go" churns 2 fork
 t "the program is replaced again and again" churns 2 exec
+t "... by a thread that is not the first" churns 2 thread-exec
 
 in_vfork()
 {

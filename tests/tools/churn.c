@@ -3,6 +3,7 @@
  *
  *	churn threads	has threads come and go, as fast as it can
  *	churn exec	replaces itself, again and again
+ *	churn thread-exec	the same, by a thread that is not the first
  *	churn fork	has children come and go
  *	churn vfork	is most of the time in vfork(2), where nothing can stop it
  *	churn exit N	ends after N ms, with threads
@@ -66,6 +67,14 @@ vforks(void)
 	}
 }
 
+static void *
+replace(void *argv)
+{
+	usleep(500);
+	execv("/proc/self/exe", argv);
+	_exit(9);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -84,12 +93,17 @@ main(int argc, char **argv)
 		usleep(500);
 		execv("/proc/self/exe", argv);
 	}
+	if (strcmp(argv[1], "thread-exec") == 0) {
+		pthread_create(&t, NULL, replace, argv);
+		pause();
+	}
 	if (strcmp(argv[1], "exit") == 0 && argc == 3) {
 		for (i = 0; i < 4; i++)
 			pthread_create(&t, NULL, brief, argv);
 		usleep((unsigned)atoi(argv[2]) * 1000);
 		return 0;
 	}
-	fprintf(stderr, "usage: churn threads|exec|fork|vfork|exit MS\n");
+	fprintf(stderr,
+	    "usage: churn threads|exec|thread-exec|fork|vfork|exit MS\n");
 	return 2;
 }
