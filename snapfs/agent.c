@@ -428,17 +428,13 @@ work_in_child(struct agent *a)
 	return 0;
 }
 
-int
-agent_main(char **argv)
+/* Exit status. */
+static int
+run(struct agent *a)
 {
-	struct agent *a = calloc(1, sizeof(*a));
 	bool fork_needed;
 	int err;
 
-	if (a == NULL)
-		return 1;
-	a->title = argv[0];
-	a->title_size = (size_t)(argv[1] - argv[0]) + strlen(argv[1]) + 1;
 	/* Before it has the writer's rights, and his root. */
 	a->uffd_dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	writer_die_with_parent();
@@ -465,4 +461,19 @@ agent_main(char **argv)
 		a->asker = a->ask.writer.pid;
 	work(a);
 	return 0;
+}
+
+int
+agent_main(char **argv)
+{
+	struct agent *a = calloc(1, sizeof(*a));
+	int status;
+
+	if (a == NULL)
+		return 1;
+	a->title = argv[0];
+	a->title_size = (size_t)(argv[1] - argv[0]) + strlen(argv[1]) + 1;
+	status = run(a);
+	free(a);
+	return status;
 }
