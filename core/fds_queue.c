@@ -76,6 +76,23 @@ peek_at(struct walk *w, size_t i)
 	return err == 0 ? add_rights(w, i) : err;
 }
 
+/*
+ * What is on its way may be a socket that was seen, or one that itself is on
+ * its way in it.  It is one open file, collected at its lowest number.
+ */
+static bool
+was_seen(const struct walk *w, size_t i)
+{
+	const struct entry *e = &w->v[i], *o = w->v;
+
+	if (e->place != &w->own)
+		return false;
+	while (o < e && (o->queue == NULL || o->st.st_ino != e->st.st_ino ||
+			    o->st.st_dev != e->st.st_dev))
+		o++;
+	return o < e;
+}
+
 /* What is on its way may itself be a socket, with something in it. */
 int
 fds_peek(struct walk *w)
@@ -83,8 +100,12 @@ fds_peek(struct walk *w)
 	int err = 0;
 
 	for (size_t i = 0; i < w->n && err == 0; i++)
-		if (has_queue(&w->v[i]))
+		if (has_queue(&w->v[i]) && !was_seen(w, i))
 			err = peek_at(w, i);
+	if (err < 0 && err != -ENOMEM)
+		return snap_fail(w->cx, err,
+		    "what waits in the sockets of process %d: %s", (int)w->pid,
+		    strerror(-err));
 	return err;
 }
 

@@ -162,8 +162,8 @@ extra(int fd)
 
 static struct sockaddr_un path, abstract, dgram;
 static socklen_t path_len, abstract_len, dgram_len;
-static int stream[2], seq[2], dg[2], big[2], cork[2], half[2], dead[2],
-    reset[2], rights[2], cred[2], lone[2];
+static int itself[2], stream[2], seq[2], dg[2], big[2], cork[2], half[2],
+    dead[2], reset[2], rights[2], cred[2], lone[2];
 static int listener, server, client, waits, hidden_listener, hserver, hclient;
 static int receiver, sender, connected;
 static char bytes[100000];
@@ -221,6 +221,10 @@ set_rights(void)
 	must(send(cred[0], "inner", 5, 0) == 5);
 	put_fd(cork[0], cred[1], "p3");
 	must(close(cred[1]) == 0);
+	/* Both ends on their way in one of them. */
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, itself) == 0);
+	put_fd(itself[0], itself[0], "mine");
+	put_fd(itself[0], itself[1], "yours");
 }
 
 static void
@@ -323,6 +327,10 @@ check_rights(void)
 	fd = extra(got_fd(cork[1], "p3"));
 	same(fd, "inner");
 	talk(cred[0], fd);
+	fd = extra(got_fd(itself[1], "mine"));
+	other = extra(got_fd(itself[1], "yours"));
+	talk(fd, other);
+	talk(itself[0], other);
 }
 
 static void
