@@ -1,12 +1,13 @@
 /*
- * res_pipe.c - pipes and FIFOs that begin and end in the process, with the
- * bytes that nobody has read yet.
+ * res_pipe.c - pipes that begin and end in the process, and FIFOs, with the bytes
+ * that nobody has read yet.
  *
  * Whether a process outside the tree holds an end as well cannot be known
  * without a search of all processes; what can is whether the tree's descriptors
  * reach both ends, or else that there is nobody at the other (a reader that
  * would read the end of file, a writer that would get SIGPIPE).  Anything else
- * begins or ends outside.
+ * begins or ends outside: a pipe cannot be found again then, but a FIFO can, by
+ * its name, and as long as somebody has it open the kernel keeps its bytes.
  *
  * The unread bytes are seen without being read: tee(2) into a pipe of our own
  * leaves the original as it is.  In packet mode (O_DIRECT) the lengths of the
@@ -44,8 +45,9 @@ fifo_match(const struct fd_probe *q)
 
 /* ---- a checkpoint ---- */
 
+/* 1: the other end is outside; 0; or an error with a sentence. */
 static int
-check_ends(struct snap_ctx *cx, const struct fd_probe *q)
+ends_outside(struct snap_ctx *cx, const struct fd_probe *q)
 {
 	struct pollfd pfd = { .events = POLLIN | POLLOUT };
 	int n;
@@ -57,8 +59,18 @@ check_ends(struct snap_ctx *cx, const struct fd_probe *q)
 		return pfd.fd;
 	n = poll(&pfd, 1, 0);
 	close(pfd.fd);
-	if (n >= 0 && (pfd.revents & (q->reader ? POLLHUP : POLLERR)) != 0)
-		return 0;
+	return n < 0 || (pfd.revents & (q->reader ? POLLHUP : POLLERR)) == 0;
+}
+
+static int
+check_ends(struct snap_ctx *cx, const struct fd_probe *q, struct openfile *f)
+{
+	int outside = ends_outside(cx, q);
+
+	if (outside <= 0)
+		return outside;
+	if (fifo_match(q))
+		return openfile_put(f, "outside", "1");
 	return snap_fail(cx, -ENOTSUP,
 	    "one end of a pipe (%s), whose other end is in another process",
 	    q->target);
@@ -164,7 +176,7 @@ pipe_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 		return -ENOMEM;
 	if (q->other != 0 && openfile_put(f, "with", "%d", (int)q->other) != 0)
 		return -ENOMEM;
-	err = check_ends(cx, q);
+	err = check_ends(cx, q, f);
 	return err != 0 ? err : keep_unread(cx, q, p, f);
 }
 
@@ -209,10 +221,13 @@ static int
 fifo_check(
     struct snap_ctx *cx, const struct process *p, const struct openfile *f)
 {
+	int err;
+
 	if (f->target[0] != '/')
 		return snap_fail(
 		    cx, -EBADMSG, "fd/%u: not an absolute path", f->id);
-	return pipe_check(cx, p, f);
+	err = kv_opt_u64(cx, f, "outside", 10, 1);
+	return err == 0 ? pipe_check(cx, p, f) : err;
 }
 
 /* ---- a restore ---- */
@@ -363,6 +378,56 @@ pipe_restore(
 	return resource_open_again(cx, r, f, r->base + (int)r->first[i]);
 }
 
+/* Are the first bytes of those that wait what the image has? */
+static bool
+begins_with(const struct content *c, int fd, size_t left)
+{
+	char *want = malloc(c->size + 1), *is = malloc(c->size + 1);
+	int mine[2] = { -1, -1 };
+	bool same;
+
+	same =
+	    want != NULL && is != NULL && left >= c->size &&
+	    pread(c->fd, want, c->size, 0) == (ssize_t)c->size &&
+	    pipe2(mine, O_CLOEXEC | O_NONBLOCK) == 0 &&
+	    fcntl(mine[1], F_SETPIPE_SZ, fcntl(fd, F_GETPIPE_SZ)) > 0 &&
+	    tee(fd, mine[1], c->size, SPLICE_F_NONBLOCK) == (ssize_t)c->size &&
+	    read(mine[0], is, c->size) == (ssize_t)c->size &&
+	    memcmp(want, is, c->size) == 0;
+	free(want);
+	free(is);
+	if (mine[0] >= 0) {
+		close(mine[0]);
+		close(mine[1]);
+	}
+	return same;
+}
+
+/*
+ * Bytes wait in it, so somebody has it open.  If that was so at the checkpoint
+ * they are what waited then, and what was written since.
+ */
+static int
+go_on(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f,
+    int fd, size_t left)
+{
+	const struct openfile *u = unread_of(r, resource_index(r, f));
+	const struct content *c = NULL;
+
+	if (openfile_get(f, "outside") == NULL)
+		return snap_fail(cx, -EBUSY,
+		    "fd %u: %s: another process uses this FIFO", f->id,
+		    f->target);
+	if (u != NULL)
+		c = process_content(r->p, (uint32_t)kv_u64(u, "content", 10));
+	if (c == NULL || begins_with(c, fd, left))
+		return 0;
+	return snap_fail(cx, -ESTALE,
+	    "fd %u: %s: bytes that waited in it have been read since, and "
+	    "others wait",
+	    f->id, f->target);
+}
+
 /*
  * A descriptor that reads and writes keeps either open(2) from waiting, or
  * failing, for want of the other end.
@@ -383,13 +448,12 @@ fifo_restore(
 		err = snap_fail(cx, -ESTALE,
 		    "fd %u: %s: it was a FIFO and is none now", f->id,
 		    f->target);
-	else if (r->first[i] == i && ioctl(both, FIONREAD, &left) == 0 &&
-		 left > 0)
-		err = snap_fail(cx, -EBUSY,
-		    "fd %u: %s: another process uses this FIFO", f->id,
-		    f->target);
+	else if (r->first[i] == i && ioctl(both, FIONREAD, &left) != 0)
+		err = snap_fail(cx, -errno, "fd %u: %s: %s", f->id, f->target,
+		    strerror(errno));
 	else if (r->first[i] == i)
-		err = set_up(cx, r, f, both);
+		err = left > 0 ? go_on(cx, r, f, both, (size_t)left)
+			       : set_up(cx, r, f, both);
 	fd = err != 0 ? err : resource_open(cx, r, f, f->target);
 	close(both);
 	return fd;

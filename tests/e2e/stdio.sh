@@ -7,18 +7,15 @@ need_root
 mount_snapfs
 mkdir "$WORK/here"
 
-# A program whose descriptors are FIFOs that another process holds: without
+# A program whose descriptors are pipes that another process holds: without
 # new ones it could not be restored.
-# usage: launch NAME COMMAND...
+# usage: launch COMMAND...
 launch()
 {
-	local name=$1
-	shift
 	mkdir -p "$WORK/there"
-	mkfifo "$WORK/$name.fifo" "$WORK/$name.fifo2"
-	exec 7<>"$WORK/$name.fifo" 8<>"$WORK/$name.fifo2"
-	(cd "$WORK/there" && exec "$@" <"$WORK/$name.fifo" \
-	    >"$WORK/$name.fifo2" 2>&1 3>&- 7>&- 8>&- 9>&-) &
+	exec 7<> <(:) 8<> <(:)
+	(cd "$WORK/there" && exec "$@" </dev/fd/7 >/dev/fd/8 2>&1 \
+	    3>&- 7>&- 8>&- 9>&-) &
 	PID=$!
 	PIDS+=("$PID")
 }
@@ -27,7 +24,7 @@ launch()
 # usage: prepare NAME
 prepare()
 {
-	launch "$1" bash -c 'read -r x; echo "out $x"; echo "err $x" >&2'
+	launch bash -c 'read -r x; echo "out $x"; echo "err $x" >&2'
 	wait_for 10 waits "$PID" || { echo "it does not wait"; return 1; }
 	cp -r "$MNT/$PID" "$WORK/$1" || return
 	kill9 "$PID"
@@ -161,7 +158,7 @@ import select
 print("ready", file=sys.stderr, flush=True)
 select.select([0], [], [])
 os.write(9, b"nine\n"); os.write(1, os.read(0, 99)); sys.exit(0)'
-	launch dup python3 -c "$job"
+	launch python3 -c "$job"
 	read -r -t 10 <&8 || return
 	sleep 0.2
 	cp -r "$MNT/$PID" "$WORK/dup" || return
