@@ -309,8 +309,7 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	written_room_close(&cp->room);
 	for (size_t i = cp->tree.n; i-- > 0;)
 		twin_free(cx, cp->twins[i]);
-	increment_free(cp->increment);
-	served_fini(&cp->files);
+	checkpoint_files_fini(cp);
 	family_fini(&cp->tree);
 	free(cp->twins);
 	free(cp);
@@ -391,6 +390,7 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	*out = cp;
 	if (cp == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
+	pthread_mutex_init(&cp->lock, NULL);
 	prepare(cp, opt);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)

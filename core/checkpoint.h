@@ -11,6 +11,7 @@
 #include "written.h"
 
 struct frozen_tree;
+struct core_node;
 
 struct snap_checkpoint {
 	struct family tree;
@@ -24,6 +25,11 @@ struct snap_checkpoint {
 	bool copied;	 /* no twin: there is nothing but its increment */
 	char parent[33]; /* of that */
 	struct frozen_tree *held; /* NULL: the original was let go */
+	pthread_mutex_t lock;	  /* of: */
+	struct core_node *cores;  /* of each process; NULL: not yet asked for */
 };
+
+/* With what belongs to it. */
+void checkpoint_files_fini(struct snap_checkpoint *cp);
 
 #endif

@@ -1,12 +1,14 @@
 /*
- * checkpoint_files.c - a checkpoint as a tree of files, and that of its
- * increment behind it.
+ * checkpoint_files.c - a checkpoint as a tree of files, that of its increment
+ * behind it, and behind that the `core` of each process.
  */
 #include "checkpoint.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "corefile.h"
 #include "increment.h"
 #include "tracker.h"
 #include "twin.h"
@@ -46,17 +48,119 @@ snap_checkpoint_twins(const struct snap_checkpoint *cp, pid_t *pids, size_t n)
 	return found;
 }
 
+/* ---- core files: made when they are asked for ---- */
+
+struct core_node {
+	struct corefile *file;
+	struct snap_node node;
+};
+
+/* The directory of a process: the one that its `checkpoint` is in. */
+static uint32_t
+directory_of(const struct snap_checkpoint *cp, const struct process *p)
+{
+	const struct image_node *v = cp->files.tree.v;
+
+	for (size_t n = 1; n < cp->files.tree.n; n++)
+		if (v[n].p == p && strcmp(v[n].node.name, "checkpoint") == 0)
+			return v[n].node.parent;
+	return 0;
+}
+
+static struct core_node *
+make_core(struct snap_checkpoint *cp, size_t i)
+{
+	const struct process *p = cp->tree.v[i];
+	struct core_node *c;
+
+	if (cp->cores == NULL)
+		cp->cores = calloc(cp->tree.n, sizeof(*cp->cores));
+	if (cp->cores == NULL)
+		return NULL;
+	c = &cp->cores[i];
+	if (c->file == NULL)
+		c->file = corefile_new(p);
+	if (c->file == NULL)
+		return NULL;
+	c->node = (struct snap_node){
+		.name = "core",
+		.type = SNAP_FILE,
+		.parent = directory_of(cp, p),
+		.size = corefile_size(c->file),
+		.uid = p->owner_uid,
+		.gid = p->owner_gid,
+	};
+	return c;
+}
+
+/* The number `n`, or NULL: it is none, or there is no memory. */
+static const struct core_node *
+core_node(const struct snap_checkpoint *cp, uint32_t n)
+{
+	/* What it has made of a checkpoint does not change that. */
+	struct snap_checkpoint *own = (struct snap_checkpoint *)cp;
+	struct core_node *c = NULL;
+	uint32_t base = snap_checkpoint_nodes(cp);
+
+	if (n < base || n - base >= snap_checkpoint_cores(cp))
+		return NULL;
+	pthread_mutex_lock(&own->lock);
+	if (cp->cores != NULL && cp->cores[n - base].file != NULL)
+		c = &cp->cores[n - base];
+	else
+		c = make_core(own, n - base);
+	pthread_mutex_unlock(&own->lock);
+	return c;
+}
+
+/* The number of the core file in a directory; 0: none belongs there. */
+static uint32_t
+core_in(const struct snap_checkpoint *cp, uint32_t dir)
+{
+	uint32_t n = snap_checkpoint_lookup(cp, dir, "checkpoint");
+
+	if (n == 0 || n >= cp->files.tree.n || cp->copied)
+		return 0;
+	n = snap_checkpoint_nodes(cp) + (uint32_t)cp->files.tree.v[n].p->index;
+	return core_node(cp, n) == NULL ? 0 : n;
+}
+
+void
+checkpoint_files_fini(struct snap_checkpoint *cp)
+{
+	for (size_t i = 0; cp->cores != NULL && i < cp->tree.n; i++)
+		corefile_free(cp->cores[i].file);
+	free(cp->cores);
+	pthread_mutex_destroy(&cp->lock);
+	increment_free(cp->increment);
+	served_fini(&cp->files);
+}
+
+/* ---- all of them ---- */
+
 uint32_t
 snap_checkpoint_nodes(const struct snap_checkpoint *cp)
 {
 	return (uint32_t)cp->files.tree.n + increment_nodes(cp->increment);
 }
 
+uint32_t
+snap_checkpoint_cores(const struct snap_checkpoint *cp)
+{
+	return cp->copied ? 0 : (uint32_t)cp->tree.n;
+}
+
 const struct snap_node *
 snap_checkpoint_node(const struct snap_checkpoint *cp, uint32_t n)
 {
-	return n < cp->files.tree.n ? &cp->files.tree.v[n].node
-				    : increment_node(cp->increment, n);
+	const struct core_node *c;
+
+	if (n < cp->files.tree.n)
+		return &cp->files.tree.v[n].node;
+	if (n < snap_checkpoint_nodes(cp))
+		return increment_node(cp->increment, n);
+	c = core_node(cp, n);
+	return c == NULL ? NULL : &c->node;
 }
 
 uint32_t
@@ -68,6 +172,8 @@ snap_checkpoint_lookup(
 
 	if (dir == 0 && strcmp(name, "delta") == 0)
 		return cp->increment != NULL ? (uint32_t)cp->files.tree.n : 0;
+	if (strcmp(name, "core") == 0)
+		return core_in(cp, dir);
 	n = node == NULL ? 0 : node->first_child;
 	while (n != 0 &&
 	       strcmp((node = snap_checkpoint_node(cp, n))->name, name) != 0)
@@ -83,6 +189,8 @@ snap_checkpoint_read(
 
 	if (node == NULL || node->type == SNAP_DIR)
 		return -EISDIR;
+	if (n >= snap_checkpoint_nodes(cp))
+		return corefile_read(core_node(cp, n)->file, buf, len, off);
 	return n < cp->files.tree.n
 		   ? served_read(&cp->files, n, buf, len, off)
 		   : increment_read(cp->increment, n, buf, len, off);

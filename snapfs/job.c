@@ -239,6 +239,13 @@ tell_holder(struct job *j, const struct snap_checkpoint *cp)
 		j->holder = NULL;
 }
 
+/* With those of core files. */
+static uint32_t
+all_nodes(const struct snap_checkpoint *cp)
+{
+	return snap_checkpoint_nodes(cp) + snap_checkpoint_cores(cp);
+}
+
 static int
 take(struct job *j, struct snap_checkpoint **cp)
 {
@@ -264,7 +271,7 @@ take(struct job *j, struct snap_checkpoint **cp)
 	}
 	err = verify(j, *cp);
 	if (err == 0) {
-		j->looked_up = calloc(1, snap_checkpoint_nodes(*cp) / 8 + 1);
+		j->looked_up = calloc(1, all_nodes(*cp) / 8 + 1);
 		if (j->looked_up == NULL)
 			err = -ENOMEM;
 	}
@@ -304,7 +311,7 @@ forget_nodes(struct job *j, const struct snap_checkpoint *cp)
 	struct proc_id owner = view_owner(j->view);
 	struct node node;
 
-	for (uint32_t n = snap_checkpoint_nodes(cp); n-- > 1;) {
+	for (uint32_t n = all_nodes(cp); n-- > 1;) {
 		if (!(j->looked_up[n / 8] & 1u << n % 8))
 			continue;
 		node = tree_node(cp, n, owner, j->view->gen);

@@ -235,7 +235,8 @@ lookup_in_proc(fuse_req_t req, const struct node *dir, const char *name)
 		}
 		if (top < 0) {
 			w.delta = is_delta(snapfs_of(req), dir->proc, name);
-			err = w.delta ? 0 : -ENOENT;
+			err =
+			    w.delta || strcmp(name, "core") == 0 ? 0 : -ENOENT;
 		} else if (tree_top((unsigned)top)->type == SNAP_DIR) {
 			err =
 			    ops_process_check(snapfs_of(req), &who, dir->proc);

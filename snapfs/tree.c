@@ -178,7 +178,7 @@ tree_number(
 	if (node->low <= NODE_MAX_TOP)
 		return top_number(cp, node->low - 1, n);
 	*n = node->low - node_low_other(0);
-	return *n < snap_checkpoint_nodes(cp);
+	return snap_checkpoint_node(cp, *n) != NULL;
 }
 
 static void

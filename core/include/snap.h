@@ -224,6 +224,15 @@ struct snap_node {
 };
 
 uint32_t snap_checkpoint_nodes(const struct snap_checkpoint *cp);
+
+/*
+ * Behind these numbers, so many are those of `core`, the ELF core file of each
+ * process: snap_checkpoint_lookup() finds it in the process's directory, whose
+ * child it is not.  It is made then.
+ */
+uint32_t snap_checkpoint_cores(const struct snap_checkpoint *cp);
+
+/* NULL: there is no such node, or no memory to make it. */
 const struct snap_node *snap_checkpoint_node(
     const struct snap_checkpoint *cp, uint32_t n);
 

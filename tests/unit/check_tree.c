@@ -51,7 +51,7 @@ const struct snap_node *
 snap_checkpoint_node(const struct snap_checkpoint *cp, uint32_t n)
 {
 	(void)cp;
-	return &nodes[n];
+	return n < NNODES ? &nodes[n] : NULL;
 }
 
 uint32_t
