@@ -271,7 +271,7 @@ class Series:
         that window, another one is started."""
         before = self.plan.before.decode()
         window = self.how == "kill" and (
-            before == "INTERRUPT" or
+            before in ("INTERRUPT", "GETREGS") or
             before in STOPPING and self.plan.what.decode() in STOPPING)
         self.subject.wait(lambda: not in_our_code(self.subject.pid),
                           "a thread stays in our code", 60)
