@@ -286,6 +286,8 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (err == 0)
 		err = cow_find(cx, &cp->tree, cp->twins);
 	if (err == 0)
+		err = cow_find_former(cx, &cp->tree, cp->twins);
+	if (err == 0)
 		err = sharers_list(cx, &cp->tree, cp->twins);
 	if (err == 0 && family_settle_contents(&cp->tree) != 0)
 		err = snap_fail(cx, -ENOMEM, "no memory");

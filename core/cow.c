@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cow_frame.h"
 #include "ctx.h"
 #include "memory.h"
 #include "proc.h"
@@ -16,11 +17,6 @@
 
 /* What images may take memory for that they have no text for: 200 MB. */
 #define RESOLVED_MAX (1u << 22)
-
-/* Bits of an entry of /proc/PID/pagemap. */
-#define ENTRY_PRESENT (1ull << 63)
-#define ENTRY_FILE (1ull << 61)
-#define ENTRY_FRAME ((1ull << 55) - 1) /* 0 for those who may not know */
 
 /* ---- a checkpoint ---- */
 
@@ -68,13 +64,6 @@ entries(const struct side *s, uint64_t at, size_t n, uint64_t *v)
 	       (ssize_t)(n * sizeof(*v));
 }
 
-static bool
-has_frame(uint64_t e)
-{
-	return (e & ENTRY_PRESENT) != 0 && (e & ENTRY_FILE) == 0 &&
-	       (e & ENTRY_FRAME) != 0;
-}
-
 /*
  * The same frame, seen in the child between two looks at the parent: the kernel
  * may move a page, and give its frame to another.
@@ -82,19 +71,18 @@ has_frame(uint64_t e)
 static bool
 same_frame(const struct search *s, size_t i)
 {
-	uint64_t e = s->parent.entries[i];
+	uint64_t frame = cow_frame(s->parent.entries[i]);
 
-	return has_frame(e) && has_frame(s->child.entries[i]) &&
-	       ((e ^ s->child.entries[i]) & ENTRY_FRAME) == 0 &&
-	       ((e ^ s->again[i]) & ENTRY_FRAME) == 0;
+	return frame != 0 && cow_frame(s->child.entries[i]) == frame &&
+	       cow_frame(s->again[i]) == frame;
 }
 
 /* Without a right to know frames (or swapped out): by what is in them. */
 static bool
 same_bytes(const struct search *s, size_t i)
 {
-	return !has_frame(s->parent.entries[i]) &&
-	       !has_frame(s->child.entries[i]) &&
+	return cow_frame(s->parent.entries[i]) == 0 &&
+	       cow_frame(s->child.entries[i]) == 0 &&
 	       memcmp(s->parent.bytes + i * PAGE, s->child.bytes + i * PAGE,
 		   PAGE) == 0;
 }
@@ -134,8 +122,8 @@ read_piece(struct search *s, uint64_t at, size_t n)
 	    !entries(&s->parent, at, n, s->again))
 		return false;
 	for (size_t i = 0; i < n; i++)
-		all &= has_frame(s->parent.entries[i]) ||
-		       has_frame(s->child.entries[i]);
+		all &= cow_frame(s->parent.entries[i]) != 0 ||
+		       cow_frame(s->child.entries[i]) != 0;
 	return all || (pread(s->parent.mem, s->parent.bytes, n * PAGE,
 			   (off_t)at) == (ssize_t)(n * PAGE) &&
 			  pread(s->child.mem, s->child.bytes, n * PAGE,
@@ -252,7 +240,8 @@ bool
 cow_is_partial(const struct process *p)
 {
 	for (size_t i = 0; i < p->nruns; i++)
-		if (p->runs[i].kind == RUN_INHERITED)
+		if (p->runs[i].kind == RUN_INHERITED ||
+		    p->runs[i].kind == RUN_FORMER)
 			return true;
 	return false;
 }
@@ -268,17 +257,24 @@ put(struct run **v, size_t *n, const struct run *r)
 	return 0;
 }
 
+/* The runs of which it is, of the parent: what that has, or had. */
+struct runs {
+	const struct run *v;
+	size_t n, at;
+	bool former;
+};
+
 /* Every byte of it must be held by the parent, or by its parent. */
 static int
 resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
-    size_t *k, struct run **v, size_t *n, size_t *pieces)
+    struct runs *of, struct run **v, size_t *n, size_t *pieces)
 {
 	uint64_t at = r->start;
 
-	while (*k < q->nruns && q->runs[*k].end <= at)
-		(*k)++;
-	for (size_t i = *k; i < q->nruns && at < r->end; i++) {
-		const struct run *o = &q->runs[i];
+	while (of->at < of->n && of->v[of->at].end <= at)
+		of->at++;
+	for (size_t i = of->at; i < of->n && at < r->end; i++) {
+		const struct run *o = &of->v[i];
 		struct run piece = *o;
 
 		if (o->kind != RUN_HELD || o->start > at)
@@ -288,6 +284,7 @@ resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
 		piece.offset += at - o->start;
 		piece.src_off += at - o->start;
 		piece.up++;
+		piece.former = of->former;
 		if (++*pieces > RESOLVED_MAX)
 			return snap_fail(cx, -E2BIG,
 			    "pagemap: more than %u pieces of the memory of "
@@ -306,18 +303,57 @@ resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
 			 (int)q->pid);
 }
 
+enum cow_share
+cow_shares(const struct process *p, const struct run *f, size_t *k)
+{
+	enum cow_share is = COW_NOTHING;
+
+	while (*k < p->nruns && p->runs[*k].end <= f->start)
+		(*k)++;
+	for (size_t i = *k; i < p->nruns && p->runs[i].start < f->end; i++)
+		if (p->runs[i].kind == RUN_HELD && p->runs[i].up > 0)
+			is |= p->runs[i].former ? COW_FORMER : COW_CURRENT;
+	return is;
+}
+
+/* Of each line it has the one or the other, so that it can be born with that. */
+static int
+check_former(
+    struct snap_ctx *cx, const struct process *p, const struct process *q)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < q->nformer; i++)
+		if (cow_shares(p, &q->former[i], &k) ==
+		    (COW_FORMER | COW_CURRENT))
+			return snap_fail(cx, -EBADMSG,
+			    "pagemap: of %lx-%lx it has both what its parent, "
+			    "process %d, has and what that had",
+			    (unsigned long)q->former[i].start,
+			    (unsigned long)q->former[i].end, (int)q->pid);
+	return 0;
+}
+
 int
 cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q,
     size_t *pieces)
 {
+	struct runs now = { .v = q->runs, .n = q->nruns };
+	struct runs former = { q->former, q->nformer, 0, true };
 	struct run *v = NULL;
-	size_t n = 0, k = 0;
+	size_t n = 0;
 	int err = 0;
 
-	for (size_t i = 0; err == 0 && i < p->nruns; i++)
-		err = p->runs[i].kind == RUN_INHERITED
-			  ? resolve(cx, &p->runs[i], q, &k, &v, &n, pieces)
-			  : put(&v, &n, &p->runs[i]);
+	for (size_t i = 0; err == 0 && i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
+
+		if (r->kind == RUN_INHERITED || r->kind == RUN_FORMER)
+			err = resolve(cx, r, q,
+			    r->kind == RUN_FORMER ? &former : &now, &v, &n,
+			    pieces);
+		else
+			err = put(&v, &n, r);
+	}
 	if (err < 0) {
 		free(v);
 		return err == -ENOMEM ? snap_fail(cx, err, "no memory") : err;
@@ -325,5 +361,5 @@ cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q,
 	free(p->runs);
 	p->runs = v;
 	p->nruns = n;
-	return 0;
+	return check_former(cx, p, q);
 }

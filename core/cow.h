@@ -1,6 +1,6 @@
 /*
- * cow.h - pages that a process still shares with its parent since it was
- * forked: they are held once.
+ * cow.h - pages that a process still shares with its parent, or with other
+ * children of that, since it was forked: they are held once.
  */
 #ifndef COW_H
 #define COW_H
@@ -17,13 +17,28 @@ struct twin;
 int cow_find(struct snap_ctx *cx, struct family *t, struct twin *const *twins);
 
 /*
- * Of an image that was read: where the bytes of p's RUN_INHERITED are, now that
+ * Then: what is not the parent's page, but one that children of it have in
+ * common, becomes RUN_FORMER in these, and a run of the parent's `former`.
+ */
+int cow_find_former(
+    struct snap_ctx *cx, struct family *t, struct twin *const *twins);
+
+/*
+ * Of an image that was read: where the bytes of p's RUN_INHERITED are, and of RUN_FORMER, now that
  * those of its parent q are known.  They become RUN_HELD, `up` levels above.
  * A line of p may stand for any number of lines of q: *pieces, of all
  * processes of an image, counts them, and there may not be very many.
  */
 int cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q,
     size_t *pieces);
+
+/*
+ * What p, resolved, shares with its parent where the run f of `former` of that
+ * is.  `k` moves on: both are sorted.
+ */
+enum cow_share { COW_NOTHING, COW_CURRENT, COW_FORMER };
+enum cow_share cow_shares(
+    const struct process *p, const struct run *f, size_t *k);
 
 /* Does it have any that is still to be resolved? */
 bool cow_is_partial(const struct process *p);

@@ -27,6 +27,8 @@
  *		pages that are the parent process's at the same addresses
  *	run START-END parent
  *		of an increment: pages that its parent holds, not written since
+ *	former START-END OFFSET
+ *		what it had when it forked, and children of it still have
  *	huge START-END
  *		behind all others, in order: private anonymous memory that was
  *		in huge pages
@@ -49,6 +51,7 @@
 static const char *const bare_kinds[] = {
 	[RUN_GUARD] = "guard",
 	[RUN_INHERITED] = "inherited",
+	[RUN_FORMER] = "former",
 	[RUN_ZERO] = "zero",
 	[RUN_PARENT] = "parent",
 };
@@ -137,6 +140,11 @@ img_pagemap_write(struct text *t, const struct process *p)
 			write_run(t, &run);
 		}
 	}
+	for (size_t i = 0; i < p->nformer; i++)
+		text_putf(t, "former %lx-%lx %lu\n",
+		    (unsigned long)p->former[i].start,
+		    (unsigned long)p->former[i].end,
+		    (unsigned long)p->former[i].offset);
 	for (size_t i = 0; i < p->nhuge; i++)
 		text_putf(t, "huge %lx-%lx\n", (unsigned long)p->huge[i].start,
 		    (unsigned long)p->huge[i].end);
@@ -370,13 +378,10 @@ read_numa(struct reader *r, char *s)
 	return 0;
 }
 
+/* Bytes of `pages`, all of which follow one another. */
 static int
-read_held(struct reader *r, const struct vma *v, struct run *run, char *s)
+read_offset(struct reader *r, struct run *run, char *s)
 {
-	run->kind = RUN_HELD;
-	if (v->shared || (v->kind != VMA_ANON && v->kind != VMA_FILE))
-		return lines_fail(
-		    r->l, "pages are held of private memory only");
 	if (!text_dec(s, INT64_MAX, &run->offset) || run->offset != r->held)
 		return lines_fail(
 		    r->l, "its offset should be %lu", (unsigned long)r->held);
@@ -384,6 +389,16 @@ read_held(struct reader *r, const struct vma *v, struct run *run, char *s)
 		return lines_fail(r->l, "it reaches behind the end of `pages'");
 	r->held += run->end - run->start;
 	return 0;
+}
+
+static int
+read_held(struct reader *r, const struct vma *v, struct run *run, char *s)
+{
+	run->kind = RUN_HELD;
+	if (v->shared || (v->kind != VMA_ANON && v->kind != VMA_FILE))
+		return lines_fail(
+		    r->l, "pages are held of private memory only");
+	return read_offset(r, run, s);
 }
 
 /* A kind that says no more than its name. */
@@ -396,8 +411,8 @@ read_bare(struct reader *r, const struct vma *v, struct run *run, char *kind)
 			run->kind = (enum run_kind)i;
 	if (run->kind == RUN_HELD)
 		return lines_fail(r->l,
-		    "neither held OFFSET, guard, zero, inherited nor "
-		    "parent");
+		    "neither held OFFSET, guard, zero, inherited, former "
+		    "nor parent");
 	run->offset = r->held;
 	if (run->kind == RUN_PARENT && r->p->parent_id[0] == '\0')
 		return lines_fail(r->l, "`checkpoint' names no parent");
@@ -437,6 +452,28 @@ read_run(struct reader *r, char *s)
 	if (s != NULL)
 		return lines_fail(r->l, "behind %.32s nothing may come", kind);
 	return read_bare(r, v, run, kind);
+}
+
+static int
+read_former(struct reader *r, char *s)
+{
+	struct process *p = r->p;
+	char *range = text_word(&s);
+	struct run *run;
+
+	if (r->nvmas < p->nvmas || p->nhuge > 0)
+		return lines_fail(r->l, "former pages not behind the last vma");
+	run = process_grow(&p->former, &p->nformer, sizeof(*run));
+	if (run == NULL)
+		return -ENOMEM;
+	run->kind = RUN_HELD;
+	run->src_fd = -1;
+	if (!text_range(range, &run->start, &run->end))
+		return lines_fail(r->l, "not a range of pages");
+	if (p->nformer > 1 && run->start < run[-1].end)
+		return lines_fail(r->l, "starts below the one before it");
+	return s == NULL ? lines_fail(r->l, "not former START-END OFFSET")
+			 : read_offset(r, run, s);
 }
 
 static int
@@ -480,6 +517,7 @@ read_line(struct reader *r, char *line)
 		{ "exe", read_exe },
 		{ "segment", read_segment },
 		{ "numa", read_numa },
+		{ "former", read_former },
 		{ "huge", read_huge },
 	};
 	char *word = text_word(&line);
@@ -488,8 +526,8 @@ read_line(struct reader *r, char *line)
 		if (word != NULL && line != NULL &&
 		    strcmp(word, table[i].word) == 0)
 			return table[i].read(r, line);
-	return lines_fail(r->l, "neither file, segment, exe, vma, numa, run "
-				"nor huge");
+	return lines_fail(r->l, "neither file, segment, exe, vma, numa, run, "
+				"former nor huge");
 }
 
 int

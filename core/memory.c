@@ -523,6 +523,10 @@ memory_settle_runs(struct process *p)
 		p->runs[n++] = *r;
 	}
 	p->nruns = n;
+	for (size_t i = 0; i < p->nformer; i++) {
+		p->former[i].offset = p->pages_size;
+		p->pages_size += p->former[i].end - p->former[i].start;
+	}
 }
 
 /* What keeps a restore from being made, or as it was; the first that fits. */
@@ -650,17 +654,19 @@ memory_collect_late(struct snap_ctx *cx, pid_t twin, struct process *p)
 static const struct run *
 run_at(const struct process *p, uint64_t off)
 {
-	size_t lo = 0, hi = p->nruns;
+	const bool former = p->nformer > 0 && off >= p->former[0].offset;
+	const struct run *v = former ? p->former : p->runs;
+	size_t lo = 0, hi = former ? p->nformer : p->nruns;
 
 	while (hi - lo > 1) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (p->runs[mid].offset <= off)
+		if (v[mid].offset <= off)
 			lo = mid;
 		else
 			hi = mid;
 	}
-	return &p->runs[lo];
+	return &v[lo];
 }
 
 ssize_t

@@ -64,6 +64,7 @@ memory_fini(struct process *p)
 	free(p->vmas);
 	free(p->mapfiles);
 	free(p->runs);
+	free(p->former);
 	if (p->pages_fd >= 0)
 		close(p->pages_fd);
 	if (p->frozen_fd >= 0)

@@ -244,6 +244,8 @@ enum run_kind {
 	RUN_ZERO,  /* nothing but zeros; of private anonymous memory only */
 	/* The parent process holds the same at these addresses, see cow.h. */
 	RUN_INHERITED,
+	/* It has held the same at these addresses: its `former`. */
+	RUN_FORMER,
 	/* Of an increment: as its parent checkpoint has them, see chain.h. */
 	RUN_PARENT,
 };
@@ -262,6 +264,7 @@ struct run {
 	uint64_t src_off;
 	uint32_t up; /* whose `pages`: of the process so many levels above, or
 			of the link so many above in a chain */
+	bool former; /* resolved: of the parent's `former` */
 };
 
 struct mm_layout { /* struct prctl_mm_map, without auxv and exe */
@@ -410,6 +413,10 @@ struct process {
 	size_t nmapfiles;
 	struct run *runs;
 	size_t nruns;
+	/* What it had when it forked, and children of it still have: sorted,
+	   disjoint, HELD; behind the runs in `pages`. */
+	struct run *former;
+	size_t nformer;
 	struct part *huge; /* by address: what was in huge pages */
 	size_t nhuge;
 	uint64_t pages_size; /* bytes of `pages` */

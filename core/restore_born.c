@@ -232,6 +232,8 @@ restore_born(struct restore *r)
 	if (err == 0)
 		err = restore_make(&m, false);
 	if (err == 0)
+		err = restore_former(r, NULL);
+	if (err == 0)
 		err = restore_leave(&m);
 	if (err == 0)
 		err = group(r, r->index);

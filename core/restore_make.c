@@ -187,6 +187,8 @@ restore_make(struct maker *m, bool early)
 		    b->early != early)
 			continue;
 		err = take_tables(m, b, &flags);
+		if (err == 0 && b->kind == INFANT_PROCESS)
+			err = restore_former(m->r, t->v[i].p);
 		if (err < 0)
 			break;
 		if (b->adopted)

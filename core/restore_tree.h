@@ -130,6 +130,12 @@ void restore_inherit_free(struct restore_tree *t);
 int restore_plan_inherited(struct restore *r);
 int restore_take_inherited(struct restore *r);
 
+/*
+ * restore_former.c, in a new process: have the memory with which `child` is to
+ * be born; NULL: have its own.
+ */
+int restore_former(struct restore *r, const struct process *child);
+
 /* restore_infants.c: who is born of whom, and where; pure but for memory. */
 int restore_infants(struct restore_tree *t);
 void restore_infants_free(struct restore_tree *t);

@@ -139,28 +139,64 @@ all_right()
 # usage: shared_again MIB PROCESSES [OPTION...]
 shared_again()
 {
-	local mib=$1 n=$2 before after i
+	local mib=$1 n=$2 before after held most i
 	shift 2
 	start_forks -m "$mib" -p "$n" "$@" || return
 	before=$(pss "$PID")
+	# Each process also has its own page tables, stack and so on.
+	most=$((before + before / 20 + n * 200))
 	for i in 1 2; do
 		copy "$PID" "$WORK/image" || {
 			tail -n 5 "$MNT/.log"
 			return 1
 		}
+		held=$(find "$WORK/image" -name pages -printf '%s\n' |
+		    awk '{ n += $1 } END { printf "%d", n / 1024 }')
+		echo "held: $held KiB"
+		[ "$held" -le "$most" ] || return
 		fell "$PID" && restore "$PID" "$WORK/image" || return
 		after=$(pss "$PID")
 		echo "PSS before: $before KiB, after: $after KiB"
-		# Each process also has its own page tables, stack and so on.
-		[ "$after" -le $((before + before / 20 + n * 200)) ] || return
+		[ "$after" -le "$most" ] || return
 		rm -rf "$WORK/image"
 	done
 	all_right $((n + 1)) && fell "$PID"
 	rm -rf "$WORK/forks"
 }
+
+# usage: looks NUMBER: it does, and finds what it wrote
+looks()
+{
+	: >"$WORK/forks/check"
+	wait_for 60 test -s "$WORK/forks/looked" || return
+	rm "$WORK/forks/check"
+	[ "$(<"$WORK/forks/looked")" = "$1 1" ] || {
+		cat "$WORK/forks/looked"
+		return 1
+	}
+	rm "$WORK/forks/looked"
+}
+
+# A child of which the others are missing, and the parent without any.
+without_the_others()
+{
+	local child
+	start_forks -m 16 -p 4 -r && copy "$PID" "$WORK/image" || return
+	grep -q '^former ' "$WORK/image/pagemap" || return
+	child=$(pgrep -P "$PID" | sed -n 3p)
+	fell "$PID" || return
+	restore "$child" "$WORK/image/children/$child" && looks 3 &&
+	    fell "$child" || return
+	rm -r "$WORK/image/children"
+	sed -i '/  children\//d' "$WORK/image/xxh128sums"
+	restore "$PID" "$WORK/image" && looks 0 && fell "$PID" || return
+	rm -rf "$WORK/forks"
+}
 START=()
 t "50 forks of 200 MiB are 200 MiB" shared_again 200 50
 t "each the child of another" shared_again 64 20 -d -w 64
+t "their parent has written since" shared_again 64 20 -r
+t "that, without the others" without_the_others
 if command -v setarch >/dev/null; then
 	# Where the restore itself has its memory; see inherit.h.
 	START=(setarch -R)

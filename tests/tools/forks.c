@@ -2,14 +2,17 @@
  * forks - a tree of processes of a size, which looks at itself when asked.
  *
  *	forks DIR [-m MIB] [-p PROCESSES] [-w KIB] [-t THREADS] [-f FILES]
- *	    [-v MAPPINGS] [-d]
+ *	    [-v MAPPINGS] [-d] [-r]
  *
  * The first process fills MIB of memory and is then forked PROCESSES times
- * (with -d each child forks the next); each child writes KIB of its own.  Each
+ * (with -d each child forks the next); each child writes KIB of its own.  With
+ * -r the first writes to half of its memory when half of them are there, and to
+ * the other half when all are.  Each
  * has THREADS threads that sleep in a call, FILES open files and MAPPINGS
  * mappings that cannot become one.  DIR/ready: the pid of the first.  When
  * DIR/check is there, all look at their memory; DIR/result: how many processes
- * found it right, and how many did not.
+ * found it right, and how many did not; DIR/looked: the number of the last of
+ * them, and whether it did.
  */
 #include <err.h>
 #include <errno.h>
@@ -26,11 +29,13 @@
 #include <unistd.h>
 
 #define PAGE 4096ul
+#define RENEWED 1000 /* in place of a process */
 #define MAPPINGS_AT 0x200000000000ul
 
 static const char *dir;
 static unsigned long mib, processes, kib = 16, threads, files, mappings;
-static int deep;
+static int deep, renew;
+static unsigned long renewed; /* words, in who was forked later, too */
 
 static uint64_t *memory;
 static unsigned long words;
@@ -53,6 +58,13 @@ own_page(unsigned long n, unsigned long k)
 	unsigned long pages = words * 8 / PAGE;
 
 	return (n * 131 + k * (pages / (kib / 4 + 1) + 1)) % pages;
+}
+
+static void
+renew_until(unsigned long end)
+{
+	for (; renewed < end; renewed += 64)
+		memory[renewed] = value(renewed, RENEWED);
 }
 
 static void
@@ -81,6 +93,8 @@ look(unsigned long n)
 
 		if (w * 8 % PAGE == 0)
 			who = mine[page];
+		if (who == 0 && w < renewed)
+			who = RENEWED;
 		right = memory[w] == value(w, who);
 	}
 	free(mine);
@@ -158,7 +172,7 @@ say(const char *name, const char *fmt, unsigned long a, unsigned long b)
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	snprintf(part, sizeof(part), "%s.part", path);
+	snprintf(part, sizeof(part), "%s.%d", path, (int)getpid());
 	f = fopen(part, "w");
 	if (f == NULL)
 		err(1, "%s", part);
@@ -177,6 +191,8 @@ count(unsigned long *n, unsigned long add)
 static void
 be_process(unsigned long n)
 {
+	int right;
+
 	have_threads();
 	have_mappings();
 	count(&counts->ready, 1);
@@ -186,7 +202,9 @@ be_process(unsigned long n)
 		say("ready", "%lu\n", (unsigned long)getpid(), 0);
 	while (!is_there("check"))
 		usleep(20000);
-	count(look(n) ? &counts->right : &counts->wrong, 1);
+	right = look(n);
+	say("looked", "%lu %lu\n", n, (unsigned long)right);
+	count(right ? &counts->right : &counts->wrong, 1);
 	if (n > 0)
 		for (;;)
 			pause();
@@ -209,6 +227,8 @@ fork_all(void)
 			err(1, "fork");
 		if (pid > 0 && deep)
 			break;
+		if (pid > 0 && renew && i == processes / 2)
+			renew_until(words / 2);
 		if (pid > 0)
 			continue;
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -217,6 +237,8 @@ fork_all(void)
 		if (!deep)
 			break;
 	}
+	if (n == 0 && renew)
+		renew_until(words);
 	be_process(n);
 }
 
@@ -229,10 +251,9 @@ main(int argc, char **argv)
 		errx(2, "usage: forks DIR [-m MIB] ...");
 	dir = argv[1];
 	optind = 2;
-	while ((c = getopt(argc, argv, "m:p:w:t:f:v:d")) != -1) {
-		unsigned long n = c == 'd'   ? 0
-				  : c == '?' ? 0
-					     : strtoul(optarg, NULL, 10);
+	while ((c = getopt(argc, argv, "m:p:w:t:f:v:dr")) != -1) {
+		unsigned long n =
+		    optarg == NULL ? 0 : strtoul(optarg, NULL, 10);
 
 		switch (c) {
 		case 'm':
@@ -255,6 +276,9 @@ main(int argc, char **argv)
 			break;
 		case 'd':
 			deep = 1;
+			break;
+		case 'r':
+			renew = 1;
 			break;
 		default:
 			errx(2, "usage: forks DIR [-m MIB] ...");

@@ -372,6 +372,84 @@ START_TEST(pages_with_a_hole)
 }
 END_TEST
 
+static void
+former(struct process *q, uint64_t start, uint64_t end, uint64_t offset)
+{
+	struct run *r = process_grow(&q->former, &q->nformer, sizeof(*r));
+
+	*r = (struct run){ .start = start,
+		.end = end,
+		.kind = RUN_HELD,
+		.offset = offset,
+		.src_off = offset };
+}
+
+/* What the parent had is not what it has. */
+START_TEST(pages_the_parent_had)
+{
+	struct process *p, *q, *g;
+	size_t k = 0;
+
+	three();
+	g = family.v[0];
+	q = family.v[1];
+	p = family.v[2];
+	run(g, 0x1000, 0x9000, RUN_HELD, 0x10000);
+	former(g, 0x2000, 0x4000, 0x20000);
+	former(g, 0x4000, 0x6000, 0x30000);
+	former(g, 0x6000, 0x8000, 0x40000);
+	run(q, 0x1000, 0x2000, RUN_INHERITED, 0);
+	run(q, 0x3000, 0x5000, RUN_FORMER, 0);
+	run(q, 0x5000, 0x6000, RUN_HELD, 0);
+	run(q, 0x6000, 0x8000, RUN_INHERITED, 0);
+	/* Its parent has it, from there. */
+	run(p, 0x4000, 0x5000, RUN_INHERITED, 0);
+	ck_assert(cow_is_partial(q));
+
+	ck_assert_int_eq(cow_resolve(cx, q, g, &pieces), 0);
+	ck_assert_uint_eq(q->nruns, 5);
+	is_run(q, 0, 0x1000, 0x2000, 0x10000, 1);
+	is_run(q, 1, 0x3000, 0x4000, 0x21000, 1);
+	is_run(q, 2, 0x4000, 0x5000, 0x30000, 1);
+	is_run(q, 3, 0x5000, 0x6000, 0, 0);
+	is_run(q, 4, 0x6000, 0x8000, 0x15000, 1);
+	ck_assert(!q->runs[0].former && q->runs[1].former && q->runs[2].former);
+	ck_assert_int_eq(cow_shares(q, &g->former[0], &k), COW_FORMER);
+	ck_assert_int_eq(cow_shares(q, &g->former[1], &k), COW_FORMER);
+	ck_assert_int_eq(cow_shares(q, &g->former[2], &k), COW_CURRENT);
+	k = 0;
+	ck_assert_int_eq(cow_shares(p, &g->former[2], &k), COW_NOTHING);
+
+	ck_assert_int_eq(cow_resolve(cx, p, q, &pieces), 0);
+	is_run(p, 0, 0x4000, 0x5000, 0x30000, 2);
+	ck_assert(!p->runs[0].former);
+}
+END_TEST
+
+START_TEST(pages_the_parent_had_not)
+{
+	three();
+	run(family.v[0], 0x2000, 0x5000, RUN_HELD, 0);
+	former(family.v[0], 0x2000, 0x4000, 0x3000);
+	run(family.v[1], 0x2000, 0x5000, RUN_FORMER, 0);
+	says(cow_resolve(cx, family.v[1], family.v[0], &pieces), -EBADMSG,
+	    "does not hold these pages");
+}
+END_TEST
+
+/* With one line of its parent's it is born, or without. */
+START_TEST(pages_of_two_times)
+{
+	three();
+	run(family.v[0], 0x2000, 0x4000, RUN_HELD, 0);
+	former(family.v[0], 0x2000, 0x4000, 0x2000);
+	run(family.v[1], 0x2000, 0x3000, RUN_FORMER, 0);
+	run(family.v[1], 0x3000, 0x4000, RUN_INHERITED, 0);
+	says(cow_resolve(cx, family.v[1], family.v[0], &pieces), -EBADMSG,
+	    "of 2000-4000 it has both");
+}
+END_TEST
+
 /* ---- restore_infants ---- */
 
 static struct restore_tree tree;
@@ -642,6 +720,9 @@ main(void)
 	tcase_add_test(tc, pages_of_the_parent);
 	tcase_add_loop_test(tc, pages_that_nobody_has, 0, (int)COUNT(lacking));
 	tcase_add_test(tc, pages_with_a_hole);
+	tcase_add_test(tc, pages_the_parent_had);
+	tcase_add_test(tc, pages_the_parent_had_not);
+	tcase_add_test(tc, pages_of_two_times);
 	tcase_add_test(tc, plain_births);
 	tcase_add_test(tc, outer_session);
 	tcase_add_test(tc, born_before_the_session);
