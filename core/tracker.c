@@ -18,11 +18,17 @@ struct generation {
 	struct spans dirty;
 };
 
+/* More ranges are not remembered: 1.5 MiB of a process. */
+#define SEEN_MAX (1u << 16)
+
 struct snap_tracker {
 	pthread_mutex_t lock;
 	atomic_uint refs; /* no call waits for the lock for that */
 	int uffd;
 	bool stopped;
+	bool can_build; /* on what was seen before: see tracker_uffd.c */
+	bool has_seen;
+	struct seen seen;     /* what was there at the last scan */
 	uint64_t last;	      /* seq, from 1 up */
 	uint64_t parent_seq;  /* 0: none */
 	struct generation *v; /* above parent_seq, in order, without a gap */
@@ -44,6 +50,7 @@ snap_tracker_new(void)
 	pthread_mutex_init(&t->lock, NULL);
 	t->refs = 1;
 	t->uffd = -1;
+	t->can_build = tracker_kernel_tells_holes();
 	return t;
 }
 
@@ -78,6 +85,8 @@ let_go(struct snap_tracker *t)
 		close(t->uffd);
 	t->uffd = -1;
 	t->info.on = false;
+	seen_fini(&t->seen);
+	t->has_seen = false;
 	free(t->flags);
 	t->flags = NULL;
 	t->nflags = 0;
@@ -140,15 +149,17 @@ is_tracked(const struct vma *v)
 }
 
 static int
-scan_all(struct snap_tracker *t, int pagemap, const struct process *p,
-    struct spans *dirty, struct written *w)
+scan_all(struct snap_tracker *t, const struct pagemap *pm,
+    const struct process *p, struct spans *dirty, struct tracker_seen *now)
 {
+	const struct tracker_kernel k = { t->uffd, pm->fd, pm->guard };
+	const struct seen *before = t->has_seen ? &t->seen : NULL;
 	int err = 0;
 
 	for (size_t i = 0; err == 0 && i < p->nvmas; i++)
 		if (is_tracked(&p->vmas[i]))
 			err = tracker_scan_vma(
-			    t->uffd, pagemap, &p->vmas[i], dirty, w);
+			    &k, &p->vmas[i], before, dirty, now);
 	return err;
 }
 
@@ -168,29 +179,40 @@ begin(struct snap_ctx *cx, struct frozen *z, struct snap_tracker *t)
  * does not know.
  */
 static int
-scan_or_begin(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    struct snap_tracker *t, struct spans *dirty, struct written *w)
+scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
+    struct snap_tracker *t, struct spans *dirty, struct tracker_seen *now)
 {
 	struct pagemap pm;
 	int err = pagemap_open(cx, z->pid, &pm);
 
 	if (err < 0)
 		return err;
-	if (w != NULL)
-		w->guard = pm.guard;
 	err = -ESRCH;
 	for (int i = 0; i < 2 && err == -ESRCH; i++) {
 		if (t->uffd < 0)
 			begin(cx, z, t);
-		err = t->uffd < 0 ? t->uffd : scan_all(t, pm.fd, p, dirty, w);
+		err = t->uffd < 0 ? t->uffd : scan_all(t, &pm, p, dirty, now);
 		if (err < 0) {
 			let_go(t);
 			spans_fini(dirty);
-			p->nruns = 0;
+			seen_fini(&now->seen);
+			now->odd = false;
 		}
 	}
 	pagemap_close(&pm);
 	return err;
+}
+
+/* For the next scan. */
+static void
+remember_seen(struct snap_tracker *t, struct tracker_seen *now)
+{
+	seen_fini(&t->seen);
+	t->has_seen = t->can_build && !now->odd && now->seen.n <= SEEN_MAX;
+	if (!t->has_seen)
+		return;
+	t->seen = now->seen;
+	now->seen = (struct seen){ 0 };
 }
 
 static int
@@ -244,6 +266,7 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
     struct snap_tracker *t, struct written *w)
 {
 	struct spans dirty = { 0 };
+	struct tracker_seen now = { 0 };
 	uint64_t begun = now_ns(), pages;
 	int64_t seq = 0;
 	int err;
@@ -253,8 +276,12 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 		pthread_mutex_unlock(&t->lock);
 		return 0;
 	}
-	err = scan_or_begin(cx, z, p, t, &dirty, w);
+	err = scan_or_begin(cx, z, p, t, &dirty, &now);
 	pages = spans_bytes(&dirty) / 4096;
+	if (err == 0 && w != NULL)
+		err = written_find(w, &now.seen, now.odd);
+	if (err == 0)
+		remember_seen(t, &now);
 	if (err == 0)
 		err = add_generation(t, &dirty);
 	if (err == 0) {
@@ -273,6 +300,7 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 				: strerror(-err));
 	}
 	pthread_mutex_unlock(&t->lock);
+	seen_fini(&now.seen);
 	spans_fini(&dirty);
 	if (err == -EAGAIN || cx->error != 0)
 		return err == 0 ? -EIO : err;

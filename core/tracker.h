@@ -17,11 +17,15 @@
  * The scan comes before the twin is made: what is written between the two is in
  * the twin, and in the next increment too.  The other way round it would be in
  * none.
+ *
+ * What is there is remembered from scan to scan: with that, the next one is
+ * short.
  */
 #ifndef TRACKER_H
 #define TRACKER_H
 
 #include "process.h"
+#include "seen.h"
 #include "snap.h"
 #include "spans.h"
 #include "written.h"
@@ -80,12 +84,38 @@ bool tracker_kernel_can(void);
 int tracker_uffd(struct snap_ctx *cx, struct frozen *z);
 
 /*
- * Append what was written of a VMA and protect it, having it registered first
- * where it is new and so wholly written.  -EBUSY another userfaultfd has it;
- * -ESRCH it is another memory by now; all is lost then and with other errors.
- * With `w`, what is there, too.
+ * Does whoever asks what was written hear of pages that are not there, even where
+ * they have no page table?  Only then one scan can build on another.
  */
-int tracker_scan_vma(int uffd, int pagemap, const struct vma *v,
-    struct spans *dirty, struct written *w);
+bool tracker_kernel_tells_holes(void);
+
+/* Have a VMA registered: 0 or -errno. */
+int tracker_watch(int uffd, const struct vma *v);
+
+/* ---- tracker_scan.c ---- */
+
+struct tracker_kernel {
+	int uffd, pagemap;
+	uint64_t guard; /* PAGE_IS_GUARD where the kernel knows it, else 0 */
+};
+
+struct tracker_seen {
+	struct seen seen;
+	bool odd; /* there is memory that cannot be seen so: not all is here */
+};
+
+/* Append what was written of a VMA, and what is not there; change nothing. */
+int tracker_scan_written(
+    int pagemap, const struct vma *v, struct spans *written);
+
+/*
+ * Append what was written of a VMA and protect it, having it registered first
+ * where it is new and so wholly written; and what is there.  `before`: what was
+ * there at the last scan, NULL if that is not known.  -EBUSY another userfaultfd
+ * has it; -ESRCH it is another memory by now; all is lost then and with other
+ * errors.
+ */
+int tracker_scan_vma(const struct tracker_kernel *k, const struct vma *v,
+    const struct seen *before, struct spans *dirty, struct tracker_seen *now);
 
 #endif

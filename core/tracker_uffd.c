@@ -1,5 +1,5 @@
 /*
- * tracker_uffd.c - what the tracker asks of the kernel.
+ * tracker_uffd.c - the userfaultfd that the tracker has of a process.
  */
 #include "tracker.h"
 
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,8 +21,6 @@
 #include "proc.h"
 #include "twin.h"
 #include "uapi.h"
-
-#define NREGIONS 1024
 
 /* What undoing takes, when there is no time left. */
 #define UNDO_NS 500000000ull
@@ -46,6 +45,46 @@ tracker_kernel_can(void)
 	if (fd >= 0)
 		close(fd);
 	return can;
+}
+
+/* Of these two tables' worth, one is asked about. */
+#define TABLE (2ull << 20)
+
+bool
+tracker_kernel_tells_holes(void)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	void *m = mmap(NULL, 2 * TABLE, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t at = ((uintptr_t)m + TABLE - 1) / TABLE * TABLE;
+	struct vma v = { .start = at, .end = at + TABLE };
+	struct spans written = { 0 };
+	bool tells = false;
+
+	if (fd >= 0 && pagemap >= 0 && m != MAP_FAILED && enable(fd) == 0 &&
+	    tracker_watch(fd, &v) == 0 &&
+	    tracker_scan_written(pagemap, &v, &written) == 0)
+		tells = spans_bytes(&written) == TABLE;
+	spans_fini(&written);
+	if (m != MAP_FAILED)
+		munmap(m, 2 * TABLE);
+	if (pagemap >= 0)
+		close(pagemap);
+	if (fd >= 0)
+		close(fd);
+	return tells;
+}
+
+int
+tracker_watch(int uffd, const struct vma *v)
+{
+	struct uffdio_register r = {
+		.range = { v->start, v->end - v->start },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	return ioctl(uffd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
 }
 
 /* Does a descriptor of it lead to a userfaultfd? */
@@ -188,136 +227,4 @@ tracker_uffd(struct snap_ctx *cx, struct frozen *z)
 	if (uffd >= 0)
 		close(uffd);
 	return err;
-}
-
-/* ---- scanning ---- */
-
-/* What is asked for of anonymous memory, of which nothing is a file's. */
-#define CATEGORIES \
-	(UAPI_PAGE_IS_WRITTEN | UAPI_PAGE_IS_PRESENT | UAPI_PAGE_IS_SWAPPED | \
-	    UAPI_PAGE_IS_PFNZERO | UAPI_PAGE_IS_HUGE)
-
-/* To tell a file's pages the kernel looks at each; that of more takes long. */
-#define FILE_MAX (256ull << 20)
-
-struct scan {
-	int pagemap;
-	const struct vma *v;
-	struct spans *dirty; /* NULL: only protect */
-	struct written *w;   /* NULL: only what was written */
-	size_t first;	     /* of its runs, that of this VMA */
-	uint64_t guard;	     /* PAGE_IS_GUARD where the kernel knows it */
-};
-
-/*
- * A page of a file that is neither there nor written may be but a mark of the
- * kernel's, where a protected page was: its parent does not hold that.  To count
- * it as written is right for both.
- */
-static uint64_t
-real_categories(const struct scan *s, const struct uapi_page_region *r)
-{
-	if (s->w != NULL && s->v->kind == VMA_FILE &&
-	    (r->categories & UAPI_PAGE_IS_PRESENT) == 0)
-		return r->categories | UAPI_PAGE_IS_WRITTEN;
-	return r->categories;
-}
-
-static int
-take_region(struct scan *s, const struct uapi_page_region *r)
-{
-	uint64_t categories = real_categories(s, r);
-	int err = 0;
-
-	if (s->dirty == NULL)
-		categories |= UAPI_PAGE_IS_WRITTEN;
-	else if ((categories & UAPI_PAGE_IS_WRITTEN) != 0)
-		err = spans_add(s->dirty, r->start, r->end);
-	if (err == 0 && s->w != NULL)
-		err = written_add(s->w, s->first, r->start, r->end, categories);
-	return err;
-}
-
-/*
- * Only pages that are there are asked for: else the kernel puts a mark where
- * none is, which then looks like a page that is swapped out.  (That would be
- * half the time: it has a shorter way for those who ask only what was written.)
- * With WP_MATCHING, what was not written is told of and left alone.
- */
-static int
-scan(struct scan *s)
-{
-	struct uapi_page_region v[NREGIONS];
-	struct uapi_pm_scan_arg a = {
-		.size = sizeof(a),
-		.flags = UAPI_PM_SCAN_WP_MATCHING | UAPI_PM_SCAN_CHECK_WPASYNC,
-		.end = s->v->end,
-		.vec = (uintptr_t)v,
-		.vec_len = NREGIONS,
-		.category_mask = s->w == NULL ? UAPI_PAGE_IS_WRITTEN : 0,
-		.category_anyof_mask =
-		    UAPI_PAGE_IS_PRESENT | UAPI_PAGE_IS_SWAPPED,
-		.return_mask =
-		    s->w == NULL ? UAPI_PAGE_IS_WRITTEN : CATEGORIES | s->guard,
-	};
-	int n, err;
-
-	if (s->w != NULL && s->v->kind == VMA_FILE)
-		a.return_mask |= UAPI_PAGE_IS_FILE;
-
-	for (uint64_t at = s->v->start; at < s->v->end; at = a.walk_end) {
-		a.start = at;
-		n = ioctl(s->pagemap, UAPI_PAGEMAP_SCAN, &a);
-		if (n < 0)
-			return -errno;
-		if (a.walk_end <= at)
-			return -EIO;
-		for (int i = 0; i < n; i++) {
-			err = take_region(s, &v[i]);
-			if (err < 0)
-				return err;
-		}
-	}
-	return 0;
-}
-
-static int
-watch_vma(int uffd, const struct vma *v)
-{
-	struct uffdio_register r = {
-		.range = { v->start, v->end - v->start },
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
-
-	return ioctl(uffd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
-}
-
-int
-tracker_scan_vma(int uffd, int pagemap, const struct vma *v,
-    struct spans *dirty, struct written *w)
-{
-	struct scan s;
-	int err;
-
-	if (w != NULL && v->kind == VMA_FILE && v->end - v->start > FILE_MAX)
-		w->odd = true;
-	if (w != NULL && w->odd)
-		w = NULL;
-	s = (struct scan){ pagemap, v, dirty, w, w == NULL ? 0 : w->p->nruns,
-		w == NULL ? 0 : w->guard };
-	err = scan(&s);
-	/* The first VMA that is not registered is seen before any is changed. */
-	if (err != -EPERM)
-		return err;
-	err = watch_vma(uffd, v);
-	s.dirty = NULL;
-	if (err == 0)
-		err = scan(&s);
-	/* Of this kind it can never be; then all of it counts, each time. */
-	if (err == -EINVAL && w != NULL)
-		w->odd = true;
-	if (err == -EINVAL || err == 0)
-		return spans_add(dirty, v->start, v->end);
-	/* ENOMEM is what the kernel says of a memory that nobody has any more. */
-	return err == -EPERM || err == -ENOMEM ? -ESRCH : err;
 }

@@ -47,6 +47,40 @@ written_add(struct written *w, size_t first, uint64_t start, uint64_t end,
 	return process_add_run(w->p, first, start, end, RUN_HELD);
 }
 
+static int
+find_in_vma(
+    struct written *w, const struct seen *seen, const struct vma *v, size_t *i)
+{
+	size_t first = w->p->nruns;
+	int err = 0;
+
+	while (*i < seen->n && seen->v[*i].end <= v->start)
+		++*i;
+	for (; err == 0 && *i < seen->n && seen->v[*i].start < v->end; ++*i) {
+		const struct seen_range *r = &seen->v[*i];
+
+		err = written_add(w, first,
+		    r->start > v->start ? r->start : v->start,
+		    r->end < v->end ? r->end : v->end, r->is);
+		/* Two VMAs that touch may be in one range. */
+		if (r->end > v->end)
+			break;
+	}
+	return err;
+}
+
+int
+written_find(struct written *w, const struct seen *seen, bool odd)
+{
+	size_t i = 0;
+	int err = 0;
+
+	w->odd = odd;
+	for (size_t k = 0; !odd && err == 0 && k < w->p->nvmas; k++)
+		err = find_in_vma(w, seen, &w->p->vmas[k], &i);
+	return err;
+}
+
 bool
 written_is_shorter(const struct written *w, uint64_t bytes)
 {

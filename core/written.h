@@ -18,6 +18,7 @@
 #define WRITTEN_H
 
 #include "process.h"
+#include "seen.h"
 #include "spans.h"
 
 struct snap_ctx;
@@ -29,12 +30,14 @@ struct written {
 	uint64_t written_bytes; /* of pages that are held and were written */
 	uint64_t resident;	/* pages that a fork would have to look at */
 	bool odd;		/* there is memory that cannot be scanned so */
-	uint64_t guard;		/* the bit of guard pages, 0: not known here */
 };
 
 /* Of a VMA whose first run is runs[first], a region with PAGE_IS_... bits. */
 int written_add(struct written *w, size_t first, uint64_t start, uint64_t end,
     uint64_t categories);
+
+/* All that the scan saw of the VMAs of w->p.  Pure. */
+int written_find(struct written *w, const struct seen *seen, bool odd);
 
 /* How many bytes of the HELD runs are in `dirty`. */
 uint64_t written_bytes(const struct process *p, const struct spans *dirty);
