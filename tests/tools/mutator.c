@@ -3,8 +3,8 @@
  *
  *	mutator SEED READY	writes READY when it has begun
  *
- * It maps, unmaps, moves, grows, protects and gives back memory, private and
- * shared, anonymous and of a file, forks children that write to what they have
+ * It maps, unmaps, moves, grows, protects, guards and gives back memory, private
+ * and shared, anonymous and of a file, small and huge, forks children that write to what they have
  * inherited, and writes to pages and across them, at places that come from the
  * seed and the time.
  */
@@ -21,12 +21,19 @@
 #define PAGE 4096ul
 #define AREAS 48
 #define PAGES_MAX 300
+#define MANY 1500 /* some whole tables of the kernel's */
+
+/* Linux 6.13; not in all headers. */
+#define GUARD_INSTALL 102
+#define GUARD_REMOVE 103
 
 struct area {
 	char *at;
 	size_t pages;
 	int prot;
-	int shared; /* of a size that never grows */
+	int shared;  /* of a size that never grows */
+	int guarded; /* some of it */
+	int of_file;
 };
 
 static struct area areas[AREAS];
@@ -47,7 +54,8 @@ map(struct area *a)
 {
 	int kind = (int)rnd(10), flags = MAP_PRIVATE | MAP_ANONYMOUS, fd = -1;
 
-	a->pages = 1 + rnd(PAGES_MAX);
+	a->pages = 1 + rnd(kind == 3 && rnd(3) == 0 ? MANY : PAGES_MAX);
+	a->guarded = 0;
 	a->prot = PROT_READ | PROT_WRITE;
 	a->shared = kind == 0;
 	if (kind == 0)
@@ -56,6 +64,7 @@ map(struct area *a)
 		flags = MAP_PRIVATE;
 		fd = file;
 	}
+	a->of_file = fd >= 0;
 	a->at = mmap(NULL, a->pages * PAGE, a->prot, flags, fd, 0);
 	if (a->at == MAP_FAILED)
 		err(1, "mmap");
@@ -75,7 +84,7 @@ scribble(const struct area *a)
 {
 	unsigned n = 1 + rnd(4);
 
-	if (!(a->prot & PROT_WRITE))
+	if (!(a->prot & PROT_WRITE) || a->guarded)
 		return;
 	while (n-- > 0) {
 		size_t at = rnd((unsigned)(a->pages * PAGE / 8 - 1)) * 8ul;
@@ -121,6 +130,8 @@ remap(struct area *a)
 		err(1, "mmap");
 	a->prot = PROT_READ | PROT_WRITE;
 	a->shared = 0;
+	a->guarded = 0;
+	a->of_file = 0;
 }
 
 static void
@@ -145,6 +156,39 @@ advise(const struct area *a)
 	size_t n = 1 + rnd((unsigned)(a->pages - first));
 
 	madvise(a->at + first * PAGE, n * PAGE, advices[rnd(6)]);
+}
+
+static void
+guard(struct area *a)
+{
+	size_t first = rnd((unsigned)a->pages);
+	size_t n = 1 + rnd((unsigned)(a->pages - first));
+
+	if (a->guarded) {
+		madvise(a->at, a->pages * PAGE, GUARD_REMOVE);
+		a->guarded = 0;
+	} else if (!a->shared && !a->of_file) {
+		/* Of a file that is registered Linux 6.18 tries it for ever. */
+		a->guarded =
+		    madvise(a->at + first * PAGE, n * PAGE, GUARD_INSTALL) == 0;
+	}
+}
+
+/* Where it was, its mapping stays, and is empty. */
+static void
+leave(const struct area *a)
+{
+	struct area *to = &areas[rnd(AREAS)];
+	char *at;
+
+	if (to->at != NULL || a->shared || a->guarded)
+		return;
+	at = mremap(a->at, a->pages * PAGE, a->pages * PAGE,
+	    MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	if (at == MAP_FAILED)
+		return;
+	*to = *a;
+	to->at = at;
 }
 
 static void
@@ -199,6 +243,10 @@ mutate(void)
 	case 8:
 		if (rnd(16) == 0)
 			child();
+		else if (rnd(4) == 0)
+			guard(a);
+		else if (rnd(4) == 0)
+			leave(a);
 		break;
 	case 9:
 		free(malloc(1 + rnd(400000)));
