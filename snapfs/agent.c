@@ -126,7 +126,8 @@ ask_for_handshake(void *arg, int fd)
 static int
 wait_for_word(void *arg, pid_t pid)
 {
-	struct agent_message m = { .type = AGENT_WAITS, .pid = pid };
+	struct agent_message m = { .type = AGENT_WAITS, .pid = pid },
+			     yes = { .type = AGENT_KEPT };
 	bool kept = false;
 	int word;
 	ssize_t n;
@@ -143,6 +144,7 @@ wait_for_word(void *arg, pid_t pid)
 			return 0;
 		kept = true;
 		writer_outlive_parent();
+		send_message(&yes);
 	}
 }
 

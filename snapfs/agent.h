@@ -51,6 +51,7 @@ enum agent_type {
 	AGENT_TEMPLATE, /* it made one: the socket, and a pidfd */
 	AGENT_PIDS,	/* of more instances than the first, one a line */
 	AGENT_WAITS,	/* it is complete, and waits for words */
+	AGENT_KEPT,	/* the answer to AGENT_KEEP: it outlives the daemon */
 	AGENT_RESULT,
 
 	AGENT_OFFER, /* from the daemon, with a template's socket if any */

@@ -227,6 +227,9 @@ handle_message(struct restore *r, struct agent_message *m, int fds[AGENT_FDS])
 	case AGENT_WAITS:
 		restore_waits(r, m->pid);
 		break;
+	case AGENT_KEPT:
+		restore_kept(r);
+		break;
 	case AGENT_PIDS:
 		m->text[sizeof(m->text) - 1] = '\0';
 		add_pids(r, m->text);

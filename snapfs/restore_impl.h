@@ -17,7 +17,9 @@
 
 struct restore {
 	struct snapfs *fs;
-	fuse_req_t req;	       /* NULL: it was answered, for it waits */
+	fuse_req_t req;	 /* NULL: it was answered, for it waits */
+	fuse_req_t keep; /* who asked to keep it, until it is kept */
+	size_t keep_size;
 	struct handle *handle; /* open as long as the write is not answered;
 				  NULL: closed while it waited */
 	struct caller writer;
@@ -46,6 +48,8 @@ void restore_run_agent(struct restore *r);
 /* It is complete, and waits for a word: answer the write. */
 void restore_waits(struct restore *r, pid_t pid);
 bool restore_is_waiting(struct restore *r);
+/* It was told to keep it, and has. */
+void restore_kept(struct restore *r);
 void restore_waits_no_more(struct restore *r);
 
 /* Until the pager has ended; frees it. */

@@ -62,13 +62,43 @@ restore_is_waiting(struct restore *r)
 	return waits;
 }
 
+/* Whoever has asked to keep it is answered.  With the lock. */
+static fuse_req_t
+take_keeper(struct restore *r)
+{
+	fuse_req_t req = r->keep;
+
+	r->keep = NULL;
+	return req;
+}
+
+/* It is not ended with the daemon any more, nor does that wait for it. */
+void
+restore_kept(struct restore *r)
+{
+	struct snapfs *fs = r->fs;
+	fuse_req_t req;
+
+	pthread_mutex_lock(&fs->lock);
+	req = take_keeper(r);
+	for (size_t i = 0; req != NULL && i < MAX_AGENTS; i++)
+		if (fs->agents[i] == r->agent)
+			fs->agents[i] = 0;
+	pthread_cond_broadcast(&fs->quiet);
+	pthread_mutex_unlock(&fs->lock);
+	if (req != NULL)
+		fuse_reply_write(req, r->keep_size);
+}
+
 /* Where no call waits for the end of it, the file may be closed any time. */
 void
 restore_waits_no_more(struct restore *r)
 {
 	struct handle *h;
+	fuse_req_t req;
 
 	pthread_mutex_lock(&r->fs->lock);
+	req = take_keeper(r);
 	h = r->handle;
 	if (r->req == NULL && h != NULL) {
 		free(h->text);
@@ -78,20 +108,21 @@ restore_waits_no_more(struct restore *r)
 		r->handle = NULL;
 	}
 	pthread_mutex_unlock(&r->fs->lock);
+	if (req != NULL)
+		fuse_reply_err(req, EIO);
 }
 
-/* It is not ended with the daemon, nor does that wait for it.  With the lock. */
+/* `keep` is answered when the agent has done so.  With the lock. */
 static int
-keep(struct restore *r)
+keep(struct restore *r, fuse_req_t req, size_t size)
 {
-	struct snapfs *fs = r->fs;
-	int err = tell(r, AGENT_KEEP);
+	int err = r->keep == NULL ? tell(r, AGENT_KEEP) : -EBUSY;
 
-	for (size_t i = 0; err == 0 && i < MAX_AGENTS; i++)
-		if (fs->agents[i] == r->agent)
-			fs->agents[i] = 0;
-	pthread_cond_broadcast(&fs->quiet);
-	return err;
+	if (err < 0)
+		return err;
+	r->keep = req;
+	r->keep_size = size;
+	return 0;
 }
 
 static bool
@@ -123,24 +154,21 @@ restore_word(struct snapfs *fs, fuse_req_t req, struct handle *h, bool allowed,
     const char *buf, size_t size, off_t off)
 {
 	struct restore *r;
-	bool go = is(buf, size, "go");
 	int err = -EINVAL;
 
 	pthread_mutex_lock(&fs->lock);
 	r = h->waits;
 	if (r != NULL && !allowed)
 		err = -EPERM;
-	else if (r != NULL && go)
+	else if (r != NULL && is(buf, size, "go"))
 		err = let_go(r, req, size, off + (off_t)size);
 	else if (r != NULL && is(buf, size, "keep"))
-		err = keep(r);
+		err = keep(r, req, size);
 	pthread_mutex_unlock(&fs->lock);
 	if (r == NULL)
 		return false;
 	if (err < 0)
 		fuse_reply_err(req, -err);
-	else if (!go)
-		fuse_reply_write(req, size);
 	return true;
 }
 
