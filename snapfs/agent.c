@@ -448,6 +448,7 @@ run(struct agent *a)
 		err = writer_become(&a->writer, &fork_needed);
 	if (err < 0) {
 		fail(a, err, "%s", a->writer.why);
+		writer_close(&a->writer);
 		a->result.err = err;
 		a->result.type = AGENT_RESULT;
 		send_message(&a->result);
