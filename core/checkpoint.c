@@ -503,6 +503,16 @@ snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
 	return 0;
 }
 
+bool
+snap_checkpoint_tend(struct snap_checkpoint *cp)
+{
+	bool again = false;
+
+	for (size_t i = 0; i < cp->tree.n; i++)
+		again = twin_tend(cp->twins[i]) || again;
+	return again;
+}
+
 void
 snap_checkpoint_drop(struct snap_checkpoint *cp)
 {

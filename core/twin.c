@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -32,6 +33,7 @@
 struct twin {
 	pid_t original;
 	bool direct;
+	bool elsewhere; /* in another pid namespace than we are */
 	struct tracee tracee;
 	uint64_t insn; /* a `syscall` in it */
 	uint64_t text; /* some bytes that may be overwritten */
@@ -256,6 +258,17 @@ offer_to_oom(struct snap_ctx *cx, const struct twin *t)
 		close(fd);
 }
 
+static bool
+is_elsewhere(pid_t pid)
+{
+	struct stat ours, its;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	return stat("/proc/self/ns/pid", &ours) != 0 || stat(path, &its) != 0 ||
+	       ours.st_ino != its.st_ino || ours.st_dev != its.st_dev;
+}
+
 int
 twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
     struct twin **out)
@@ -290,6 +303,7 @@ twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 	err = make(cx, z, t, &slot);
 	if (err == 0 && t->tracee.state != TRACEE_GONE) {
 		offer_to_oom(cx, t);
+		t->elsewhere = is_elsewhere(t->tracee.tid);
 		frozen_step(cx, z, "twin made");
 		*out = t;
 		return 0;
@@ -572,16 +586,20 @@ twin_free(struct snap_ctx *cx, struct twin *t)
 {
 	if (t == NULL)
 		return;
-	if (t->tracee.state != TRACEE_GONE) {
-		twin_end_child(&t->tracee);
-		if (t->direct &&
-		    twin_reap_in_original(cx, t->original, t->tracee.tid) != 0)
-			snap_logf(cx, SNAP_NOTICE,
-			    "process %d: its twin %d stays a zombie until the "
-			    "next checkpoint",
-			    (int)t->original, (int)t->tracee.tid);
-	}
+	twin_end_child(&t->tracee);
+	if (t->direct &&
+	    twin_reap_in_original(cx, t->original, t->tracee.tid) != 0)
+		snap_logf(cx, SNAP_NOTICE,
+		    "process %d: its twin %d stays a zombie until the next "
+		    "checkpoint",
+		    (int)t->original, (int)t->tracee.tid);
 	free(t);
+}
+
+bool
+twin_tend(struct twin *t)
+{
+	return t != NULL && t->elsewhere && tracee_poll(&t->tracee) == 0;
 }
 
 /* ---- twins of others ---- */

@@ -67,6 +67,13 @@ void twin_forget_cpu(
 
 pid_t twin_pid(const struct twin *t);
 
+/*
+ * On the thread that made it, now and then.  If it was killed it is let go: the
+ * first process of a pid namespace ends only when all others there have.  Is
+ * that to be looked after again?  Accepts NULL.
+ */
+bool twin_tend(struct twin *t);
+
 /* End it.  On the thread that made it.  Accepts NULL. */
 void twin_free(struct snap_ctx *cx, struct twin *t);
 

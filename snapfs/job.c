@@ -19,6 +19,9 @@
 /* The work on such a thread keeps its data on the heap. */
 #define STACK_SIZE (256u << 10)
 
+/* How often twins are looked after that have to be. */
+#define TEND_NS 200000000
+
 struct waiter {
 	struct want want;
 	struct job *job;	  /* while it is listed */
@@ -343,6 +346,25 @@ serve_holder(struct job *j, struct snap_checkpoint *cp, enum holder_wish wish)
 		j->holder = NULL;
 }
 
+/* With the lock: until there may be something to do. */
+static void
+sleep_with(struct job *j, struct snap_checkpoint *cp)
+{
+	struct timespec end;
+
+	if (!snap_checkpoint_tend(cp)) {
+		pthread_cond_wait(&j->wake, &j->fs->lock);
+		return;
+	}
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_nsec += TEND_NS;
+	if (end.tv_nsec >= 1000000000) {
+		end.tv_nsec -= 1000000000;
+		end.tv_sec++;
+	}
+	pthread_cond_timedwait(&j->wake, &j->fs->lock, &end);
+}
+
 /* Sleep until nobody wants it, then drop it on this very thread. */
 static void
 keep(struct job *j, struct snap_checkpoint *cp)
@@ -355,7 +377,7 @@ keep(struct job *j, struct snap_checkpoint *cp)
 	while (wanted(fs, j->view) || j->holder != NULL) {
 		wish = holder_wish(fs, j->holder);
 		if (wish == HOLDER_NOTHING) {
-			pthread_cond_wait(&j->wake, &fs->lock);
+			sleep_with(j, cp);
 			continue;
 		}
 		pthread_mutex_unlock(&fs->lock);

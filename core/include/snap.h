@@ -113,6 +113,13 @@ struct snap_take_options {
 int snap_checkpoint_take(struct snap_ctx *cx, pid_t pid,
     const struct snap_take_options *opt, struct snap_checkpoint **out);
 
+/*
+ * To be called now and then, on the same thread, until it returns false: lets
+ * go of twins that were killed, for a container ends only when all of its
+ * processes have, and these are some of it.
+ */
+bool snap_checkpoint_tend(struct snap_checkpoint *cp);
+
 /* Accepts NULL. */
 void snap_checkpoint_drop(struct snap_checkpoint *cp);
 

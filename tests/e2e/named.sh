@@ -431,6 +431,57 @@ lost()
 }
 tn "the twin is killed" lost
 
+# The first process of a pid namespace ends when all others there have, the
+# twins too: nobody may have to wait for the end of a checkpoint.
+# usage: container COMMAND...: PID is the first one's, OUTER who waits for it
+container()
+{
+	local i
+	unshare --pid --fork --mount-proc "$@" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	OUTER=$!
+	PIDS+=("$OUTER")
+	for ((i = 0; i < 100; i++)); do
+		read -r PID _ <"/proc/$OUTER/task/$OUTER/children"
+		[ -z "$PID" ] || [ "$(readlink "/proc/$PID/exe")" = "$(readlink /proc/$OUTER/exe)" ] || break
+		sleep 0.05
+	done
+	PIDS+=("$PID")
+}
+
+# usage: ends_at_once PID
+ends_at_once()
+{
+	kill -9 "$1"
+	wait_for 5 gone "$OUTER" || { echo "its end is waited for"; return 1; }
+	wait "$OUTER" 2>/dev/null
+	forget "$OUTER" && forget "$PID"
+}
+
+first_of_namespace()
+{
+	container sleep 1000
+	mkdir "$MNT/$PID@c" && ends_at_once "$PID" || return
+	fails 'Input/output' cat "$MNT/$PID@c/pages" || return
+	grep -q "^pid: $PID" "$MNT/$PID@c/checkpoint" && drop "$PID@c"
+}
+tn "the first of a pid namespace ends" first_of_namespace
+
+has_child()
+{
+	CHILD=
+	read -r CHILD _ <"/proc/$PID/task/$PID/children"
+	[ -n "$CHILD" ] && [ "$(<"/proc/$CHILD/comm")" = sleep ]
+}
+
+other_of_namespace()
+{
+	container bash -c 'sleep 1000 & wait'
+	wait_for 5 has_child || { echo "it has no child"; return 1; }
+	mkdir "$MNT/$CHILD@c" && ends_at_once "$PID" || return
+	drop "$CHILD@c"
+}
+tn "one ends with a pid namespace" other_of_namespace
+
 umounted()
 {
 	start_subject mem_private || return
