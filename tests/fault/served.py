@@ -53,9 +53,11 @@ class Plan(ctypes.Structure):
 REQUESTS = {
     # All of it: taken, looked at, read, dropped.
     "read": 'grep -rq "no such text" "$1/$2"; [ $? = 1 ]',
-    # With a name: taken, renamed, read, dropped.
+    # With a name: taken, renamed, read, dropped, however far it came.
     "name": 'mkdir "$1/$2@a" && mv "$1/$2@a" "$1/$2@b" && '
-            'cat "$1/$2@b/regs" >/dev/null && rmdir "$1/$2@b"',
+            'cat "$1/$2@b/regs" >/dev/null && rmdir "$1/$2@b"; rc=$?; '
+            'for n in "$1/$2@a" "$1/$2@b"; do '
+            '[ ! -e "$n" ] || rmdir "$n"; done; exit $rc',
     # What takes none.
     "list": 'ls -f "$1" >/dev/null && cat "$1/.status" "$1/.log" >/dev/null',
     # A clone beside it, which does not run.
