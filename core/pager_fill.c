@@ -24,9 +24,12 @@ pager_ask(struct snap_pager *g, size_t piece)
 	early_note(g, piece);
 	if (!(*state & PIECE_WANTED) || (*state & PIECE_QUEUED))
 		return;
+	g->next = piece + 1;
+	/* One that has it already serves all who wait for it. */
+	if (*state & PIECE_BUSY)
+		return;
 	*state |= PIECE_QUEUED;
 	g->queue[(g->qhead + g->qlen++) % (g->npieces + 1)] = piece;
-	g->next = piece + 1;
 	pthread_cond_signal(&g->work);
 }
 
@@ -41,7 +44,6 @@ next_asked(struct snap_pager *g, size_t *piece)
 		g->qhead = (g->qhead + 1) % (g->npieces + 1);
 		g->qlen--;
 		g->state[k] &= (uint8_t)~PIECE_QUEUED;
-		/* One that has it already serves all who wait for it. */
 		if ((g->state[k] & (PIECE_WANTED | PIECE_BUSY)) ==
 		    PIECE_WANTED) {
 			*piece = k;
@@ -78,10 +80,16 @@ next_unasked(struct snap_pager *g, size_t *piece)
 					   next_in_order(g, piece));
 }
 
-/* `lock` is held.  false: there is no more to do. */
+/*
+ * `lock` is held.  `back`: has what nobody waits for; before, and after.  Its
+ * place there is another's if it takes something else.  false: there is no more
+ * to do.
+ */
 static bool
 choose(struct snap_pager *g, size_t *piece, bool *back)
 {
+	bool had = *back;
+
 	for (;;) {
 		if (g->stop || g->nwanted == 0)
 			return false;
@@ -95,6 +103,8 @@ choose(struct snap_pager *g, size_t *piece, bool *back)
 	}
 	g->state[*piece] |= PIECE_BUSY;
 	g->nback += *back;
+	if (had && !*back)
+		pthread_cond_signal(&g->work);
 	return true;
 }
 
@@ -262,8 +272,6 @@ settle(struct snap_pager *g, size_t k, bool brought, bool back)
 		g->left = 0;
 		pthread_cond_broadcast(&g->work);
 		pager_nudge(g);
-	} else if (back) {
-		pthread_cond_signal(&g->work);
 	}
 }
 
@@ -272,7 +280,7 @@ pager_worker(void *pager)
 {
 	struct snap_pager *g = pager;
 	char *buf = aligned_alloc(PAGE, g->piece);
-	bool back;
+	bool back = false;
 	size_t k;
 
 	if (buf == NULL)

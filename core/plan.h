@@ -167,13 +167,17 @@ void plan_clear(struct plan *pl, const struct host *h);
 /* Move it to where it belongs. */
 void plan_bring_home(
     struct plan *pl, const struct host *h, size_t vma, size_t k);
-void plan_pager(struct plan *pl, const struct host *h);
+/* Will a pager fill it? */
+bool plan_is_paged(const struct host *h, const struct vma *v);
+void plan_pager_begin(struct plan *pl, const struct host *h);
+void plan_pager_await(struct plan *pl);
 void plan_patch(struct plan *pl, const struct host *h);
 void plan_guards(struct plan *pl, const struct process *p);
 /* plan_advice.c */
 void plan_pkeys(struct plan *pl, const struct process *p);
 void plan_thp(struct plan *pl, const struct process *p, enum op_check check);
-void plan_advise(struct plan *pl, const struct process *p, bool before);
+void plan_advise(
+    struct plan *pl, const struct process *p, size_t i, bool before);
 void plan_names(struct plan *pl, const struct process *p);
 void plan_mm_map(
     struct plan *pl, const struct process *p, const struct host *h);
@@ -204,7 +208,7 @@ void plan_seccomp(struct plan *pl, const struct process *p,
     const struct thread *t, const struct host *h);
 /* plan_habits.c */
 void plan_numa_thread(struct plan *pl, const struct thread *t);
-void plan_numa_memory(struct plan *pl, const struct process *p);
+void plan_numa_memory(struct plan *pl, const struct process *p, size_t i);
 void plan_habits_process(struct plan *pl, const struct process *p);
 void plan_habits_thread(struct plan *pl, const struct thread *t);
 /* plan_thread.c, plan_creds.c */

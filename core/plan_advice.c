@@ -27,7 +27,7 @@ plan_thp(struct plan *pl, const struct process *p, enum op_check check)
 }
 
 void
-plan_advise(struct plan *pl, const struct process *p, bool before)
+plan_advise(struct plan *pl, const struct process *p, size_t i, bool before)
 {
 	static const struct {
 		uint64_t flag;
@@ -42,17 +42,15 @@ plan_advise(struct plan *pl, const struct process *p, bool before)
 		{ VMA_F_MERGEABLE, MADV_MERGEABLE, false },
 	};
 
-	for (size_t i = 0; i < p->nvmas; i++) {
-		const struct vma *v = &p->vmas[i];
+	const struct vma *v = &p->vmas[i];
 
-		if (plan_is_system(v) || v->flags & VMA_F_DROPPABLE)
-			continue;
-		plan_what(pl, "maps:%zu", i + 1);
-		for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++)
-			if (v->flags & all[k].flag && all[k].before == before)
-				PLAN_CALL(pl, CHECK_NOTE, SYS_madvise, v->start,
-				    v->end - v->start, all[k].advice);
-	}
+	if (plan_is_system(v) || v->flags & VMA_F_DROPPABLE)
+		return;
+	plan_what(pl, "maps:%zu", i + 1);
+	for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++)
+		if (v->flags & all[k].flag && all[k].before == before)
+			PLAN_CALL(pl, CHECK_NOTE, SYS_madvise, v->start,
+			    v->end - v->start, all[k].advice);
 }
 
 /* What an instance would not get from its template: so not in that one. */

@@ -11,11 +11,17 @@
 
 #define IOV_BYTES (1ull << 30) /* well below what one read may return */
 
+bool
+plan_is_paged(const struct host *h, const struct vma *v)
+{
+	return h->paged && pager_wants(v);
+}
+
 /* Our own vDSO replaces the image's. */
 static bool
 is_read(const struct host *h, const struct vma *v)
 {
-	return !plan_is_system(v) && !(h->paged && pager_wants(v));
+	return !plan_is_system(v) && !plan_is_paged(h, v);
 }
 
 static int
@@ -73,14 +79,21 @@ plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 	plan_read(pl, h, &rd, NULL, 0);
 }
 
-/* From here on what was not read comes when it is touched. */
+/* Its memory is mapped. */
 void
-plan_pager(struct plan *pl, const struct host *h)
+plan_pager_begin(struct plan *pl, const struct host *h)
 {
 	plan_what(pl, "userfaultfd");
-	if (h->paged)
-		plan_op(pl, OP_UFFD, CHECK_OK, SYS_userfaultfd,
-		    (const uint64_t[6]){ (uint64_t)h->uffd_fd });
+	plan_op(pl, OP_UFFD, CHECK_OK, SYS_userfaultfd,
+	    (const uint64_t[6]){ (uint64_t)h->uffd_fd });
+}
+
+/* From here on what is touched comes. */
+void
+plan_pager_await(struct plan *pl)
+{
+	plan_what(pl, "userfaultfd");
+	plan_op(pl, OP_TAKEN, CHECK_OK, SYS_close, (const uint64_t[6]){ 0 });
 }
 
 void

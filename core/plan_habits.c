@@ -53,24 +53,20 @@ plan_numa_thread(struct plan *pl, const struct thread *t)
 }
 
 void
-plan_numa_memory(struct plan *pl, const struct process *p)
+plan_numa_memory(struct plan *pl, const struct process *p, size_t i)
 {
-	for (size_t i = 0; i < p->nvmas; i++) {
-		const struct vma *v = &p->vmas[i];
-		bool nodes;
+	const struct vma *v = &p->vmas[i];
+	bool nodes;
 
-		if (v->numa == NULL || plan_is_system(v))
-			continue;
-		nodes = has_nodes(v->numa);
-		plan_what(pl, "maps:%zu: NUMA policy", i + 1);
-		PLAN_CALL(pl, CHECK_NOTE, SYS_mbind, v->start,
-		    v->end - v->start, v->numa->mode,
-		    nodes
-			? plan_data(pl, v->numa->nodes, sizeof(v->numa->nodes))
-			: 0,
-		    nodes ? MAXNODE : 0, 0)
-		    ->rel = nodes ? 1 << 3 : 0;
-	}
+	if (v->numa == NULL || plan_is_system(v))
+		return;
+	nodes = has_nodes(v->numa);
+	plan_what(pl, "maps:%zu: NUMA policy", i + 1);
+	PLAN_CALL(pl, CHECK_NOTE, SYS_mbind, v->start, v->end - v->start,
+	    v->numa->mode,
+	    nodes ? plan_data(pl, v->numa->nodes, sizeof(v->numa->nodes)) : 0,
+	    nodes ? MAXNODE : 0, 0)
+	    ->rel = nodes ? 1 << 3 : 0;
 }
 
 /* ---- a process, before it has other threads ---- */

@@ -199,9 +199,28 @@ move_back(struct plan *pl, const struct process *p, const struct host *h)
 
 /* ---- all of it ---- */
 
+enum pass {
+	MAP_PAGED, /* what a pager fills */
+	MAP_REST,
+	PROTECT,
+};
+
+/* Advice and policy before there are pages: what these are taken from. */
+static void
+make_vma(struct plan *pl, const struct process *p, const struct host *h,
+    size_t i, size_t *k, bool filled)
+{
+	if (plan_is_there(h, i, k))
+		plan_bring_home(pl, h, i, *k);
+	else
+		map_vma(pl, p, h, i, filled);
+	plan_advise(pl, p, i, true);
+	plan_numa_memory(pl, p, i);
+}
+
 static int
 for_each_vma(struct snap_ctx *cx, struct plan *pl, const struct process *p,
-    const struct host *h, bool protect)
+    const struct host *h, enum pass pass)
 {
 	size_t run = 0, k = 0;
 
@@ -210,20 +229,34 @@ for_each_vma(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 		bool filled;
 		int err;
 
-		if (!protect && (err = check_vma(cx, p, i)) < 0)
+		if (pass != PROTECT && (err = check_vma(cx, p, i)) < 0)
 			return err;
 		if (plan_is_system(v))
 			continue;
 		run = runs_of(p, v, run);
 		filled = has_contents(p, v, run);
-		if (protect)
+		if (pass == PROTECT)
 			protect_vma(pl, p, i, filled);
-		else if (plan_is_there(h, i, &k))
-			plan_bring_home(pl, h, i, k);
-		else
-			map_vma(pl, p, h, i, filled);
+		else if (plan_is_paged(h, v) == (pass == MAP_PAGED))
+			make_vma(pl, p, h, i, &k, filled);
 	}
 	return 0;
+}
+
+/* What a pager brings first: it begins while the rest is mapped and read. */
+static int
+map_all(struct snap_ctx *cx, struct plan *pl, const struct process *p,
+    const struct host *h)
+{
+	int err = 0;
+
+	if (h->paged) {
+		err = for_each_vma(cx, pl, p, h, MAP_PAGED);
+		plan_pager_begin(pl, h);
+	}
+	if (err == 0)
+		err = for_each_vma(cx, pl, p, h, MAP_REST);
+	return err;
 }
 
 int
@@ -245,21 +278,20 @@ plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 	plan_what(pl, "memory");
 	plan_clear(pl, h);
 	plan_thp(pl, p, CHECK_NOTE);
-	err = for_each_vma(cx, pl, p, h, false);
+	err = map_all(cx, pl, p, h);
 	if (err < 0)
 		return err;
 	move_back(pl, p, h);
-	plan_advise(pl, p, true);
-	/* Before there are pages: where these are to be taken from. */
-	plan_numa_memory(pl, p);
 	plan_numa_thread(pl, &p->threads[0]);
 	plan_fill(pl, p, h);
-	plan_pager(pl, h);
+	if (h->paged)
+		plan_pager_await(pl);
 	plan_patch(pl, h);
 	plan_pkeys(pl, p);
-	for_each_vma(cx, pl, p, h, true);
+	for_each_vma(cx, pl, p, h, PROTECT);
 	plan_guards(pl, p);
-	plan_advise(pl, p, false);
+	for (size_t i = 0; i < p->nvmas; i++)
+		plan_advise(pl, p, i, false);
 	plan_names(pl, p);
 	plan_mm_map(pl, p, h);
 	return 0;

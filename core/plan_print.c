@@ -61,6 +61,7 @@ static const struct {
 } kinds[] = {
 	[OP_READ] = { "read", 4 },
 	[OP_UFFD] = { "userfaultfd", 1 },
+	[OP_TAKEN] = { "await-pager", 0 },
 	[OP_CLEAR] = { "clear", 2 },
 	[OP_CLONE] = { "clone", 2 },
 	[OP_STORE] = { "store", 2 },

@@ -95,14 +95,32 @@ register_rseq(struct plan *pl, const struct process *p, const struct thread *t)
 	PLAN_CALL(pl, CHECK_OK, SYS_rseq, t->rseq, t->rseq_len, 0, t->rseq_sig);
 }
 
+/* The main thread has that of whoever makes it, until it is told otherwise. */
+static void
+set_altstack(struct plan *pl, const struct thread *t, size_t lane)
+{
+	bool has = t->altstack_size != 0 && !(t->altstack_flags & SS_DISABLE);
+	stack_t ss = { .ss_flags = SS_DISABLE };
+
+	plan_what(pl, "thread %d: alternate stack", t->tid);
+	if (has)
+		ss = (stack_t){
+			.ss_sp = (void *)t->altstack_sp,
+			.ss_size = t->altstack_size,
+			.ss_flags =
+			    (int)(t->altstack_flags & SS_AUTODISARM_BIT),
+		};
+	if (has || lane == 0)
+		PLAN_CALL(pl, CHECK_OK, SYS_sigaltstack,
+		    plan_data(pl, &ss, sizeof(ss)), 0)
+		    ->rel = 1 << 0;
+}
+
 static void
 set_addresses(
     struct plan *pl, const struct process *p, size_t lane, const struct host *h)
 {
 	const struct thread *t = &p->threads[lane];
-	stack_t ss = { .ss_sp = (void *)t->altstack_sp,
-		.ss_size = t->altstack_size,
-		.ss_flags = (int)(t->altstack_flags & SS_AUTODISARM_BIT) };
 
 	plan_what(pl, "thread %d: robust list", t->tid);
 	if (t->robust_list != 0)
@@ -116,11 +134,7 @@ set_addresses(
 		    (const uint64_t[6]){
 			t->clear_child_tid, (uint32_t)t->tid, lane })
 		    ->tid = 1 << 2;
-	plan_what(pl, "thread %d: alternate stack", t->tid);
-	if (t->altstack_size != 0 && !(t->altstack_flags & SS_DISABLE))
-		PLAN_CALL(pl, CHECK_OK, SYS_sigaltstack,
-		    plan_data(pl, &ss, sizeof(ss)), 0)
-		    ->rel = 1 << 0;
+	set_altstack(pl, t, lane);
 	register_rseq(pl, p, t);
 }
 

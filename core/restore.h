@@ -167,6 +167,8 @@ void restore_huge(struct restore *r);
 int restore_wait(struct restore_tree *t);
 /* Until it offers its userfaultfd; 1 + the number. */
 int restore_wait_uffd(struct restore *r);
+/* Others failed with `err`; if it has failed itself, that is the reason. */
+int restore_reason(struct restore *r, int err);
 
 /* restore_finish.c: registers, interrupted calls, detach. */
 int restore_finish(struct restore_tree *t);

@@ -189,7 +189,7 @@ restore_pager_start(struct restore *r)
 	err = start(r, &s);
 	free(hot);
 	if (err < 0)
-		return err;
+		return restore_reason(r, err);
 	/* Each of them that is missing costs the restorer a page fault. */
 	pager_hot_is_there(r->pager);
 	__atomic_store_n(&r->area->taken, 1, __ATOMIC_RELEASE);

@@ -34,11 +34,6 @@ clone_new(const struct restore_tree *t)
 	pid_t pid = t->family->v[0]->pid;
 	struct clone_args ca = { .exit_signal = SIGCHLD };
 
-	/* The signal is then that of the parent, which is the same. */
-	if (t->opt->child) {
-		ca.flags = CLONE_PARENT;
-		ca.exit_signal = 0;
-	}
 	if (!t->opt->new_pid) {
 		ca.set_tid = (uint64_t)&pid;
 		ca.set_tid_size = 1;
@@ -48,8 +43,7 @@ clone_new(const struct restore_tree *t)
 
 /*
  * The parent: it exists so that the new process is an orphan before the agent
- * ends, and so that someone reaps it if it comes to nothing.  One that is to be
- * the agent's child is so from birth, and reaped by its tracer.
+ * ends, and so that someone reaps it if it comes to nothing.
  */
 static void __attribute__((noreturn)) be_parent(struct restore_tree *t)
 {
@@ -119,11 +113,30 @@ reap_parent(struct restore_tree *t)
 	t->parent = 0;
 }
 
+/* One that is to be the agent's child has no other parent. */
+static int
+bear(struct restore_tree *t)
+{
+	pid_t pid = clone_new(t);
+
+	if (pid == 0) {
+		close(t->go[1]);
+		close(t->end[0]);
+		close(t->end[1]);
+		restore_child(&t->v[0]);
+	}
+	if (pid > 0)
+		t->v[0].pid = pid;
+	return pid < 0 ? -errno : 0;
+}
+
 static int
 try_once(struct restore_tree *t)
 {
 	int born;
 
+	if (t->opt->child)
+		return bear(t);
 	t->v[0].area->born = 0;
 	t->parent = fork();
 	if (t->parent < 0)

@@ -69,6 +69,15 @@ explain(struct restore *r, int st)
 	return snap_fail(r->cx, -EIO, "the new process ended unexpectedly");
 }
 
+int
+restore_reason(struct restore *r, int err)
+{
+	if (__atomic_load_n(&r->area->failed, __ATOMIC_ACQUIRE) == 0)
+		return err;
+	snap_clear(r->cx);
+	return explain(r, 0);
+}
+
 /* Which process is it?  -1: a thread of one, or none that comes back. */
 static int
 index_of(const struct restore_tree *t, pid_t pid)

@@ -218,7 +218,6 @@ touch_tiles(void)
 	return 0;
 }
 
-/* What is not there yet may be touched only after this. */
 static long
 offer_uffd(struct area *a, uint64_t dev)
 {
@@ -232,9 +231,16 @@ offer_uffd(struct area *a, uint64_t dev)
 		return fd;
 	__atomic_store_n(&a->uffd, (int32_t)fd + 1, __ATOMIC_RELEASE);
 	call6(SYS_futex, (uint64_t)&a->uffd, FUTEX_WAKE, 1, 0, 0, 0);
+	return 0;
+}
+
+/* What is not there yet may be touched only after this. */
+static long
+await_taken(struct area *a)
+{
 	while (__atomic_load_n(&a->taken, __ATOMIC_ACQUIRE) == 0)
 		futex_wait(&a->taken, 0);
-	return call6(SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+	return call6(SYS_close, (uint64_t)a->uffd - 1, 0, 0, 0, 0, 0);
 }
 
 /* ---- descriptors ---- */
@@ -344,6 +350,8 @@ perform(struct area *a, struct op *op)
 		return read_all(op);
 	case OP_UFFD:
 		return offer_uffd(a, v[0]);
+	case OP_TAKEN:
+		return await_taken(a);
 	case OP_CLEAR:
 		return clear(a, (const uint64_t *)v[0], v[1]);
 	case OP_CLONE:

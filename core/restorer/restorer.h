@@ -22,7 +22,8 @@ enum op_kind {
 	OP_CALL,  /* the system call nr(args) */
 	OP_READ,  /* preadv(fd, iov, n, offset) until `want` bytes are in */
 	OP_UFFD,  /* make a userfaultfd, by /dev/userfaultfd open as args[0]
-		     (-1: without); wait until the agent has it; close it */
+		     (-1: without), for the agent to take */
+	OP_TAKEN, /* wait until the agent has it; close it */
 	OP_CLEAR, /* unmap all but the area and args[1] ranges at args[0]:
 		     sorted, start and end of each */
 	OP_CLONE, /* clone3(args[0]); the new thread does lane args[1] */

@@ -526,6 +526,30 @@ huge_pages()
 	result
 }
 
+# Its program cannot be mapped, when the pager has begun: that is told.
+on_noexec()
+{
+	local said i
+	cp "$TOOLS/late" "$WORK/noexec/" &&
+	    TOOLS=$WORK/noexec prepare noexec none || return
+	mount -o remount,noexec "$WORK/noexec" || return
+	for ((i = 0; i < 5; i++)); do
+		said=$("$TOOLS/request" "$MNT/.restore" "$WORK/images/noexec") &&
+		    { echo "it was restored"; return 1; }
+		[[ $said == *"maps:"*": mmap: Operation not permitted"* ]] ||
+		    { echo "it says: $said"; return 1; }
+	done
+	no_strays 5
+}
+
+not_mapped()
+{
+	local err=0
+	mkdir "$WORK/noexec" && mount -t tmpfs none "$WORK/noexec" || return
+	on_noexec || err=1
+	umount "$WORK/noexec" && return $err
+}
+
 start_slowfs
 mount_snapfs
 t "huge pages" huge_pages
@@ -538,6 +562,7 @@ for action in none touch madvise guard mremap munmap mprotect fork forks spawn e
 done
 t "more forks than descriptors" crowd
 t "lazy=no" eager
+t "what cannot be mapped while the pager is at work" not_mapped
 t "the restore returns before all is there" returns_early
 t "two pagers, one image" two_pagers
 t "the pager is killed at once" pager_killed

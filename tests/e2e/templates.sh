@@ -205,6 +205,18 @@ killed()
 }
 t "a template is killed, or stopped" killed
 
+instance_killed()
+{
+	local pid
+	big one_killed || return
+	make instances=4 || return
+	pid=$(template pid)
+	kill9 "${NEW[0]}" && kill9 "${NEW[2]}" || return
+	all_right "${NEW[1]}" "${NEW[3]}" || return
+	make pid=new && [ "$(template pid)" = "$pid" ] && all_right "${NEW[@]}"
+}
+t "an instance is killed: the others go on" instance_killed
+
 as()
 {
 	setpriv --reuid=54321 --regid=54321 --clear-groups --inh-caps=-all "$@"

@@ -224,6 +224,16 @@ START_TEST(memory)
 }
 END_TEST
 
+/* What a pager fills comes first, and is waited for when the rest is there. */
+START_TEST(paged)
+{
+	add_memory();
+	host.paged = true;
+	host.uffd_fd = 102;
+	plan_is("plan-paged");
+}
+END_TEST
+
 START_TEST(threads)
 {
 	struct posix_timer *timer;
@@ -379,6 +389,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, smallest);
 	tcase_add_test(tc, memory);
+	tcase_add_test(tc, paged);
 	tcase_add_test(tc, threads);
 	tcase_add_test(tc, credentials);
 	tcase_add_test(tc, refuse_device);
