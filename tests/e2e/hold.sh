@@ -57,6 +57,32 @@ ended()
 }
 t "ended while it is held, and lives again from the image" ended
 
+# A held increment that has no twin: of the process as it stands, and a link.
+increment_held()
+{
+	counter && echo on >"$MNT/$PID/.track" || return
+	rm -rf "$WORK/chain"
+	mkdir "$WORK/chain" && cp -r "$MNT/$PID" "$WORK/chain/d0" &&
+	    counted "$WORK/chain/d0" || return
+	exec 8>"$MNT/$PID/.hold"
+	cp -r "$MNT/$PID/delta" "$WORK/chain/d1" 8>&- && says held && stands || return
+	grep -q ' copied 1\b' "$MNT/$PID/.track" ||
+	    { cat "$MNT/$PID/.track"; return 1; }
+	[ "$1" = go ] || echo "$1" >&8 || return
+	exec 8>&-
+	if [ "$1" = end ]; then
+		wait "$PID" 2>/dev/null
+	else
+		wait_for 5 counts && counted "$WORK/chain/d1" &&
+		    cp -r "$MNT/$PID/delta" "$WORK/chain/d2" &&
+		    kill9 "$PID" || return
+	fi
+	restore "$PID" "$WORK/chain/d$2" && wait_for 5 counts && kill9 "$PID" &&
+	    rm -rf "$WORK/chain"
+}
+t "held for an increment that is copied, and goes on" increment_held go 2
+t "ended after an increment that is copied, and lives again" increment_held end 1
+
 # A holder of its own process: usage: hold_apart SECONDS
 hold_apart()
 {

@@ -365,6 +365,35 @@ few=${STEPS:-1}
 many=${STEPS:-3}
 t "the link is cut at the end: one runs, and has all" at_the_end $few cut_link
 
+# The connection of the keeper ends, at this end and then there, when a line
+# would go over it, or when it has gone: no moment has to be met.
+cat >"$WORK/ssh" <<'END_OF'
+#!/bin/bash
+case $* in
+*'bash -c'*) exec "${@:3}" < <(exec sed -u "/^$2\$/$1") ;;
+*) exec "${@:3}" ;;
+esac
+END_OF
+chmod 755 "$WORK/ssh"
+
+# usage: cut_at BEFORE-OR-AFTER WORD STATUS
+cut_at()
+{
+	local how=Q rc
+	[ "$1" = before ] || how=q
+	wait_for 30 no_scratch || { ls "$B/var"; return 1; }
+	counter || return
+	migrate "$PID" --ssh "$WORK/ssh $how $2 $SSH"
+	rc=$?
+	[ $rc = "$3" ] || { echo "status $rc"; return 1; }
+	one_of_them $rc
+}
+t "the link is cut before it is to stay there: it goes on here" \
+    cut_at before commit 1
+t "the link is cut before it is let go there: it is there, stopped" \
+    cut_at before go 3
+t "the link is cut when it was let go there: it runs there" cut_at after go 0
+
 script_killed()
 {
 	kill -"$1" "$JOB"
