@@ -128,6 +128,52 @@ def fifo():
     return fd
 
 
+def own_namespace(flags):
+    call(272, flags)
+    return -1
+
+
+def mount_namespace():
+    """With a file that is open in a mount of its own."""
+    own_namespace(0x20000)
+    libc.mount(b"none", b"/", None, 0x44000, None)
+    if libc.mount(b"snapfs-test", where.encode(), b"tmpfs", 0, None) != 0:
+        print("skip no mount", flush=True)
+        sys.exit(77)
+    return os.open(where + "/there", os.O_RDWR | os.O_CREAT)
+
+
+def net_namespace():
+    return own_namespace(0x40000000)
+
+
+def user_namespace():
+    return own_namespace(0x10000000)
+
+
+def ipc_namespace():
+    return own_namespace(0x08000000)
+
+
+def uts_namespace():
+    return own_namespace(0x04000000)
+
+
+def cgroup_namespace():
+    return own_namespace(0x02000000)
+
+
+def pid_namespace():
+    """With a child that is the first there."""
+    own_namespace(0x20000000)
+    if os.fork() == 0:
+        libc.prctl(1, signal.SIGKILL)
+        os.close(1)
+        while True:
+            time.sleep(100)
+    return -1
+
+
 def aio():
     call(206, 8, ctypes.byref(ctypes.c_ulong()))
     return -1

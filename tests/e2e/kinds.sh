@@ -34,6 +34,15 @@ is_asleep()
 	    [ "$(readlink "/proc/$1/fd/1")" = /dev/null ]
 }
 
+# PID, and a child that ends with it.
+end_both()
+{
+	local child
+	child=$(pgrep -P "$PID")
+	kill9 "$PID" || return
+	[ -z "$child" ] || wait_for 10 free_pid "$child"
+}
+
 # usage: named KIND WHAT PART: `unsupported` has a line of WHAT (fd: its own
 # number) with these words, and only with ignore= it is restored.
 named()
@@ -47,12 +56,12 @@ named()
 		cat "$WORK/image/unsupported"
 		return 1
 	}
-	kill9 "$PID" || return
+	end_both || return
 	refused EOPNOTSUPP "$WORK/image" || return
 	[[ $ANSWER == *ignore=* ]] || { echo "$ANSWER"; return 1; }
 	restore "$PID" "$WORK/image" "ignore=${what%% *}" || return
 	[[ $ANSWER != *ignore=* ]] || { echo "$ANSWER"; return 1; }
-	kill9 "$PID"
+	end_both
 }
 
 # usage: not_taken KIND PART: there is no checkpoint, and it has not felt it
@@ -123,6 +132,26 @@ t "confined by Landlock" named confined landlock "confined"
 t "confined by Landlock, with other ids" named confined_user landlock "confined"
 t "no new privileges, with other ids" nothing_said privileges_user
 t "no new privileges, root without rights" nothing_said privileges_root
+
+for kind in net user ipc uts cgroup pid; do
+	t "another $kind namespace" named "${kind}_namespace" \
+	    "namespace $kind" "comes back in that of the restoring process"
+done
+
+# The name of a file is that of another file there, or of none.
+in_mounts()
+{
+	begin mount_namespace || return
+	grep -q "^namespace mnt: .*comes back in that of" \
+	    "$WORK/image/unsupported" || return
+	kill9 "$PID" || return
+	refused EOPNOTSUPP "$WORK/image" || return
+	refused ENOENT "$WORK/image" ignore=namespace || return
+	[[ $ANSWER == *"$WORK/state/there"* ]] || { echo "$ANSWER"; return 1; }
+	: >"$WORK/state/there"
+	restore "$PID" "$WORK/image" ignore=namespace && kill9 "$PID"
+}
+t "another mount namespace, and a file of it" in_mounts
 
 t "all its calls redirected" not_taken dispatch "syscall user dispatch"
 t "no memory that can be written and run" not_taken unwritable PR_SET_MDWE
