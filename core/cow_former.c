@@ -30,6 +30,7 @@ struct kid {
 	int pagemap;
 	size_t at, from; /* of its runs: what was not looked at, not passed */
 	uint64_t key[PIECE]; /* what its page is; 0: it holds none */
+	bool holds;	     /* any of them */
 	uint8_t is[PIECE];   /* its relation to its parent's page */
 	uint8_t meant;	     /* what it is to the last of the parent's runs */
 	struct run *v;	     /* its new runs */
@@ -105,11 +106,13 @@ entries(const struct search *s, const struct kid *k, uint64_t *v)
 		   (off_t)(s->start / COW_PAGE * sizeof(*v))) == (ssize_t)len;
 }
 
-/* Which of its pages are held, and which are its parent's; at first all own. */
-static void
-relate(const struct search *s, struct kid *k, uint64_t *held)
+/* Which of its pages are held (1 in key), and which are its parent's. */
+static bool
+relate(const struct search *s, struct kid *k)
 {
-	memset(held, 0, PIECE * sizeof(*held));
+	bool holds = false;
+
+	memset(k->key, 0, sizeof(k->key));
 	memset(k->is, OWN, sizeof(k->is));
 	while (k->from < k->p->nruns && k->p->runs[k->from].end <= s->start)
 		k->from++;
@@ -122,37 +125,41 @@ relate(const struct search *s, struct kid *k, uint64_t *held)
 		for (; at < r->end && at < s->end; at += COW_PAGE) {
 			size_t n = (at - s->start) / COW_PAGE;
 
-			held[n] = can_be_former(k, r);
+			k->key[n] = can_be_former(k, r);
 			if (r->kind == RUN_INHERITED)
 				k->is[n] = CURRENT;
 		}
+		holds |= can_be_former(k, r);
 	}
+	return holds;
 }
 
-/*
- * Each is looked at twice, the others in between: the kernel may move a page,
- * and give its frame to another.
- */
 static void
-look(struct search *s, struct kid *k, bool again)
+look(const struct search *s, struct kid *k)
 {
-	uint64_t held[PIECE], v[PIECE];
+	uint64_t v[PIECE];
 
-	if (!again)
-		relate(s, k, held);
 	if (!entries(s, k, v))
 		memset(v, 0, sizeof(v));
 	for (size_t i = 0; i < PIECE; i++) {
-		uint64_t frame = cow_frame(v[i]);
-
-		if (again && (k->key[i] & HASHED) == 0)
-			k->key[i] = k->key[i] == frame ? frame : 0;
-		else if (!again && frame != 0)
-			k->key[i] = held[i] ? frame : 0;
-		else if (!again)
-			k->key[i] =
-			    held[i] ? hash_of(k, s->start + i * COW_PAGE) : 0;
+		if (k->key[i] == 0)
+			continue;
+		k->key[i] = cow_frame(v[i]);
+		if (k->key[i] == 0)
+			k->key[i] = hash_of(k, s->start + i * COW_PAGE);
 	}
+}
+
+static void
+look_again(const struct search *s, struct kid *k)
+{
+	uint64_t v[PIECE];
+
+	if (!entries(s, k, v))
+		memset(v, 0, sizeof(v));
+	for (size_t i = 0; i < PIECE; i++)
+		if ((k->key[i] & HASHED) == 0 && k->key[i] != cow_frame(v[i]))
+			k->key[i] = 0;
 }
 
 /* ---- which of them are one ---- */
@@ -322,15 +329,28 @@ divide(const struct search *s, struct kid *k, size_t *done, uint64_t *from)
 	return err;
 }
 
+/*
+ * Each is looked at twice, the others in between: the kernel may move a page,
+ * and give its frame to another.
+ */
 static int
 look_at_piece(struct search *s)
 {
+	size_t holders = 0;
 	int err = 0;
 
+	for (size_t k = 0; k < s->n; k++) {
+		s->v[k].holds = relate(s, &s->v[k]);
+		holders += s->v[k].holds;
+	}
+	if (holders < 2)
+		return 0;
 	for (size_t k = 0; k < s->n; k++)
-		look(s, &s->v[k], false);
+		if (s->v[k].holds)
+			look(s, &s->v[k]);
 	for (size_t k = 0; k < s->n; k++)
-		look(s, &s->v[k], true);
+		if (s->v[k].holds)
+			look_again(s, &s->v[k]);
 	for (size_t i = 0; err == 0 && i < PIECE; i++)
 		err = vote(s, i);
 	return err;
