@@ -50,11 +50,14 @@ snap_clear(struct snap_ctx *cx)
  * a terminal.
  */
 static void
-make_printable(char *s)
+make_printable(char *text)
 {
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s < ' ' || *s == 0x7f)
+	for (unsigned char *s = (unsigned char *)text; *s != '\0'; s++)
+		if (*s < ' ' || *s == 0x7f)
 			*s = '?';
+		else if (s[0] == 0xc2 && s[1] >= 0x80 && s[1] <= 0x9f)
+			/* U+0080 to U+009F: controls, too */
+			s[0] = s[1] = '?';
 }
 
 int

@@ -227,6 +227,18 @@ START_TEST(growth)
 }
 END_TEST
 
+/* A name in a sentence does not speak to a terminal; it may be no ASCII. */
+START_TEST(sentences)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+
+	snap_fail(
+	    cx, -EINVAL, "%s: no", "a\033[2Jb\nc\x7f \xc2\x9b 2J \xc3\xa9");
+	ck_assert_str_eq(snap_error(cx), "a?[2Jb?c? ?? 2J \xc3\xa9: no");
+	snap_ctx_free(cx);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -242,6 +254,7 @@ main(void)
 	tcase_add_test(t, ranges);
 	tcase_add_test(t, lines);
 	tcase_add_test(t, growth);
+	tcase_add_test(t, sentences);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
