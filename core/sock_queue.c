@@ -275,15 +275,21 @@ peek_message(struct peek *p)
 static int
 peek_packets(struct peek *p, bool seqpacket)
 {
-	int err = set_offset(p, 0);
+	int err = set_offset(p, 0), total = 0;
 
+	if (seqpacket && ioctl(p->fd, SIOCINQ, &total) != 0)
+		return -errno;
 	while (err == 0) {
 		size_t n = p->q->n;
 
 		err = peek_message(p);
-		/* Where there is no more, a stream of packets tells so by 0. */
+		/*
+		 * Where there is no more, a stream of packets tells so by 0,
+		 * as by an empty one.
+		 */
 		if (err == -EAGAIN || err == -ENOTCONN ||
-		    (err == 0 && seqpacket && p->q->v[n].len == 0)) {
+		    (err == 0 && seqpacket && p->q->v[n].len == 0 &&
+			p->q->len >= (size_t)total)) {
 			message_fini(&p->q->v[n]);
 			p->q->n = n;
 			return 0;

@@ -183,7 +183,8 @@ set_pairs(void)
 	must(socketpair(AF_UNIX, SOCK_STREAM, 0, reset) == 0);
 	must(socketpair(AF_UNIX, SOCK_STREAM, 0, lone) == 0);
 	must(send(stream[0], "unread", 6, 0) == 6);
-	must(send(seq[0], "one", 3, 0) == 3 && send(seq[0], "two!", 4, 0) == 4);
+	must(send(seq[0], "one", 3, 0) == 3 && send(seq[0], "", 0, 0) == 0 &&
+	     send(seq[0], "two!", 4, 0) == 4);
 	must(send(dg[1], "d1", 2, 0) == 2 && send(dg[1], "", 0, 0) == 0 &&
 	     send(dg[1], "d333", 4, 0) == 4);
 	subject_fill(bytes, sizeof(bytes), 3);
@@ -279,6 +280,7 @@ check_pairs(void)
 	expect(fcntl(seq[0], F_GETFD) == FD_CLOEXEC, "close-on-exec");
 	expect(option(seq[1], SO_PASSCRED) == 1, "SO_PASSCRED");
 	same(seq[1], "one");
+	same(seq[1], "");
 	same(seq[1], "two!");
 	talk(seq[0], seq[1]);
 	same(dg[0], "d1");
