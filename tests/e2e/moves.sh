@@ -112,7 +112,7 @@ for name; do
 		for PID in "${PIDS[@]:2}"; do
 			fell "$PID"
 		done
-		rm -rf "${DIR:?}"
+		[ -z "$DIR" ] || rm -rf "$DIR"
 	done
 done
 hosts_end
