@@ -235,7 +235,8 @@ res_ptmx_open(
 	if (fcntl(place, F_GETFD) >= 0)
 		return place;
 	fd = make(cx, r, f);
-	if (fd < 0)
+	/* The numbers below may all be taken, so that it is there at once. */
+	if (fd < 0 || fd == place)
 		return fd;
 	err = dup3(fd, place, O_CLOEXEC) < 0 ? -errno : 0;
 	close(fd);

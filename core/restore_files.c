@@ -304,6 +304,12 @@ open_dirs(struct restore *r)
 
 /* ---- numbers ---- */
 
+/*
+ * So many are left free below the places: what is open for a moment, the ends of
+ * a pipe, say, is to be in none of them.
+ */
+#define SPARE 16
+
 static int
 highest(const struct restore_tree *t)
 {
@@ -365,7 +371,8 @@ number(struct restore *r, int base, int first)
 void
 restore_number(struct restore_tree *t)
 {
-	int base = highest(t) + 1, places = base + (int)t->all.nfiles, first;
+	int base = highest(t) + 1 + SPARE;
+	int places = base + (int)t->all.nfiles, first;
 
 	for (size_t i = 0; i < t->n; i++) {
 		struct restore *r = &t->v[i], *owner;

@@ -168,8 +168,11 @@ place(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f,
     int fd)
 {
 	const int to = r->base + (int)resource_index(r, f);
-	int err = dup3(fd, to, O_CLOEXEC) < 0 ? -errno : 0;
+	int err;
 
+	if (fd == to)
+		return to;
+	err = dup3(fd, to, O_CLOEXEC) < 0 ? -errno : 0;
 	close(fd);
 	return err == 0 ? to : fail(cx, f, err, "its place");
 }

@@ -27,6 +27,31 @@ t "no terminal: hung up, SIGHUP for those who handle it" in_terminal hangup
 t "tty=: nobody's, another session's, none" in_terminal named_tty
 t "a master whose other side is outside, or closed" in_terminal master
 t "a writer in the background, a stopped process: nobody waits" in_terminal background
+# usage: numbers N: N numbers below its own are free again, and are gone through
+numbers()
+{
+	local holder
+	coproc HOLDER { exec python3 -c '
+import os, sys
+fds = [os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY) for i in range(int(sys.argv[1]))]
+print(len(fds), flush=True)
+sys.stdin.read()' "$1" 3>&- 9>&-; }
+	holder=$HOLDER_PID
+	read -r -t 20 -u "${HOLDER[0]}" _ && start_subject fd_pty || return
+	kill9 "$holder"
+	rm -rf "$WORK/pty"
+	cp -r "$MNT/$PID" "$WORK/pty" && kill9 "$PID" || return
+	restore "$PID" "$WORK/pty" && check_subject restored
+}
+
+each_number()
+{
+	local n
+	for ((n = 1; n <= 24; n++)); do
+		numbers $n || { echo "$n numbers are free"; return 1; }
+	done
+}
+t "a master's number, whatever others are free" each_number
 t "the daemon ends well" unmount_snapfs
 # This kills the daemon.
 [ -n "$DAEMON" ] || mount_snapfs freeze_timeout=20
