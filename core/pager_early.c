@@ -14,6 +14,7 @@
 #include "img.h"
 #include "pager_parts.h"
 
+#define LOOK_NS 10000000
 #define REST_NS 30000000
 
 /* Only of the image itself: `prefetch` has nothing of its parents. */
@@ -62,6 +63,18 @@ early_next(struct snap_pager *g, size_t *piece)
 	return false;
 }
 
+static struct timespec
+in_ns(long ns)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += ns;
+	t.tv_sec += t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	return t;
+}
+
 /* So long a program works on what it has, at the least. */
 void
 early_rest(struct snap_pager *g)
@@ -70,21 +83,35 @@ early_rest(struct snap_pager *g)
 
 	if (g->early.n == 0)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, t);
-	t->tv_nsec += REST_NS;
-	t->tv_sec += t->tv_nsec / 1000000000;
-	t->tv_nsec %= 1000000000;
+	*t = in_ns(REST_NS);
 }
 
+static bool
+is_before(struct timespec a, struct timespec b)
+{
+	return a.tv_sec < b.tv_sec ||
+	       (a.tv_sec == b.tv_sec && a.tv_nsec < b.tv_nsec);
+}
+
+/*
+ * In the C library before glibc 2.41 a signal can be lost where several wait
+ * (its bug 25847), and then nobody would bring what a process waits for.  So
+ * this ends after a while in any case.
+ */
 void
 early_await_work(struct snap_pager *g)
 {
-	struct timespec until = g->early.rest;
+	const struct timespec rest = g->early.rest;
+	struct timespec until = in_ns(LOOK_NS);
+	bool resting = rest.tv_sec != 0, over = false;
 
-	if (until.tv_sec == 0) {
-		pthread_cond_wait(&g->work, &g->lock);
-	} else if (pthread_cond_clockwait(&g->work, &g->lock, CLOCK_MONOTONIC,
-		       &until) == ETIMEDOUT) {
+	if (resting && !is_before(until, rest)) {
+		until = rest;
+		over = true;
+	}
+	if (pthread_cond_clockwait(
+		&g->work, &g->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT &&
+	    over) {
 		g->early.rest.tv_sec = 0;
 		pthread_cond_broadcast(&g->work);
 	}
