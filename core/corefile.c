@@ -141,17 +141,17 @@ add_vma(struct collector *c, const struct vma *v, size_t *first)
 	for (; *first < p->nruns && p->runs[*first].start < v->end;
 	     (*first)++) {
 		const struct run *r = &p->runs[*first];
-		bool inherited = r->kind == RUN_INHERITED;
+		/* What its parent holds for it is its twin's, too. */
+		bool twins = r->kind == RUN_INHERITED || r->kind == RUN_FORMER;
 
-		if (r->kind != RUN_HELD && !inherited)
+		if (r->kind != RUN_HELD && !twins)
 			continue;
 		if ((v->flags & VMA_F_DONTDUMP) != 0)
 			continue;
 		add_gap(c, v, at, r->start);
-		/* What its parent holds for it is its twin's, too. */
 		add(c, v, r->start, r->end, r->end - r->start,
-		    inherited ? p->pages_fd : r->src_fd,
-		    inherited ? r->start : r->src_off);
+		    twins ? p->pages_fd : r->src_fd,
+		    twins ? r->start : r->src_off);
 		at = r->end;
 	}
 	if ((v->flags & VMA_F_DONTDUMP) != 0)

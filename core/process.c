@@ -149,6 +149,22 @@ process_add_run(struct process *p, size_t first, uint64_t start, uint64_t end,
 	return 0;
 }
 
+size_t
+process_run_above(const struct process *p, uint64_t at)
+{
+	size_t lo = 0, hi = p->nruns;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (p->runs[mid].end <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 int
 process_unsupported(struct process *p, const char *what, const char *fmt, ...)
 {

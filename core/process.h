@@ -481,6 +481,9 @@ void *process_grow(void *array, size_t *n, size_t size);
 int process_add_run(struct process *p, size_t first, uint64_t start,
     uint64_t end, enum run_kind kind);
 
+/* The index of the first run that ends above `at`; nruns: there is none. */
+size_t process_run_above(const struct process *p, uint64_t at);
+
 /* 0 or -ENOMEM. */
 int process_unsupported(struct process *p, const char *what, const char *fmt,
     ...) __attribute__((format(printf, 3, 4)));

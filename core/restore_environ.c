@@ -21,30 +21,14 @@
 #define MAX_ENVIRON (32u << 20)
 #define MAX_VARIABLES 65536u
 
-/* The first run that ends above `at`; they are in order. */
-static size_t
-run_above(const struct process *p, uint64_t at)
-{
-	size_t lo = 0, hi = p->nruns;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (p->runs[mid].end <= at)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
 /* Bytes of the image's memory; false where they are not all in `pages`. */
 static bool
 image_memory(const struct process *p, uint64_t at, void *buf, size_t len)
 {
 	uint8_t *to = buf;
 
-	for (size_t i = run_above(p, at); i < p->nruns && len > 0; i++) {
+	for (size_t i = process_run_above(p, at); i < p->nruns && len > 0;
+	     i++) {
 		const struct run *run = &p->runs[i];
 		size_t n;
 

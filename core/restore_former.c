@@ -42,23 +42,6 @@ pages_of(const struct restore *r, uint32_t up)
 	return number < 0 ? -1 : r->kept[number - r->host.fd_first].fd;
 }
 
-/* The first that ends behind `at`. */
-static size_t
-run_behind(const struct process *p, uint64_t at)
-{
-	size_t lo = 0, hi = p->nruns;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (p->runs[mid].end <= at)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
 static size_t
 piece_behind(const struct pieces *v, uint64_t at)
 {
@@ -86,7 +69,7 @@ take_current(
 	if (madvise((void *)(c->at + (from - c->start)), to - from,
 		MADV_DONTNEED) != 0)
 		return -errno;
-	for (size_t i = run_behind(p, from);
+	for (size_t i = process_run_above(p, from);
 	     err == 0 && i < p->nruns && p->runs[i].start < to; i++) {
 		const struct run *run = &p->runs[i];
 		uint64_t a = run->start > from ? run->start : from;

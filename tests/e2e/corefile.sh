@@ -55,11 +55,15 @@ in_gdb()
 	    "thread apply all p \$xmm9.v2_int64[0]" || return
 	the_same && sees '= 42' ' in bottom (depth=' ' in main (argc=' \
 	    '= 1111' '= 2222' '$7 = 0 ' || return
+	look "$MNT/$PID/core" "p written" && sees '"after the forks"' || return
+	look "$MNT/$PID/core" bt || return
 	n=$(grep -c ' in go_down ' seen)
 	[ "$n" = 8 ] || { cat seen; echo "$n frames"; return 1; }
 	# Its child, which has most from its parent.
-	look "$MNT/$PID/children/$CHILD/core" "${values[@]}" bt || return
-	the_same && sees '= 43' ' in go_down (depth=' || return
+	grep -q '^run .* former$' "$MNT/$PID/children/$CHILD/pagemap" ||
+	    { echo "it has nothing in common with the other child"; return 1; }
+	look "$MNT/$PID/children/$CHILD/core" "${values[@]}" "p written" bt || return
+	the_same && sees '= 43' '"before the forks"' ' in go_down (depth=' || return
 	look "$MNT/$CHILD/core" "${values[@]}" bt || return
 	the_same && sees '= 43' || return
 	expect_untouched "$PID" || return

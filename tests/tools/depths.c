@@ -1,14 +1,17 @@
 /*
  * depths.c - something to look at with a debugger: frames, threads, values in
- * all kinds of memory, and a child that has changed one of them.
+ * all kinds of memory, and a child that has changed one of them.  Another child
+ * ends with it: what it has written since, these two have in common.
  *
  * usage: depths FILE	(written when all is there: "PID CHILD")
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 struct link {
@@ -22,7 +25,7 @@ static const char *file;
 int answer = 42, deepest = 7;
 double pi = 3.25;
 const char constant[] = "in the file";
-char *heap, *shared, *excluded;
+char *heap, *shared, *excluded, *written;
 struct link *list;
 
 static void
@@ -43,14 +46,19 @@ tell(pid_t child)
 static void __attribute__((noinline)) bottom(int depth)
 {
 	volatile int square = depth * depth;
-	pid_t child = fork();
+	pid_t child = fork(), other = child == 0 ? -1 : fork();
 
 	if (child == 0) {
 		answer = 43;
 		shared[4096] = 1;
+	} else if (other == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		shared[4097] = 1;
 	} else {
-		while (((volatile char *)shared)[4096] == 0)
+		while (((volatile char *)shared)[4096] == 0 ||
+		       ((volatile char *)shared)[4097] == 0)
 			usleep(1000);
+		strcpy(written, "after the forks");
 		tell(child);
 	}
 	while (deepest > 0)
@@ -105,6 +113,8 @@ main(int argc, char *argv[])
 	heap = strdup("on the heap");
 	shared = map(MAP_SHARED);
 	strcpy(shared, "shared memory");
+	written = map(MAP_PRIVATE);
+	strcpy(written, "before the forks");
 	excluded = map(MAP_PRIVATE);
 	strcpy(excluded, "not to be dumped");
 	madvise(excluded, 8192, MADV_DONTDUMP);
