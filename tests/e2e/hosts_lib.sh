@@ -1,6 +1,7 @@
 # hosts_lib.sh - two hosts, and one for a client: network namespaces on a
-# bridge.  The second host has processes, an sshd and a snapfs of its own; files
-# it has in common with this one, but for /var/tmp, which is $B/var.
+# bridge.  The second host has processes, System V memory, an sshd and a
+# snapfs of its own; files it has in common with this one, but for /var/tmp,
+# which is $B/var.
 #
 #	NS		the second host's namespace; "${NS}c" the client's
 #	B		what is of it: $B/snap is its snapfs
@@ -136,7 +137,7 @@ hosts_up()
 	    skip_all "the kernel has no bridge, veth or network namespaces"
 	make_keys || die "no keys"
 	make_init
-	ip netns exec "$NS" unshare -pf --kill-child --mount-proc bash "$B/init" \
+	ip netns exec "$NS" unshare -ipf --kill-child --mount-proc bash "$B/init" \
 	    "$SNAPFS" "$B" </dev/null >"$B/init.log" 2>&1 3>&- 9>&- 8>&- &
 	INIT=$!
 	wait_for 20 snapfs_there || die "$(cat "$B"/*.log)"
