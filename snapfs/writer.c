@@ -241,13 +241,30 @@ check_same_user(struct writer *w)
 	return 0;
 }
 
-/* The first of the standard descriptors that is a terminal. */
+static bool
+is_character_device(const struct writer *w, int n)
+{
+	struct statx st;
+	char file[32];
+
+	snprintf(file, sizeof(file), "fd/%d", n);
+	return statx(w->proc, file, AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 &&
+	       S_ISCHR(st.stx_mode);
+}
+
+/*
+ * The first of the standard descriptors that is a terminal.  A duplicate of the
+ * request must not be made: closing it waits, on kernels before 6.2 at least,
+ * for the end of the write(2) that we serve (inode_lock() in fuse_flush()).
+ */
 static int
 find_terminal(const struct writer *w)
 {
 	int n, fd;
 
 	for (n = 0; n < 3; n++) {
+		if (!is_character_device(w, n))
+			continue;
 		fd = pidfd_getfd(w->pidfd, n, 0);
 		if (fd >= 0 && isatty(fd))
 			return fd;

@@ -269,6 +269,24 @@ inherited()
 }
 t "descriptors of its starter are closed" inherited
 
+# Linux before 6.2 lets whoever closes a duplicate wait for the write(2) that
+# is served: for ever, were it we.
+only_its_writer_closes()
+{
+	local mnt=$WORK/other daemon writer
+	mkdir "$mnt" || return
+	"$SNAPFS" -d "$mnt" </dev/null >"$WORK/calls" 2>&1 3>&- 9>&- &
+	daemon=$!
+	PIDS+=("$daemon")
+	wait_for 10 test -e "$mnt/.restore" || return
+	(echo /nowhere >"$mnt/.restore") 2>/dev/null
+	umount "$mnt" && wait_for 10 gone "$daemon" && rmdir "$mnt" || return
+	writer=$(sed -n 's/.*opcode: WRITE .*pid: //p' "$WORK/calls")
+	[ -n "$writer" ] || { echo "no write"; return 1; }
+	! grep 'opcode: FLUSH' "$WORK/calls" | grep -v "pid: $writer\$"
+}
+t "only its writer closes .restore" only_its_writer_closes
+
 t "nothing is left" no_strays
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
