@@ -21,6 +21,7 @@
 #include "memory.h"
 #include "numa_areas.h"
 #include "resource.h"
+#include "secret.h"
 #include "sharers.h"
 #include "sysv.h"
 #include "tracker.h"
@@ -100,7 +101,8 @@ try_to_copy(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp,
 	if (err > 0)
 		bytes = written_bytes(p, &dirty);
 	/* What only a twin could tell: there may be nothing of that. */
-	if (err > 0 && bytes <= copy_max && written_is_shorter(w, bytes))
+	if (err > 0 && bytes <= copy_max && written_is_shorter(w, bytes) &&
+	    !secret_any(p))
 		twin = unseen_maybe(cx, z, p);
 	if (err < 0 || twin != 0) {
 		p->nruns = 0;
@@ -196,6 +198,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 		err = track(cx, ft, cp, opt);
 	if (err == 0 && !cp->copied)
 		err = twin_fork(cx, z, p, &cp->twins[i]);
+	if (err == 0 && !cp->copied)
+		err = secret_collect(cx, z, cp->twins[i], p);
 	if (err == 0 && cp->twins[i] == NULL)
 		err = take_without_twin(cx, z, p, cp);
 	else if (err == 0)

@@ -539,6 +539,11 @@ static const struct {
 	{ "/[aio]", 0, VMA_OTHER,
 	    "a ring of io_setup(2), with which it cannot be restored; "
 	    "io_destroy(2) it first" },
+	{ "/secretmem", 0, VMA_OTHER,
+	    "secret memory (memfd_secret) that could not be copied, because "
+	    "no twin of the process could be made or it may not lock memory "
+	    "(RLIMIT_MEMLOCK), with which it cannot be restored; keep its "
+	    "descriptor open" },
 	{ "", 0, VMA_OTHER,
 	    "neither memory nor a regular file that can be opened, with which "
 	    "it cannot be restored; unmap it first" },

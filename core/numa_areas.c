@@ -162,7 +162,7 @@ ask_one(struct twin *t, struct process *p, struct vma *v)
 	ssize_t got;
 	int err;
 
-	err = twin_call(t, SYS_get_mempolicy, args);
+	err = (int)twin_call(t, SYS_get_mempolicy, args);
 	if (err != 0)
 		return err == -EFAULT ? 0 : err;
 	got = process_vm_readv(twin_pid(t), &here, 1, &there, 1, 0);
@@ -208,7 +208,7 @@ numa_areas_collect(struct snap_ctx *cx, struct twin *t, struct process *p)
 	if (p->nvmas * PAGES_PER_CALL < resident(twin_pid(t))) {
 		err = ask_each(t, p);
 	} else {
-		err = twin_call(t, SYS_set_mempolicy, none);
+		err = (int)twin_call(t, SYS_set_mempolicy, none);
 		err = err == 0	       ? read_all(cx, twin_pid(t), p)
 		      : err == -ENOSYS ? 0
 				       : err;

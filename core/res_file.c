@@ -51,15 +51,10 @@ is_pseudo(const char *path)
 
 /* What a descriptor leads to that has no name may be no file at all. */
 static const char *
-no_file(const struct fd_probe *q, int fd)
+no_file(int fd)
 {
 	struct statfs fs;
 
-	if (fd < 0)
-		return major(q->st.st_dev) == 0 &&
-			       strcmp(q->target, "/secretmem (deleted)") == 0
-			   ? "secret memory (memfd_secret)"
-			   : NULL;
 	if (fstatfs(fd, &fs) != 0)
 		return NULL;
 	if (fs.f_type == HUGETLBFS_MAGIC)
@@ -74,18 +69,15 @@ res_keep_contents(struct snap_ctx *cx, const struct fd_probe *q,
 	const char *what;
 	int fd, id;
 
-	what = no_file(q, -1);
-	fd = what != NULL ? -1 : resource_reopen(cx, q);
-	if (fd >= 0)
-		what = no_file(q, fd);
+	fd = resource_reopen(cx, q);
+	if (fd < 0)
+		return fd;
+	what = no_file(fd);
 	if (what != NULL) {
-		if (fd >= 0)
-			close(fd);
+		close(fd);
 		return snap_fail(
 		    cx, -ENOTSUP, "%s, a kind that is not restored", what);
 	}
-	if (fd < 0)
-		return fd;
 	id = shared_collect(cx, p, fd);
 	close(fd);
 	if (id == -ENOMEM)

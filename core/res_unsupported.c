@@ -27,7 +27,6 @@ static const struct {
 	{ "anon_inode:dmabuf", "a DMA buffer" },
 	{ "anon_inode:sync_file", "a sync file" },
 	{ "/dmabuf:", "a DMA buffer" },
-	{ "/secretmem", "secret memory (memfd_secret)" },
 	{ "/dev/vhost-", "a vhost device" },
 	{ "mnt:[", "a namespace" },
 	{ "net:[", "a namespace" },

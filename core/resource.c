@@ -22,6 +22,7 @@
 const struct resource *const resources[] = {
 	&res_path,
 	&res_memfd,
+	&res_secret,
 	&res_file,
 	&res_dir,
 	&res_pipe,

@@ -90,13 +90,17 @@ open_same(struct restore *r)
 	for (size_t i = 0; i < r->nkept; i++) {
 		const struct kept *k = &r->kept[i];
 		char name[64];
-		int fd, to = r->host.fd_first + (int)i;
+		int at, fd, to = r->host.fd_first + (int)i;
 
 		if (k->fd >= 0)
 			continue;
-		snprintf(name, sizeof(name), "/proc/self/fd/%d",
-		    r->fd_base + k->file);
-		fd = open(name, k->writable ? O_RDWR : O_RDONLY);
+		at = r->fd_base + k->file;
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", at);
+		/* Secret memory has no other open file. */
+		if (strcmp(r->tree->all.files[k->file].kind, "secret") == 0)
+			fd = dup(at);
+		else
+			fd = open(name, k->writable ? O_RDWR : O_RDONLY);
 		if (fd < 0 || dup3(fd, to, O_CLOEXEC) < 0)
 			return snap_fail(r->cx, -errno,
 			    "fd %u, which is also mapped: %s",

@@ -16,6 +16,7 @@
 #include "fileid.h"
 #include "resource.h"
 #include "restore_tree.h"
+#include "secret.h"
 
 /* Takes over fd.  The index, or -ENOMEM. */
 static int
@@ -94,6 +95,8 @@ open_saved(struct restore *r, const struct mapfile *f)
 		return snap_fail(r->cx, -EBADMSG,
 		    "%s: its contents (files/%u) are missing", f->path,
 		    f->content);
+	if (secret_is_mapfile(f))
+		return secret_make(r->cx, "secret memory", c->fd, c->size);
 	if (strncmp(f->path, "/memfd:", 7) == 0)
 		base = f->path + 6;
 	fd = memfd_create(base == NULL ? f->path : base + 1, MFD_CLOEXEC);
@@ -165,7 +168,8 @@ file_of_content(const struct restore_tree *t, uint32_t content)
 		if (have != NULL && strcmp(have, want) == 0 &&
 		    !resource_edited(f) &&
 		    (strcmp(f->kind, "file") == 0 ||
-			strcmp(f->kind, "memfd") == 0))
+			strcmp(f->kind, "memfd") == 0 ||
+			strcmp(f->kind, "secret") == 0))
 			return (int)i;
 	}
 	return -1;
@@ -215,7 +219,7 @@ static int
 open_content(struct restore *r, size_t i, struct use u)
 {
 	const struct mapfile *f = &r->p->mapfiles[i];
-	int same = file_of_content(r->tree, f->content), fd, ro;
+	int same = file_of_content(r->tree, f->content), fd, ro = 0;
 
 	if (same >= 0 && (int)i != r->p->exe_file) {
 		if (u.read)
@@ -227,7 +231,7 @@ open_content(struct restore *r, size_t i, struct use u)
 	fd = saved_file(r, f);
 	if (fd < 0)
 		return fd;
-	if (u.read) {
+	if (u.read && !secret_is_mapfile(f)) {
 		ro = reopen_readonly(fd);
 		if (ro < 0)
 			return snap_fail(r->cx, ro,
@@ -237,9 +241,12 @@ open_content(struct restore *r, size_t i, struct use u)
 		if (ro < 0)
 			return ro;
 	}
-	if (u.written)
-		r->rw_file_fds[i] = fd = keep_dup(r, fd, f->path);
-	return fd < 0 ? fd : 0;
+	/* What is secret cannot be opened again; it always can be written. */
+	if (u.read && secret_is_mapfile(f))
+		r->file_fds[i] = ro = keep_dup(r, fd, f->path);
+	if (ro >= 0 && u.written)
+		r->rw_file_fds[i] = ro = keep_dup(r, fd, f->path);
+	return ro < 0 ? ro : 0;
 }
 
 static int

@@ -342,7 +342,7 @@ twin_room(const struct twin *t)
 	return t->text;
 }
 
-static int
+static int64_t
 make_call(struct twin *t, long nr, const uint64_t args[6])
 {
 	struct user_regs_struct r, now;
@@ -359,16 +359,16 @@ make_call(struct twin *t, long nr, const uint64_t args[6])
 		err = step_call(t);
 	if (err == 0)
 		err = tracee_getregs(&t->tracee, &r);
-	return err == 0 ? (int)r.rax : err;
+	return err == 0 ? (int64_t)r.rax : err;
 }
 
 static int
 call(struct twin *t, long nr, uint64_t a0, uint64_t a1, uint64_t a2)
 {
-	return make_call(t, nr, (const uint64_t[6]){ a0, a1, a2 });
+	return (int)make_call(t, nr, (const uint64_t[6]){ a0, a1, a2 });
 }
 
-int
+int64_t
 twin_call(struct twin *t, long nr, const uint64_t args[6])
 {
 	t->deadline = now_ns() + END_NS;

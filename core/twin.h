@@ -40,7 +40,7 @@ int twin_fork(struct snap_ctx *cx, struct frozen *z, const struct process *p,
  * may write TWIN_ROOM bytes at twin_room().
  */
 #define TWIN_ROOM 192
-int twin_call(struct twin *t, long nr, const uint64_t args[6]);
+int64_t twin_call(struct twin *t, long nr, const uint64_t args[6]);
 uint64_t twin_room(const struct twin *t);
 
 /*

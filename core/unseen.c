@@ -78,7 +78,7 @@ may_look(struct twin *t, pid_t pid)
 {
 	const uint64_t room = twin_room(t);
 	const uint64_t args[6] = { (uint64_t)pid, room, room + 8 };
-	int err = twin_call(t, SYS_get_robust_list, args);
+	int err = (int)twin_call(t, SYS_get_robust_list, args);
 
 	return err == -EPERM ? 0 : err < 0 ? err : 1;
 }
@@ -181,7 +181,7 @@ static int
 note_segments(struct twin *t, struct process *p)
 {
 	const uint64_t args[6] = { 0, twin_room(t), TWIN_ROOM };
-	int n = twin_call(t, SYS_modify_ldt, args);
+	int n = (int)twin_call(t, SYS_modify_ldt, args);
 
 	if (n <= 0)
 		return n == -ESRCH ? n : 0;

@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import socket
 import struct
@@ -44,8 +45,35 @@ def fanotify():
     return call(300, 0, os.O_RDONLY)
 
 
-def secret():
-    return call(447, 0)
+def limited(which, value):
+    """A user who may have no more of that."""
+    os.setresgid(64321, 64321, 64321)
+    os.setresuid(64321, 64321, 64321)
+    libc.prctl(4, 1)
+    resource.setrlimit(which, (value, value))
+
+
+def secret_mapped():
+    """Without a descriptor, so that only who has it mapped can read it."""
+    fd = call(447, 0)
+    os.ftruncate(fd, 4096)
+    libc.mmap.restype = ctypes.c_void_p
+    at = libc.mmap(None, ctypes.c_size_t(4096), 3, 1, fd, ctypes.c_long(0))
+    ctypes.memset(at, 65, 16)
+    os.close(fd)
+
+
+def secret_alone():
+    """Without a twin."""
+    secret_mapped()
+    limited(resource.RLIMIT_NPROC, 1)
+    return -1
+
+
+def secret_unlockable():
+    secret_mapped()
+    limited(resource.RLIMIT_MEMLOCK, 0)
+    return -1
 
 
 def bpf():
@@ -325,6 +353,37 @@ def sealed():
     return fd
 
 
+def secret():
+    """Mapped, and open; what is in it is in no other memory."""
+    global check
+    fd = call(447, os.O_CLOEXEC)
+    os.ftruncate(fd, 3 * 4096)
+    m = mmap.mmap(fd, 2 * 4096)
+    for i in range(16):
+        m[4096 + i] = 65 + i
+    m[4096 + 16] = 10
+    check = lambda: (m[4096:4096 + 17] == bytes(range(65, 81)) + b"\n" and
+                     mmap.mmap(fd, 3 * 4096)[4096] == 65 and
+                     not os.get_inheritable(fd))
+    keep.append(m)
+    return fd
+
+
+def secret_sent():
+    """On its way in a socket, and nowhere else."""
+    global check
+    fd = call(447, 0)
+    os.ftruncate(fd, 4096)
+    with mmap.mmap(fd, 4096) as m:
+        m[7] = 42
+    a, b = socket.socketpair()
+    socket.send_fds(a, [b"x"], [fd])
+    os.close(fd)
+    keep.extend([a, b])
+    check = lambda: mmap.mmap(socket.recv_fds(b, 1, 1)[1][0], 4096)[7] == 42
+    return -1
+
+
 def semaphore():
     """POSIX, in memory that a child has, too, who waits for it."""
     global check
@@ -347,6 +406,8 @@ def semaphore():
 
 
 def told(*_):
+    """Once: whoever asks may ask again before the answer is there."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         text = "ok" if check is not None and check() else "lost"
     except OSError as e:

@@ -24,7 +24,7 @@ begin()
 		return 77
 	fi
 	FD=$(sed -n 's/^ready //p' "$WORK/said")
-	wait_for 10 is_asleep "$PID" || return
+	wait_for 20 is_asleep "$PID" || { echo "it does not sleep"; return 1; }
 	cp -r "$MNT/$PID" "$WORK/image"
 }
 
@@ -86,6 +86,13 @@ nothing_said()
 	kill9 "$PID"
 }
 
+# A signal that comes before it is asleep again would be seen after that only.
+answered()
+{
+	[ -e "$WORK/state/result" ] || { kill -USR1 "$PID"; sleep 0.1; }
+	[ -e "$WORK/state/result" ]
+}
+
 # usage: back KIND: it comes back, and nothing is said
 back()
 {
@@ -97,8 +104,7 @@ back()
 	kill -9 "$PID" $(pgrep -P "$PID")
 	kill9 "$PID" || return
 	restore "$PID" "$WORK/image" || return
-	kill -USR1 "$PID"
-	wait_for 10 test -e "$WORK/state/result" || return
+	wait_for 20 answered || { echo "it does not answer"; return 1; }
 	grep -qx ok "$WORK/state/result" || { cat "$WORK/state/result"; return 1; }
 	kill -9 "$PID" $(pgrep -P "$PID")
 	kill9 "$PID"
@@ -106,7 +112,10 @@ back()
 
 t "io_uring" named io_uring fd "an io_uring"
 t "fanotify" named fanotify fd "a fanotify group"
-t "memfd_secret" named secret fd "secret memory"
+t "secret memory and no twin" named secret_alone vma \
+    "secret memory .* could not be copied"
+t "secret memory, and no more may be locked" named secret_unlockable vma \
+    "secret memory .* could not be copied"
 t "BPF" named bpf fd "a BPF object"
 t "perf events" named perf fd "a perf event"
 t "userfaultfd" named userfaultfd fd "a userfaultfd"
@@ -163,6 +172,28 @@ t "a file of /sys" back sys_file
 t "O_PATH" back path
 t "O_TMPFILE" back tmpfile
 t "a sealed memfd" back sealed
+t "secret memory" back secret
+t "secret memory in a socket" back secret_sent
+
+# Its bytes are in the image, for nobody but its owner; and where the kernel has
+# no such memory, that is said.
+secret_image()
+{
+	local f
+	begin secret || return
+	f=$(grep -l ABCDEFGHIJKLMNOP "$WORK"/image/files/*) || return
+	[ "$(stat -c %a "$MNT/$PID/files/${f##*/}")" = 400 ] || return
+	grep -q ABCDEFGHIJKLMNOP "$WORK/image/pages" && return 1
+	kill9 "$PID" || return
+	"$TOOLS/confine" -s "$TOOLS/snapcore-restore" "$WORK/image" \
+	    >"$WORK/said" 2>&1 && return 1
+	grep "memfd_secret(2) is not there" "$WORK/said" || {
+		cat "$WORK/said"
+		return 1
+	}
+	free_pid "$PID"
+}
+t "secret memory and a kernel without" secret_image
 t "a POSIX semaphore in shared memory" back semaphore
 
 t "the daemon ends well" unmount_snapfs
