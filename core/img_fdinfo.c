@@ -49,8 +49,8 @@ struct reader {
 static bool
 may_repeat(const char *key)
 {
-	static const char *const keys[] = { "lock", "tfd", "watch", "packet",
-		"message", "option", "pending", "membership" };
+	static const char *const keys[] = { "lock", "tfd", "watch", "mark",
+		"packet", "message", "option", "pending", "membership" };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (strcmp(key, keys[i]) == 0)

@@ -8,8 +8,8 @@
 
 extern const struct resource res_path, res_memfd, res_secret, res_file, res_dir,
     res_pipe, res_fifo, res_tty, res_ptmx, res_device, res_eventfd, res_epoll,
-    res_timerfd, res_signalfd, res_inotify, res_pidfd, res_unix, res_inet,
-    res_netlink, res_dead, res_tcp, res_unsupported;
+    res_timerfd, res_signalfd, res_inotify, res_fanotify, res_pidfd, res_unix,
+    res_inet, res_netlink, res_dead, res_tcp, res_unsupported;
 
 /*
  * Files without a name: keep their contents (and mode) at a checkpoint, put

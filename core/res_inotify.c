@@ -1,9 +1,8 @@
 /*
  * res_inotify.c - inotify(7): watches with their numbers.
  *
- * The kernel knows watched inodes, not paths, but tells a file handle of each:
- * open_by_handle_at(2) on a mount of that file system leads to a path.  Events
- * that were not read yet cannot be put into a new queue.
+ * Paths are found as marked.h says.  Events that were not read yet cannot be
+ * put into a new queue.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +18,7 @@
 
 #include "ctx.h"
 #include "fdkv.h"
+#include "marked.h"
 #include "proc.h"
 #include "res.h"
 
@@ -38,151 +38,41 @@ inotify_match(const struct fd_probe *q)
 
 /* ---- a checkpoint: from a handle to a path ---- */
 
-struct watch {
-	unsigned wd, mask;
-	unsigned long long ino;
-	dev_t dev;
-	struct file_handle *handle; /* points to `room` */
-	union {
-		struct file_handle h;
-		char bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
-	} room;
-};
-
 /*
  * inotify wd:1 ino:a720d3 sdev:fe00000 mask:fff ignored_mask:0
  * fhandle-bytes:8 fhandle-type:1 f_handle:d320a700d5bbcb11
  */
-static bool
-watch_parse(const char *line, struct watch *w)
+static int
+put_watch(struct snap_ctx *cx, const struct fd_probe *q, const char *line,
+    const char *mountinfo, struct openfile *f)
 {
-	unsigned dev, bytes, type, b;
-	int at = -1;
+	char path[PATH_MAX];
+	unsigned wd, mask;
+	struct marked m;
 
-	if (sscanf(line,
-		"inotify wd:%x ino:%llx sdev:%x mask:%x "
-		"ignored_mask:%*x fhandle-bytes:%x fhandle-type:%x "
-		"f_handle:%n",
-		&w->wd, &w->ino, &dev, &w->mask, &bytes, &type, &at) != 6 ||
-	    at < 0 || bytes > MAX_HANDLE_SZ)
-		return false;
-	w->dev = makedev(dev >> 20, dev & 0xfffff);
-	w->handle = &w->room.h;
-	w->handle->handle_bytes = bytes;
-	w->handle->handle_type = (int)type;
-	for (unsigned i = 0; i < bytes; i++) {
-		if (sscanf(line + at + 2 * i, "%2x", &b) != 1)
-			return false;
-		w->handle->f_handle[i] = (unsigned char)b;
-	}
-	return true;
-}
-
-/* Undo the \040 of mountinfo, in place. */
-static void
-unescape(char *s)
-{
-	char *to = s;
-
-	while (*s != '\0') {
-		unsigned c;
-
-		if (*s == '\\' && sscanf(s + 1, "%3o", &c) == 1 &&
-		    strspn(s + 1, "01234567") >= 3) {
-			*to++ = (char)c;
-			s += 4;
-		} else
-			*to++ = *s++;
-	}
-	*to = '\0';
+	if (!marked_parse(line, &m) ||
+	    sscanf(line, "inotify wd:%x ino:%*x sdev:%*x mask:%x", &wd,
+		&mask) != 2)
+		return snap_fail(cx, -ENOTSUP,
+		    "an inotify that watches a file system whose files cannot "
+		    "be found by number");
+	if (!marked_path(q, &m, mountinfo, path))
+		return snap_fail(cx, -ENOTSUP,
+		    "an inotify whose watch %u (inode %llu) has no path that "
+		    "can be found",
+		    wd, m.ino);
+	return openfile_put(f, "watch", "%u mask %x %s", wd, mask, path);
 }
 
 static int
-open_in(const struct fd_probe *q, const char *path, int flags)
-{
-	if (q->root == AT_FDCWD)
-		return open(path, flags | O_CLOEXEC);
-	return openat(
-	    q->root, path[1] == '\0' ? "." : path + 1, flags | O_CLOEXEC);
-}
-
-/* Through the mount at `mountpoint`: is there a path, and does it lead back? */
-static bool
-path_through(const struct fd_probe *q, const struct watch *w,
-    const char *mountpoint, char *path, size_t size)
-{
-	char link[40];
-	struct stat st;
-	ssize_t n = -1;
-	int mnt, fd;
-
-	mnt = open_in(q, mountpoint, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	if (mnt < 0)
-		return false;
-	fd = open_by_handle_at(mnt, w->handle, O_PATH | O_CLOEXEC);
-	if (fd >= 0) {
-		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-		n = readlink(link, path, size - 1);
-		close(fd);
-	}
-	close(mnt);
-	if (n <= 0 || path[0] != '/')
-		return false;
-	path[n] = '\0';
-	fd = open_in(q, path, O_PATH);
-	if (fd < 0)
-		return false;
-	n = fstat(fd, &st);
-	close(fd);
-	return n == 0 && st.st_ino == w->ino;
-}
-
-/* 27 1 254:0 / /mnt rw,... */
-static bool
-path_of(const struct fd_probe *q, const struct watch *w, char *mountinfo,
-    char *path, size_t size)
-{
-	unsigned maj, min;
-	char *line = mountinfo, point[PATH_MAX];
-
-	while (line != NULL && *line != '\0') {
-		if (sscanf(line, "%*d %*d %u:%u %*s %4095s", &maj, &min,
-			point) == 3 &&
-		    makedev(maj, min) == w->dev) {
-			unescape(point);
-			if (path_through(q, w, point, path, size))
-				return true;
-		}
-		line = strchr(line, '\n');
-		if (line != NULL)
-			line++;
-	}
-	return false;
-}
-
-static int
-watches(struct snap_ctx *cx, const struct fd_probe *q, char *mountinfo,
+watches(struct snap_ctx *cx, const struct fd_probe *q, const char *mountinfo,
     struct openfile *f)
 {
 	const char *s = q->fdinfo;
-	char path[PATH_MAX];
-	struct watch w;
 	int err = 0;
 
-	while (err == 0 && (s = strstr(s, "\ninotify ")) != NULL) {
-		s++;
-		if (!watch_parse(s, &w))
-			return snap_fail(cx, -ENOTSUP,
-			    "an inotify that watches a file system whose "
-			    "files cannot be found by number");
-		if (!path_of(q, &w, mountinfo, path, sizeof(path)))
-			return snap_fail(cx, -ENOTSUP,
-			    "an inotify whose watch %u (inode %llu) has no "
-			    "path that can be found",
-			    w.wd, w.ino);
-		err = openfile_put(
-		    f, "watch", "%u mask %x %s", w.wd, w.mask, path);
-	}
+	while (err == 0 && (s = strstr(s, "\ninotify ")) != NULL)
+		err = put_watch(cx, q, ++s, mountinfo, f);
 	return err;
 }
 

@@ -14,7 +14,6 @@ static const struct {
 	const char *target; /* begins with */
 	const char *what;
 } known[] = {
-	{ "anon_inode:[fanotify]", "a fanotify group" },
 	{ "anon_inode:[io_uring]", "an io_uring" },
 	{ "anon_inode:bpf", "a BPF object" },
 	{ "anon_inode:[perf_event]", "a perf event" },

@@ -35,6 +35,7 @@ const struct resource *const resources[] = {
 	&res_timerfd,
 	&res_signalfd,
 	&res_inotify,
+	&res_fanotify,
 	&res_pidfd,
 	&res_unix,
 	&res_tcp,

@@ -41,8 +41,34 @@ def io_uring():
     return call(425, 4, buffer(bytes(120)))
 
 
-def fanotify():
-    return call(300, 0, os.O_RDONLY)
+def fan_mark(fd, flags, mask, path):
+    call(301, fd, 1 | flags, mask, -100, buffer(path.encode() + b"\0"))
+
+
+def fanotify_permission():
+    """Whoever opens a file is to wait for its answer."""
+    fd = call(300, 4, os.O_RDONLY)
+    name = os.path.join(where, "watched")
+    os.close(os.open(name, os.O_CREAT, 0o600))
+    fan_mark(fd, 0, 0x10000, name)
+    return fd
+
+
+def fanotify_unread():
+    fd = call(300, 0, os.O_RDONLY)
+    fan_mark(fd, 0, 0x8000020, where)
+    os.close(os.open(os.path.join(where, "new"), os.O_CREAT, 0o600))
+    return fd
+
+
+def fanotify_deleted():
+    """A mark of a file that has no name any more."""
+    fd = call(300, 0, os.O_RDONLY)
+    name = os.path.join(where, "watched")
+    keep.append(open(name, "w"))
+    fan_mark(fd, 0, 2, name)
+    os.unlink(name)
+    return fd
 
 
 def limited(which, value):
@@ -382,6 +408,36 @@ def secret_sent():
     keep.extend([a, b])
     check = lambda: mmap.mmap(socket.recv_fds(b, 1, 1)[1][0], 4096)[7] == 42
     return -1
+
+
+def fanotify_mount():
+    global check
+    fd = call(300, 0x6, os.O_RDONLY)
+    fan_mark(fd, 0x10, 0x1000, "/dev")
+    check = lambda: "mnt_id" in open("/proc/self/fdinfo/%d" % fd).read(
+        ).split("fanotify", 1)[1]
+    return fd
+
+
+def fanotify_user():
+    """One without privileges is not told who else did something."""
+    global check, where
+    os.chmod(where, 0o777)
+    os.chdir(where)
+    where = "."
+    limited(resource.RLIMIT_CORE, 0)
+    fd = call(300, 0x202, os.O_RDONLY)
+    fan_mark(fd, 0, 0x8000020, where)
+
+    def asked():
+        if os.fork() == 0:
+            os.open("err", os.O_RDONLY)
+            os._exit(0)
+        os.wait()
+        event = os.read(fd, 4096)
+        return struct.unpack("IBBHQii", event[:24])[6] == 0
+    check = asked
+    return fd
 
 
 def semaphore():

@@ -111,7 +111,12 @@ back()
 }
 
 t "io_uring" named io_uring fd "an io_uring"
-t "fanotify" named fanotify fd "a fanotify group"
+t "fanotify that decides" named fanotify_permission fd \
+    "a fanotify group that decides"
+t "fanotify with unread events" named fanotify_unread fd \
+    "a fanotify group with .* unread"
+t "fanotify of a deleted file" named fanotify_deleted fd \
+    "a fanotify group whose mark of an inode has no path"
 t "secret memory and no twin" named secret_alone vma \
     "secret memory .* could not be copied"
 t "secret memory, and no more may be locked" named secret_unlockable vma \
@@ -172,6 +177,29 @@ t "a file of /sys" back sys_file
 t "O_PATH" back path
 t "O_TMPFILE" back tmpfile
 t "a sealed memfd" back sealed
+t "fanotify of a mount" back fanotify_mount
+t "fanotify of a user without privileges" back fanotify_user
+
+# A mark of what is in place of a mount would be of more; and who may not watch a
+# mount does not by a restore.
+no_mount()
+{
+	begin fanotify_mount || return
+	kill9 "$PID" || return
+	setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin \
+	    sh -c "echo '$WORK/image' >'$MNT/.restore'" 2>/dev/null && return 1
+	grep "fd $FD: fanotify: .*: whoever made it had CAP_SYS_ADMIN" \
+	    "$MNT/.log" >/dev/null || { tail -n 3 "$MNT/.log"; return 1; }
+	free_pid "$PID" || return
+	sed -i '/^mark: mount/s,/dev$,/etc,' "$WORK/image/fdinfo/$FD"
+	sed -i "/ fdinfo.$FD\$/d" "$WORK/image/xxh128sums"
+	refused ESTALE "$WORK/image" || return
+	[[ $ANSWER == *"nothing is mounted there"* ]] || {
+		echo "$ANSWER"
+		return 1
+	}
+}
+t "fanotify where no mount is, and without the right" no_mount
 t "secret memory" back secret
 t "secret memory in a socket" back secret_sent
 
