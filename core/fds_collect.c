@@ -155,6 +155,7 @@ collect_kind(struct walk *w, struct entry *e, int fuse)
 		.fuse = fuse != 0,
 		.root = w->root >= 0 ? w->root : AT_FDCWD,
 		.p = w->p,
+		.deadline = w->deadline,
 	};
 	int err;
 
@@ -226,14 +227,16 @@ collect_files(struct walk *w)
 {
 	int err = 0;
 
+	fds_begin(w);
 	for (size_t i = 0; err == 0 && i < w->n; i++) {
 		struct entry *e = &w->v[i];
 
-		if (e->same == e) {
+		err = fds_in_time(w);
+		if (err == 0 && e->same == e) {
 			err = collect_file(w, e);
 			if (err == 0)
 				choose_top(e);
-		} else {
+		} else if (err == 0) {
 			e->file = e->same->file;
 		}
 	}

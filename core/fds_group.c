@@ -41,6 +41,10 @@ by_file(struct walks *ws, const struct entry *x, const struct entry *y)
 		return x->flags < y->flags ? -1 : 1;
 	if (x->number != y->number)
 		return x->number < y->number ? -1 : 1;
+	if (ws->error == 0 && fds_in_time(x->w) != 0)
+		ws->error = -ETIMEDOUT;
+	if (ws->error != 0)
+		return by_place(x, y);
 	c = syscall(SYS_kcmp, x->place->pid, y->place->pid, KCMP_FILE, x->there,
 	    y->there);
 	if (c < 0 || c > 2) {
@@ -124,7 +128,9 @@ join_group(struct walks *ws, size_t from, size_t to)
 		e->reader = reader;
 		e->writer = writer;
 		e->group_flags = flags;
-		e->other = other_end(ws, from, to, e);
+		/* Of many duplicates the first is asked. */
+		e->other =
+		    e->same != e ? e->same->other : other_end(ws, from, to, e);
 	}
 }
 
@@ -133,8 +139,10 @@ fds_group(struct walks *ws)
 {
 	size_t from = 0, n = 0;
 
-	for (size_t i = 0; i < ws->n; i++)
+	for (size_t i = 0; i < ws->n; i++) {
 		n += ws->v[i].n;
+		fds_begin(&ws->v[i]);
+	}
 	ws->order = calloc(n + 1, sizeof(struct entry *));
 	if (ws->order == NULL)
 		return -ENOMEM;

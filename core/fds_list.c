@@ -23,6 +23,7 @@
 #include "sock_option.h"
 #include "sock_queue.h"
 #include "tcp_sock.h"
+#include "tracee.h"
 
 #define MEM_MAJOR 1
 
@@ -60,6 +61,24 @@ fds_walk_fini(struct walk *w)
 		close(w->diag);
 	if (w->root >= 0)
 		close(w->root);
+}
+
+void
+fds_begin(struct walk *w)
+{
+	w->deadline =
+	    now_ns() + (uint64_t)w->cx->opt.freeze_timeout_ms * 1000000u;
+}
+
+int
+fds_in_time(const struct walk *w)
+{
+	if (now_ns() <= w->deadline)
+		return 0;
+	return snap_fail(w->cx, -ETIMEDOUT,
+	    "process %d: it has %zu descriptors, and what there is to say of "
+	    "them takes longer than it may be frozen (freeze_timeout, %u ms)",
+	    (int)w->pid, w->n, w->cx->opt.freeze_timeout_ms);
 }
 
 /*
@@ -302,9 +321,13 @@ fds_list(struct walk *w)
 		return snap_fail(
 		    w->cx, err, "/proc/%d/fd: %s", (int)w->pid, strerror(-err));
 	}
+	fds_begin(w);
 	while (err == 0 && (errno = 0, d = readdir(dir)) != NULL) {
 		if (d->d_name[0] == '.')
 			continue;
+		err = fds_in_time(w);
+		if (err != 0)
+			break;
 		err = fds_add(w, &w->place, d->d_name, atoi(d->d_name));
 		if (err != 0)
 			snap_fail(w->cx, err, "/proc/%d/fd/%s: %s", (int)w->pid,

@@ -99,9 +99,12 @@ fds_peek(struct walk *w)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < w->n && err == 0; i++)
-		if (has_queue(&w->v[i]) && !was_seen(w, i))
+	fds_begin(w);
+	for (size_t i = 0; i < w->n && err == 0; i++) {
+		err = fds_in_time(w);
+		if (err == 0 && has_queue(&w->v[i]) && !was_seen(w, i))
 			err = peek_at(w, i);
+	}
 	if (err < 0 && err != -ENOMEM)
 		return snap_fail(w->cx, err,
 		    "what waits in the sockets of process %d: %s", (int)w->pid,

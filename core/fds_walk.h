@@ -61,7 +61,8 @@ struct walk {
 	size_t n;
 	char *buf; /* for reading fdinfo */
 	size_t bufsize;
-	char *mountinfo; /* read when it is first asked for */
+	char *mountinfo;   /* read when it is first asked for */
+	uint64_t deadline; /* of what is being done */
 };
 
 /* All descriptors of all processes. */
@@ -75,6 +76,13 @@ struct walks {
 };
 
 /* All of these: 0, -ENOMEM, or -errno with a sentence. */
+
+/*
+ * fds_list.c: the process is held meanwhile, for no longer than it may take to
+ * hold it; from here on, so long again.  ETIMEDOUT when that is over.
+ */
+void fds_begin(struct walk *w);
+int fds_in_time(const struct walk *w);
 
 /* fds_list.c: the process's descriptors, in order of their numbers. */
 int fds_place_init(struct snap_ctx *cx, struct place *l, pid_t pid);

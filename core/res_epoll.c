@@ -98,7 +98,9 @@ epoll_collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 	(void)p;
 	while (err == 0 && (s = strstr(s, "\ntfd:")) != NULL) {
 		s++;
-		err = watch_line(cx, q, s, seen, f);
+		err = resource_in_time(cx, q);
+		if (err == 0)
+			err = watch_line(cx, q, s, seen, f);
 	}
 	free(seen);
 	return err;

@@ -133,8 +133,11 @@ put_marks(struct snap_ctx *cx, const struct fd_probe *q, const char *s,
 	err = proc_read(cx, q->pid, "mountinfo", &mountinfo, NULL);
 	if (err != 0)
 		return err;
-	while (err == 0 && (s = strstr(s, "\nfanotify ")) != NULL)
-		err = put_mark(cx, q, ++s, mountinfo, f);
+	while (err == 0 && (s = strstr(s, "\nfanotify ")) != NULL) {
+		err = resource_in_time(cx, q);
+		if (err == 0)
+			err = put_mark(cx, q, ++s, mountinfo, f);
+	}
 	free(mountinfo);
 	return err;
 }

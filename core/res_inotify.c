@@ -71,8 +71,11 @@ watches(struct snap_ctx *cx, const struct fd_probe *q, const char *mountinfo,
 	const char *s = q->fdinfo;
 	int err = 0;
 
-	while (err == 0 && (s = strstr(s, "\ninotify ")) != NULL)
-		err = put_watch(cx, q, ++s, mountinfo, f);
+	while (err == 0 && (s = strstr(s, "\ninotify ")) != NULL) {
+		err = resource_in_time(cx, q);
+		if (err == 0)
+			err = put_watch(cx, q, ++s, mountinfo, f);
+	}
 	return err;
 }
 

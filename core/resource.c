@@ -14,6 +14,7 @@
 #include "ctx.h"
 #include "fdkv.h"
 #include "res.h"
+#include "tracee.h"
 
 /* What can be set by F_SETFL; O_ASYNC waits until the owner is set. */
 #define SETTABLE (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME)
@@ -56,6 +57,17 @@ resource_find(const char *name)
 }
 
 /* ---- a checkpoint ---- */
+
+int
+resource_in_time(struct snap_ctx *cx, const struct fd_probe *q)
+{
+	if (now_ns() <= q->deadline)
+		return 0;
+	return snap_fail(cx, -ETIMEDOUT,
+	    "process %d: fd %d, %s: what it watches takes longer to find than "
+	    "the process may be frozen (freeze_timeout, %u ms)",
+	    (int)q->pid, q->fd, q->target, cx->opt.freeze_timeout_ms);
+}
 
 int
 resource_getfd(struct snap_ctx *cx, const struct fd_probe *q)

@@ -41,6 +41,7 @@ struct fd_probe {
 	bool fuse; /* on a FUSE mount: its server may not answer, or be us */
 	int root;  /* where its paths begin, or AT_FDCWD */
 	const struct process *p;
+	uint64_t deadline; /* see resource_in_time() */
 };
 
 /*
@@ -160,6 +161,12 @@ int fds_place(
 void fds_close_in_flight(const struct process *p);
 
 /* ---- for the kinds: a checkpoint ---- */
+
+/*
+ * For those of which there may be much to say: between two parts of that.  0,
+ * or -ETIMEDOUT with a sentence if the process may not be frozen any longer.
+ */
+int resource_in_time(struct snap_ctx *cx, const struct fd_probe *q);
 
 /* A duplicate of the descriptor, or -errno with a sentence. */
 int resource_getfd(struct snap_ctx *cx, const struct fd_probe *q);

@@ -155,6 +155,38 @@ frozen_v2()
 alone "a target in a frozen cgroup (version 1)" frozen_v1
 alone "a target in a frozen cgroup (version 2)" frozen_v2
 
+# With so much to say of its descriptors that it would be held too long.
+# usage: too_much WHAT PART: what many.py does; of the sentence
+too_much()
+{
+	unmount_snapfs && mount_snapfs freeze_timeout=0.02,linger=1 || return
+	rm -rf "$WORK/much" "$WORK/much.said" && mkdir "$WORK/much"
+	/usr/bin/python3 "$(dirname "$0")/many.py" "$1" "$WORK/much" \
+	    </dev/null >"$WORK/much.said" 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 60 grep -q . "$WORK/much.said" || return
+	if grep ^skip "$WORK/much.said"; then
+		return 77
+	fi
+	grep -qx ready "$WORK/much.said" || { cat "$WORK/much.said"; return 1; }
+	# One that cannot be held in time on a busy machine says something else.
+	wait_for 30 says_too_much "$2" || { tail -n 3 "$MNT/.log"; return 1; }
+	expect_untouched "$PID" && kill9 "$PID" || return
+	unmount_snapfs
+	mount_snapfs freeze_timeout=$timeout,linger=1,max_checkpoints=8
+}
+
+says_too_much()
+{
+	works "$PID" && return 1
+	grep -q "process $PID: .*$1 takes longer" "$MNT/.log"
+}
+
+alone "too many descriptors" too_much descriptors "to say of them"
+alone "too many files that are watched" too_much watches \
+    "to find than\\|to say of them"
+
 # ---- no processes, no memory ----
 
 note_of()
