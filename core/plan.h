@@ -41,6 +41,10 @@ struct host {
 	enum plan_part { PLAN_WHOLE, PLAN_TEMPLATE, PLAN_INSTANCE } part;
 	int control_fd;
 	int cwd_fd, root_fd, tty_fd; /* PLAN_INSTANCE: numbers in it, or -1 */
+	/* PLAN_INSTANCE: it stays in the template's session, in this group; 0:
+	 * it leads a session of its own. */
+	pid_t group;
+	bool mortal; /* PLAN_TEMPLATE: it dies with its parent */
 	int fd_first;		     /* descriptors from here up are ours, */
 	int fd_end;		     /* to here; 0: all, the table is its own */
 	int pages_fd, exe_fd;

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,8 @@ plan_template(struct plan *pl, const struct host *h)
 	PLAN_CALL(pl, CHECK_OK, SYS_prctl, PR_SET_NAME,
 	    plan_data(pl, name, sizeof(name)))
 	    ->rel = 1 << 1;
+	if (h->mortal)
+		PLAN_CALL(pl, CHECK_OK, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	PLAN_CALL(pl, CHECK_IS, SYS_dup3, (uint64_t)h->control_fd,
 	    SERVE_CONTROL, O_CLOEXEC)
 	    ->want = SERVE_CONTROL;
@@ -180,16 +183,33 @@ watch_signals(struct plan *pl, const struct process *p)
 	free(v);
 }
 
-void
-plan_instance(struct plan *pl, const struct process *p, const struct host *h)
+static void
+lead(struct plan *pl, const struct process *p, const struct host *h)
 {
-	take_descriptors(pl, p, h);
-	watch_signals(pl, p);
 	plan_what(pl, "session");
 	PLAN_CALL(pl, CHECK_OK, SYS_setsid, 0);
 	plan_what(pl, "controlling terminal");
 	if (p->tty != 0)
 		PLAN_CALL(pl, CHECK_NOTE, SYS_ioctl,
 		    (uint64_t)(int64_t)h->tty_fd, TIOCSCTTY, 0);
+}
+
+/* The template is in a group of its own; its session is the caller's. */
+static void
+stay(struct plan *pl, const struct host *h)
+{
+	plan_what(pl, "process group");
+	PLAN_CALL(pl, CHECK_OK, SYS_setpgid, 0, (uint64_t)h->group);
+}
+
+void
+plan_instance(struct plan *pl, const struct process *p, const struct host *h)
+{
+	take_descriptors(pl, p, h);
+	watch_signals(pl, p);
+	if (h->group != 0)
+		stay(pl, h);
+	else
+		lead(pl, p, h);
 	stand(pl, p, h);
 }

@@ -69,6 +69,8 @@ prepare_process(struct restore *r)
 	const struct snap_template *tmpl = r->opt->tmpl;
 	int err;
 
+	r->host.group = restore_keeps_session(r) ? getpgrp() : 0;
+	r->host.mortal = r->opt->child;
 	layout_fini(&r->self);
 	err = layout_self(r->cx, &r->self);
 	if (err == 0 && tmpl != NULL &&
@@ -494,6 +496,7 @@ snap_template_make(struct snap_ctx *cx, const struct snap_restore_options *opt,
 		.cwd = -1,
 		.ignore = opt->ignore,
 		.lent_caps = opt->lent_caps,
+		.child = opt->child,
 	};
 	struct snap_restore_result res = { 0 };
 	struct family family = { 0 };
@@ -503,8 +506,10 @@ snap_template_make(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	err = read_image(cx, &o, &family);
 	if (err == 0)
 		err = restore_family(cx, &o, &family, &res, out);
-	if (err == 0)
+	if (err == 0) {
+		out->pid = res.pid;
 		memcpy(out->note, res.note, sizeof(out->note));
+	}
 	family_fini(&family);
 	return err;
 }

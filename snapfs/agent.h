@@ -49,12 +49,14 @@ enum agent_type {
 			   the answer is an offer */
 	AGENT_IMAGE,  /* what image it has; the answer is an offer */
 	AGENT_TEMPLATE, /* it made one: the socket, and a pidfd */
+	AGENT_KEEPER,	/* before that, of snapfs-run: its keeper's socket */
 	AGENT_PIDS,	/* of more instances than the first, one a line */
 	AGENT_WAITS,	/* it is complete, and waits for words */
 	AGENT_KEPT,	/* the answer to AGENT_KEEP: it outlives the daemon */
 	AGENT_RESULT,
 
-	AGENT_OFFER, /* from the daemon, with a template's socket if any */
+	AGENT_OFFER, /* from the daemon, with a template's socket if any, and
+			its keeper's */
 };
 
 /*

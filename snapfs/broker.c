@@ -10,29 +10,33 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+/* How long a template that another makes is waited for. */
+#define MADE_S 10
+
 static void
-answer(int sock, struct agent_message *m, int fd)
+answer(int sock, struct agent_message *m, const int *fds, size_t n)
 {
 	union {
 		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(AGENT_FDS * sizeof(int))];
 	} control = { 0 };
 	struct iovec iov = { m, sizeof(*m) };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	m->type = AGENT_OFFER;
-	if (fd >= 0) {
+	if (n > 0) {
 		h.msg_control = &control;
-		h.msg_controllen = sizeof(control);
+		h.msg_controllen = CMSG_SPACE(n * sizeof(int));
 		control.head.cmsg_level = SOL_SOCKET;
 		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.head), &fd, sizeof(int));
+		control.head.cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(&control.head), fds, n * sizeof(int));
 	}
 	/* If it is dead, its end is seen elsewhere. */
-	(void)!sendmsg(sock, &h, MSG_NOSIGNAL);
+	(void)!sendmsg(sock, &h, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* It is the writer now, and has not looked at the image. */
@@ -45,7 +49,7 @@ became(struct broker *b, int sock)
 		b->place = place_of(b->fs->proc, b->agent);
 	if (b->place != NULL)
 		m.offer.what = OFFER_MAKE;
-	answer(sock, &m, -1);
+	answer(sock, &m, NULL, 0);
 }
 
 /* Without laziness there is nothing to lose by making one at once. */
@@ -56,32 +60,83 @@ asks_for_many(const struct restore_request *q)
 	       (q->new_pid && q->eager);
 }
 
+/*
+ * The one that there is; or, of many that snapfs-run(1) starts at once, that
+ * which the first of them is making.  With the lock.
+ */
+static struct template *
+find(struct broker *b)
+{
+	struct snapfs *fs = b->fs;
+	struct templates *all = &fs->templates;
+	struct template *v;
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += MADE_S;
+	for (;;) {
+		v = templates_get(all, &b->image, b->place, snapfs_now());
+		if (v != NULL || b->session == 0 || fs->closing ||
+		    !templates_is_made(all, &b->image, b->place) ||
+		    pthread_cond_timedwait(&fs->made, &fs->lock, &end) != 0)
+			return v;
+	}
+}
+
+/* Whoever waits for it looks again.  With the lock. */
+static void
+end_making(struct broker *b)
+{
+	templates_end(&b->making);
+	pthread_cond_broadcast(&b->fs->made);
+}
+
+/* With the lock. */
+static bool
+is_to_make_one(struct broker *b)
+{
+	struct templates *all = &b->fs->templates;
+	bool wanted = asks_for_many(b->ask);
+
+	if (b->place == NULL || !(wanted || b->ask->new_pid))
+		return false;
+	/* Of snapfs-run's, each session has its own. */
+	if (b->session == 0)
+		return templates_worth(all, &b->image, NULL, b->uid, wanted);
+	if (templates_is_made(all, &b->image, b->place) ||
+	    !templates_worth(all, &b->image, b->place, b->uid, wanted))
+		return false;
+	templates_begin(all, &b->making, &b->image, b->place);
+	return true;
+}
+
 static void
 look_for_one(struct broker *b, int sock, const struct agent_message *asked)
 {
-	struct templates *all = &b->fs->templates;
 	struct agent_message m = { .offer.what = OFFER_NONE };
-	bool wanted = asks_for_many(b->ask);
-	int fd = -1;
+	int fds[AGENT_FDS];
+	size_t n = 0;
 
+	pthread_mutex_lock(&b->fs->lock);
+	/* It may ask again; whoever waits for what it makes has its answer. */
+	end_making(b);
 	b->looked = true;
 	b->image = asked->offer.image;
-	pthread_mutex_lock(&b->fs->lock);
 	if (b->place != NULL && b->in_use == NULL)
-		b->in_use =
-		    templates_get(all, &b->image, b->place, snapfs_now());
+		b->in_use = find(b);
 	if (b->in_use != NULL) {
 		m.offer.what = OFFER_USE;
 		m.offer.start = b->in_use->t.start;
 		m.offer.end = b->in_use->t.end;
 		memcpy(m.offer.note, b->in_use->t.note, sizeof(m.offer.note));
-		fd = b->in_use->t.control;
-	} else if (b->place != NULL && (wanted || b->ask->new_pid) &&
-		   templates_worth(all, &b->image, b->uid, wanted)) {
+		fds[n++] = b->in_use->t.control;
+		if (b->in_use->keeper > 0)
+			fds[n++] = b->in_use->keeper;
+	} else if (is_to_make_one(b)) {
 		m.offer.what = OFFER_MAKE;
 	}
 	pthread_mutex_unlock(&b->fs->lock);
-	answer(sock, &m, fd); /* in use, so it is not closed */
+	answer(sock, &m, fds, n); /* in use, so they are not closed */
 }
 
 /* The kernel says which process a pidfd is of. */
@@ -129,14 +184,18 @@ keep_it(struct broker *b, const struct agent_message *m, int fds[AGENT_FDS])
 		.path = (char *)b->ask->path,
 		.uid = b->uid,
 		.pid = pid_of(b->fs, fds[1]),
+		.session = b->session,
+		.keeper = b->keeper,
 		.t = { .control = fds[0],
 		    .pidfd = fds[1],
 		    .start = m->offer.start,
 		    .end = m->offer.end },
 	};
 
-	if (b->place == NULL || !b->looked || !is_writers(b, made.pid))
+	if (b->place == NULL || !b->looked || !is_writers(b, made.pid) ||
+	    (b->session != 0) != (b->keeper != 0))
 		return;
+	b->keeper = 0;
 	memcpy(made.t.note, m->offer.note, sizeof(made.t.note) - 1);
 	fds[0] = fds[1] = -1;
 	pthread_mutex_lock(&b->fs->lock);
@@ -144,6 +203,7 @@ keep_it(struct broker *b, const struct agent_message *m, int fds[AGENT_FDS])
 	templates_drop(&b->fs->templates, b->in_use);
 	templates_put(&b->fs->templates, b->in_use);
 	b->in_use = templates_add(&b->fs->templates, &made, snapfs_now());
+	end_making(b);
 	housekeeper_wake(b->fs->housekeeper);
 	pthread_mutex_unlock(&b->fs->lock);
 }
@@ -158,6 +218,11 @@ broker_message(struct broker *b, int sock, const struct agent_message *m,
 		look_for_one(b, sock, m);
 	else if (m->type == AGENT_TEMPLATE && fds[0] >= 0 && fds[1] >= 0)
 		keep_it(b, m, fds);
+	else if (m->type == AGENT_KEEPER && b->session != 0 && b->keeper == 0 &&
+		 fds[0] > 0) {
+		b->keeper = fds[0];
+		fds[0] = -1;
+	}
 }
 
 void
@@ -167,7 +232,11 @@ broker_end(struct broker *b, unsigned instances)
 	if (b->in_use != NULL)
 		b->in_use->made += instances;
 	templates_put(&b->fs->templates, b->in_use);
+	end_making(b);
 	pthread_mutex_unlock(&b->fs->lock);
+	if (b->keeper > 0)
+		close(b->keeper);
+	b->keeper = 0;
 	b->in_use = NULL;
 	free(b->place);
 	b->place = NULL;

@@ -5,6 +5,9 @@
  *
  * The place is looked at before the agent has seen a byte of the image: from
  * then on it may be in the image's power, and what it says is no proof.
+ *
+ * For snapfs-run(1), which restores by itself, see lender.h; what it makes is for
+ * its session.
  */
 #ifndef BROKER_H
 #define BROKER_H
@@ -22,6 +25,10 @@ struct broker {
 	bool looked; /* the image was asked about */
 	struct identity image;
 	struct template *in_use;
+
+	pid_t session; /* of snapfs-run; 0: it is an agent */
+	int keeper;    /* that it told of, owned; 0: none yet */
+	struct template_making making;
 };
 
 /* One of its messages, with what descriptors came along, which it takes. */

@@ -97,6 +97,23 @@ parse_instances(const char *s, size_t len, struct restore_request *out,
 	return 1;
 }
 
+/* A number of the writer's; none of his standard descriptors. */
+static int
+parse_broker(const char *s, size_t len, struct restore_request *out, char *why,
+    size_t whysize)
+{
+	unsigned n = 0;
+	size_t i;
+
+	for (i = 0; i < len && s[i] >= '0' && s[i] <= '9' && i < 8; i++)
+		n = n * 10 + (unsigned)(s[i] - '0');
+	if (i == 0 || i < len || n < 3)
+		return fail(why, whysize, -EINVAL,
+		    "broker= wants the number of a descriptor, from 3 up");
+	out->broker = n;
+	return 1;
+}
+
 /* 1 if the line is an option, 0 if not, -errno. */
 static int
 parse_option(const char *s, size_t len, struct restore_request *out, char *why,
@@ -128,6 +145,8 @@ parse_option(const char *s, size_t len, struct restore_request *out, char *why,
 		out->template = TEMPLATE_NO;
 	} else if (begins(s, len, "instances=")) {
 		return parse_instances(s + 10, len - 10, out, why, whysize);
+	} else if (begins(s, len, "broker=")) {
+		return parse_broker(s + 7, len - 7, out, why, whysize);
 	} else if (begins(s, len, "tty=")) {
 		err = take_path(out->tty, "the terminal's path", s + 4, len - 4,
 		    why, whysize);
@@ -164,8 +183,8 @@ parse_line(const char *s, size_t len, struct restore_request *out, char *why,
 	return fail(why, whysize, -EINVAL,
 	    "one of '%s' and '%s' is no path, and no option: pid=new, "
 	    "instances=N, template=yes, template=no, stopped, wait, replace, "
-	    "lazy=no, stdio=inherit, cgroup=writer, ignore=WHAT, parent=DIR "
-	    "and tty=PATH are understood",
+	    "lazy=no, stdio=inherit, cgroup=writer, ignore=WHAT, parent=DIR, "
+	    "broker=FD and tty=PATH are understood",
 	    first, quoted);
 }
 

@@ -32,6 +32,7 @@ struct restore_request {
 	bool eager;	    /* lazy=no */
 	bool own_cgroup;    /* cgroup=writer */
 	unsigned instances; /* instances=N, 0 if not given */
+	unsigned broker;    /* broker=FD, 0 if not given */
 	enum { TEMPLATE_AUTO, TEMPLATE_YES, TEMPLATE_NO } template;
 	char ignore[CONTROL_IGNORE];   /* ignore=WHAT, each on a line */
 	char tty[PATH_MAX];	       /* tty=PATH, "" if not given */

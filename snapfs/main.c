@@ -5,6 +5,7 @@
 #include "holder.h"
 #include "housekeeper.h"
 #include "job.h"
+#include "lender.h"
 #include "ops.h"
 #include "readahead.h"
 
@@ -157,6 +158,7 @@ init(struct snapfs *fs)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&fs->quiet, &attr);
 	pthread_cond_init(&fs->closed, &attr);
+	pthread_cond_init(&fs->made, &attr);
 	pthread_condattr_destroy(&attr);
 	buffers_init(&fs->buffers);
 	view_table_init(&fs->views);
@@ -179,7 +181,7 @@ all_quiet(const struct snapfs *fs)
 	for (i = 0; i < MAX_AGENTS; i++)
 		if (fs->agents[i] != 0)
 			return false;
-	return fs->njobs == 0;
+	return fs->njobs == 0 && LIST_EMPTY(&fs->lenders);
 }
 
 /*
@@ -204,6 +206,7 @@ close_all(struct snapfs *fs)
 		if (v->job != NULL)
 			job_drop(fs, v);
 	view_end_all(&fs->views);
+	lender_wake_all(fs);
 	templates_drop_all(&fs->templates);
 	/* Its writer gets no answer any more, so nothing may come of it. */
 	for (i = 0; i < MAX_AGENTS; i++)

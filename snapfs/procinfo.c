@@ -25,10 +25,10 @@ procinfo_parse_stat(const char *text, struct procinfo_stat *out)
 	if (p == NULL || sscanf(text, "%d", &out->pid) != 1)
 		return -EPROTO;
 	if (sscanf(p + 1,
-		" %c %d %d %*d %d %d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
+		" %c %d %d %d %d %d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
 		"%*d %*d %*d %" SCNu64,
-		&out->state, &out->ppid, &out->pgid, &out->tty, &out->tty_pgid,
-		&flags, &out->start) != 7)
+		&out->state, &out->ppid, &out->pgid, &out->sid, &out->tty,
+		&out->tty_pgid, &flags, &out->start) != 8)
 		return -EPROTO;
 	out->kernel = (flags & PF_KTHREAD) != 0;
 	out->start &= PROC_START_MASK;

@@ -14,7 +14,7 @@
 
 /* /proc/PID/stat, proc(5) */
 struct procinfo_stat {
-	pid_t pid, ppid, pgid;
+	pid_t pid, ppid, pgid, sid;
 	char state;
 	int tty;	/* device number of the controlling terminal, 0: none */
 	pid_t tty_pgid; /* the process group in the foreground there, or -1 */

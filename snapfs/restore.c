@@ -2,6 +2,7 @@
 
 #include "foreground.h"
 #include "job.h"
+#include "lender.h"
 #include "restore_impl.h"
 
 #include <errno.h>
@@ -101,10 +102,10 @@ was_requested(const struct restore *r)
 static bool
 has_options(const struct restore_request *q)
 {
-	return q->instances != 0 || q->template != TEMPLATE_AUTO ||
-	       q->new_pid || q->stopped || q->wait || q->replace ||
-	       q->inherit || q->eager || q->ignore[0] != '\0' ||
-	       q->tty[0] != '\0';
+	return q->instances != 0 || q->broker != 0 ||
+	       q->template != TEMPLATE_AUTO || q->new_pid || q->stopped ||
+	       q->wait || q->replace || q->inherit || q->eager ||
+	       q->ignore[0] != '\0' || q->tty[0] != '\0';
 }
 
 /*
@@ -219,6 +220,10 @@ start(struct restore *r)
 {
 	int err;
 
+	if (r->ask.restore.broker != 0) {
+		lender_start(r);
+		return;
+	}
 	fill_request(r);
 	r->interrupt = eventfd(0, EFD_CLOEXEC);
 	if (r->interrupt < 0) {

@@ -161,17 +161,16 @@ sent_fds(struct msghdr *msg, int fds[AGENT_FDS])
 		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
 }
 
-static void
-close_fds(const int fds[AGENT_FDS])
+void
+restore_close_fds(const int fds[AGENT_FDS])
 {
 	for (int i = 0; i < AGENT_FDS; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
 }
 
-/* As recv(2); the descriptors are the caller's. */
-static ssize_t
-receive_message(
+ssize_t
+restore_receive(
     int sock, struct agent_message *m, int flags, int fds[AGENT_FDS])
 {
 	struct iovec iov = { m, sizeof(*m) };
@@ -245,7 +244,7 @@ receive(struct restore *r)
 {
 	struct agent_message m;
 	int fds[AGENT_FDS];
-	ssize_t n = receive_message(r->sock, &m, MSG_DONTWAIT, fds);
+	ssize_t n = restore_receive(r->sock, &m, MSG_DONTWAIT, fds);
 	int err = errno;
 
 	if (n == (ssize_t)sizeof(m) && m.type != AGENT_RESULT)
@@ -254,7 +253,7 @@ receive(struct restore *r)
 		r->terminal = fds[0];
 		fds[0] = -1;
 	}
-	close_fds(fds);
+	restore_close_fds(fds);
 	if (n < 0 && (err == EINTR || err == EAGAIN))
 		return true;
 	if (n != (ssize_t)sizeof(m))
@@ -397,8 +396,8 @@ restore_listen_to_pager(struct paging *p)
 	ssize_t n;
 
 	do {
-		n = receive_message(p->sock, &m, 0, fds);
-		close_fds(fds);
+		n = restore_receive(p->sock, &m, 0, fds);
+		restore_close_fds(fds);
 		if (n == (ssize_t)sizeof(m) && m.type == AGENT_LOG)
 			log_received(&p->log, m.record, sizeof(m.record));
 	} while (n > 0 || (n < 0 && errno == EINTR));

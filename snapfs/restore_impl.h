@@ -45,6 +45,11 @@ struct restore {
 /* Its agent, from start to end; or to its result, where that has `paging`. */
 void restore_run_agent(struct restore *r);
 
+/* As recv(2); the descriptors, -1 where there is none, are the caller's. */
+ssize_t restore_receive(
+    int sock, struct agent_message *m, int flags, int fds[AGENT_FDS]);
+void restore_close_fds(const int fds[AGENT_FDS]);
+
 /* It is complete, and waits for a word: answer the write. */
 void restore_waits(struct restore *r, pid_t pid);
 bool restore_is_waiting(struct restore *r);

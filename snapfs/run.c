@@ -13,9 +13,24 @@
 static const char usage_text[] =
     "usage: snapfs-run [--until CALL | --until-fd-read N | --until-listen |\n"
     "           --until-symbol NAME] [--pid-file FILE] [--] PROGRAM [ARG...]\n"
-    "       snapfs-run [--same-pid] [--learn] [-v] --from DIR\n";
+    "       snapfs-run [--template=yes|no] [--mount DIR] [--same-pid] "
+    "[--learn]\n"
+    "           [-v] --from DIR\n";
 
-enum { UNTIL = 256, READ, LISTEN, SYMBOL, PIDFILE, FROM, SAME_PID, LEARN };
+enum {
+	UNTIL = 256,
+	READ,
+	LISTEN,
+	SYMBOL,
+	PIDFILE,
+	FROM,
+	SAME_PID,
+	LEARN,
+	MOUNT,
+	TEMPLATE
+};
+
+#define MOUNT_POINT "/snap" /* where the manual has it */
 
 struct options {
 	struct snap_point point;
@@ -59,6 +74,15 @@ call_of(const char *s)
 }
 
 static void
+take_template(struct options *o)
+{
+	o->how.template = strcmp(optarg, "yes") == 0;
+	o->how.alone = strcmp(optarg, "no") == 0;
+	if (!o->how.template && !o->how.alone)
+		errx(RUN_FAILED, "--template is yes or no");
+}
+
+static void
 take_option(struct options *o, int c)
 {
 	switch (c) {
@@ -90,6 +114,12 @@ take_option(struct options *o, int c)
 	case LEARN:
 		o->how.learn = true;
 		break;
+	case MOUNT:
+		o->how.mount = optarg;
+		break;
+	case TEMPLATE:
+		take_template(o);
+		break;
 	case 'v':
 		o->how.verbose = true;
 		break;
@@ -110,6 +140,8 @@ parse(int argc, char **argv, struct options *o)
 		{ "from", required_argument, NULL, FROM },
 		{ "same-pid", no_argument, NULL, SAME_PID },
 		{ "learn", no_argument, NULL, LEARN },
+		{ "mount", required_argument, NULL, MOUNT },
+		{ "template", required_argument, NULL, TEMPLATE },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -133,7 +165,8 @@ parse(int argc, char **argv, struct options *o)
 int
 main(int argc, char **argv)
 {
-	struct options o = { .point = { .kind = SNAP_POINT_WAIT } };
+	struct options o = { .point = { .kind = SNAP_POINT_WAIT },
+		.how.mount = MOUNT_POINT };
 
 	parse(argc, argv, &o);
 	if (o.from != NULL) {
@@ -144,7 +177,8 @@ main(int argc, char **argv)
 			    "--from: the program has its arguments already");
 		return run_from(o.from, &o.how);
 	}
-	if (optind == argc || o.how.same_pid || o.how.learn)
+	if (optind == argc || o.how.same_pid || o.how.learn || o.how.template ||
+	    o.how.alone)
 		usage();
 	return run_hold(argv + optind, &o.point, o.pidfile);
 }

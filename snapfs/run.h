@@ -17,6 +17,9 @@
 int run_hold(char **argv, const struct snap_point *point, const char *pidfile);
 
 struct run_from_options {
+	const char *mount; /* where a daemon is that keeps templates, if any */
+	bool template;	   /* have one made now */
+	bool alone;	   /* make and use none */
 	bool same_pid;
 	bool learn; /* see what it touches first, for the next */
 	bool verbose;

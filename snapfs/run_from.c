@@ -6,6 +6,10 @@
  * hear of its end.  What the terminal sends goes to both of us; what others
  * send to us is passed on.
  *
+ * Where there is a template of this session, it is a clone of that: then its
+ * parent is the template's keeper, and we hear of its end from that
+ * (run_keeper.h); all else is the same.
+ *
  * What needs a session of its own, such as a shell with its jobs, cannot be in
  * ours: it has a pseudo-terminal, and we relay what is typed and shown.
  */
@@ -13,6 +17,8 @@
 
 #include "imagedir.h"
 #include "relay.h"
+#include "run_keeper.h"
+#include "run_template.h"
 
 #include <err.h>
 #include <errno.h>
@@ -23,9 +29,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -33,9 +41,12 @@
 
 struct instance {
 	pid_t pid;
+	int ward, pidfd; /* if it is no child of ours; else -1 */
+	struct run_template tmpl;
 	sigset_t passed; /* signals that are waited for */
 	int terminal;	 /* -1: none */
 	struct termios mode;
+	bool lost;    /* its keeper has ended */
 	bool relayed; /* it has a terminal of its own */
 	struct relay relay;
 	int slave, std[3]; /* given to it instead of ours; -1 */
@@ -144,10 +155,12 @@ give_terminal(void *arg, const struct snap_terminal *want,
 
 	if (in->terminal < 0 || !want->controlling || !want->session)
 		return 0;
-	err = relay_open(&in->relay, in->terminal, &in->slave);
-	if (err < 0) {
-		relay_close(&in->relay);
-		return err;
+	if (!in->relayed) {
+		err = relay_open(&in->relay, in->terminal, &in->slave);
+		if (err < 0) {
+			relay_close(&in->relay);
+			return err;
+		}
 	}
 	in->relayed = true;
 	for (int i = 0; i < 3; i++)
@@ -167,6 +180,74 @@ fail(const struct instance *in, const char *dir)
 	errx(RUN_FAILED, "%s: %s", dir, snap_error(in->cx));
 }
 
+/* It is complete, and its keeper must know of it before it can end. */
+static int
+entrust(void *arg, pid_t pid)
+{
+	struct instance *in = arg;
+
+	in->ward = keeper_entrust(in->tmpl.keeper, pid);
+	if (in->ward < 0)
+		return in->ward;
+	/* It is held by us: so it is there. */
+	in->pidfd = pidfd_open(pid, 0);
+	return in->pidfd < 0 ? -errno : 0;
+}
+
+static void
+share(struct instance *in, struct snap_restore_options *opt, bool shares)
+{
+	opt->tmpl = shares ? &in->tmpl.t : NULL;
+	opt->ready = shares ? entrust : NULL;
+	opt->ready_arg = in;
+	opt->lazy = !shares;
+}
+
+static void
+forget_ward(struct instance *in)
+{
+	if (in->ward >= 0)
+		close(in->ward);
+	if (in->pidfd >= 0)
+		close(in->pidfd);
+	in->ward = in->pidfd = -1;
+}
+
+static void
+add_note(struct snap_restore_result *res, const char *note)
+{
+	size_t n = strlen(res->note);
+
+	snprintf(res->note + n, sizeof(res->note) - n, "%s%s",
+	    n > 0 ? "; " : "", note);
+}
+
+/* If its template ends in the middle of it, nothing was made: so once more. */
+static int
+restore_shared(struct instance *in, struct snap_restore_options *opt,
+    const struct run_from_options *how, struct snap_restore_result *res)
+{
+	int err;
+
+	share(in, opt, run_template_find(&in->tmpl, in->dir, how));
+	err = snap_restore(in->cx, opt, res);
+	if (err == -EOWNERDEAD) {
+		snap_clear(in->cx);
+		forget_ward(in);
+		share(in, opt, run_template_again(&in->tmpl, in->dir));
+		err = snap_restore(in->cx, opt, res);
+	}
+	if (err == 0 && opt->tmpl != NULL)
+		run_template_used(&in->tmpl);
+	if (opt->tmpl == NULL && in->tmpl.why[0] != '\0' &&
+	    (how->verbose || how->template))
+		warnx("no template: %s", in->tmpl.why);
+	if (err == 0 && opt->tmpl != NULL && in->tmpl.t.note[0] != '\0')
+		add_note(res, in->tmpl.t.note);
+	run_template_free(&in->tmpl);
+	return err;
+}
+
 static void
 restore(
     struct instance *in, const char *dir, const struct run_from_options *how)
@@ -178,7 +259,6 @@ restore(
 		.callers_cgroup = true,
 		.terminal = give_terminal,
 		.terminal_arg = in,
-		.lazy = true,
 	};
 	int std[3];
 
@@ -195,11 +275,12 @@ restore(
 	if (in->terminal >= 0 && tcgetattr(in->terminal, &in->mode) < 0)
 		in->terminal = -1;
 	opt.uffd_dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (snap_restore(in->cx, &opt, &res) < 0)
+	if (restore_shared(in, &opt, how, &res) < 0)
 		fail(in, dir);
 	in->pid = res.pid;
 	in->pager = res.pager;
-	start_pager(in);
+	if (in->pager != NULL)
+		start_pager(in);
 	if (how->verbose)
 		warnx("it is %d%s%s", (int)res.pid,
 		    res.note[0] != '\0' ? "; " : "", res.note);
@@ -236,21 +317,52 @@ put_mode_back(const struct instance *in)
 	(void)tcsetattr(in->terminal, TCSADRAIN, &in->mode);
 }
 
+/* So that whoever looks at us sees it. */
+static void
+stop_too(struct instance *in)
+{
+	if (in->relayed)
+		relay_leave(&in->relay);
+	raise(SIGSTOP);
+}
+
+/* The same of what its keeper tells. */
+static bool
+look_at_ward(struct instance *in, int *status)
+{
+	ssize_t n;
+
+	for (;;) {
+		n = recv(in->ward, status, sizeof(*status), MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return false;
+		if (n != (ssize_t)sizeof(*status))
+			break;
+		if (!WIFSTOPPED(*status))
+			return true;
+		stop_too(in);
+	}
+	/* Without its keeper it would be without anybody who hears of it. */
+	(void)pidfd_send_signal(in->pidfd, SIGKILL, NULL, 0);
+	in->lost = true;
+	return true;
+}
+
 /* True when it has ended. */
 static bool
 look_at_it(struct instance *in, int *status)
 {
 	pid_t w;
 
+	if (in->ward >= 0)
+		return look_at_ward(in, status);
+
 	while ((w = waitpid(-1, status, WNOHANG | WUNTRACED)) > 0) {
 		if (w != in->pid)
 			continue;
 		if (!WIFSTOPPED(*status))
 			return true;
-		/* So that whoever looks at us sees it. */
-		if (in->relayed)
-			relay_leave(&in->relay);
-		raise(SIGSTOP);
+		stop_too(in);
 	}
 	return w < 0 && errno == ECHILD;
 }
@@ -268,7 +380,10 @@ pass(const struct instance *in, const struct signalfd_siginfo *si)
 	if (in->relayed && kernel &&
 	    (sig == SIGWINCH || sig == SIGTTIN || sig == SIGTTOU))
 		return;
-	kill(in->pid, sig);
+	if (in->pidfd >= 0)
+		(void)pidfd_send_signal(in->pidfd, sig, NULL, 0);
+	else
+		kill(in->pid, sig);
 }
 
 /* What is typed is ours only while we are in the foreground, as of any job. */
@@ -295,18 +410,19 @@ stand_by(struct instance *in)
 	if (fd < 0)
 		err(RUN_FAILED, "signalfd");
 	while (!look_at_it(in, &status)) {
-		struct pollfd p[1 + RELAY_FDS] = {
+		struct pollfd p[2 + RELAY_FDS] = {
 			{ .fd = fd, .events = POLLIN },
+			{ .fd = in->ward, .events = POLLIN },
 		};
 
 		if (in->relayed)
-			relay_poll(&in->relay, p + 1);
-		(void)poll(p, in->relayed ? 1 + RELAY_FDS : 1,
+			relay_poll(&in->relay, p + 2);
+		(void)poll(p, in->relayed ? 2 + RELAY_FDS : 2,
 		    in->relayed ? RELAY_LOOK_MS : -1);
 		while (read(fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
 			pass(in, &si);
 		/* A terminal that is gone is gone for it, too. */
-		if (in->relayed && !relay(in, p + 1)) {
+		if (in->relayed && !relay(in, p + 2)) {
 			relay_close(&in->relay);
 			in->relayed = false;
 			in->terminal = -1;
@@ -365,7 +481,11 @@ end_as(int status)
 int
 run_from(const char *dir, const struct run_from_options *how)
 {
-	struct instance in = { .terminal = -1, .slave = -1, .learn = -1 };
+	struct instance in = { .terminal = -1,
+		.slave = -1,
+		.learn = -1,
+		.ward = -1,
+		.pidfd = -1 };
 	int status;
 
 	block_signals(&in);
@@ -375,5 +495,9 @@ run_from(const char *dir, const struct run_from_options *how)
 	end_relay(&in);
 	end_pager(&in, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	put_mode_back(&in);
+	forget_ward(&in);
+	if (in.lost)
+		errx(RUN_FAILED,
+		    "its keeper was killed, and process %d with it", in.pid);
 	return end_as(status);
 }

@@ -49,6 +49,7 @@ struct snapfs {
 	pthread_mutex_t lock;  /* of all below, and of what views have */
 	pthread_cond_t quiet;  /* a job or an agent has ended */
 	pthread_cond_t closed; /* the last open file of a view was closed */
+	pthread_cond_t made;   /* a template was made, or will not be */
 	struct view_table views;
 	struct templates templates;
 	struct control_answers answers;
@@ -58,6 +59,7 @@ struct snapfs {
 	pid_t agents[MAX_AGENTS];      /* at work; 0: free, -1: being started */
 	uid_t agents_uids[MAX_AGENTS]; /* whose they are, if they are */
 	LIST_HEAD(, paging) paging;    /* agents that became pagers */
+	LIST_HEAD(, lender) lenders;   /* see lender.h */
 	LIST_HEAD(, tracked) tracked;  /* see track.h */
 	unsigned ntracked;
 	LIST_HEAD(, holder) holders; /* see holder.h */

@@ -218,12 +218,14 @@ print_template(
 	fprintf(f,
 	    "template: pid %d uid %u instances %" PRIu64 " pages %" PRIu64
 	    " memory %" PRIu64 " shared %" PRIu64 " not-read %" PRIu64
-	    " age %.1f unused %.1f path %s\n",
+	    " age %.1f unused %.1f",
 	    v->pid, v->uid, v->made, v->image.bytes, own,
 	    all > own ? all - own : 0,
 	    v->made > 0 ? (v->made - 1) * v->image.bytes : 0,
-	    (double)(now - v->since) / 1000, (double)(now - v->used) / 1000,
-	    v->path);
+	    (double)(now - v->since) / 1000, (double)(now - v->used) / 1000);
+	if (v->session != 0)
+		fprintf(f, " session %d", v->session);
+	fprintf(f, " path %s\n", v->path);
 }
 
 static int

@@ -6,11 +6,13 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 void
 templates_init(struct templates *t)
 {
 	TAILQ_INIT(&t->list);
+	LIST_INIT(&t->making);
 }
 
 static bool
@@ -30,6 +32,8 @@ static void
 release(struct template *v)
 {
 	close(v->t.control);
+	if (v->keeper > 0)
+		close(v->keeper);
 	if (v->nuse == 0)
 		pidfd_send_signal(v->t.pidfd, SIGKILL, NULL, 0);
 	close(v->t.pidfd);
@@ -136,18 +140,23 @@ templates_put(struct templates *t, struct template *v)
 }
 
 bool
-templates_worth(
-    struct templates *t, const struct identity *image, uid_t uid, bool wanted)
+templates_worth(struct templates *t, const struct identity *image,
+    const char *place, uid_t uid, bool wanted)
 {
+	uint64_t hash =
+	    place == NULL ? 0 : XXH3_64bits(place, strlen(place)) | 1;
+
 	if (t->max == 0 || image->bytes > t->max_bytes)
 		return false;
 	if (wanted)
 		return true;
 	for (unsigned i = 0; i < TEMPLATES_SEEN; i++)
-		if (t->seen[i].uid == uid && t->seen[i].image.ino != 0 &&
+		if (t->seen[i].uid == uid && t->seen[i].place == hash &&
+		    t->seen[i].image.ino != 0 &&
 		    same_image(&t->seen[i].image, image))
 			return true;
 	t->seen[t->next_seen].image = *image;
+	t->seen[t->next_seen].place = hash;
 	t->seen[t->next_seen].uid = uid;
 	t->next_seen = (t->next_seen + 1) % TEMPLATES_SEEN;
 	return false;
@@ -165,6 +174,35 @@ templates_has(const struct templates *t, pid_t pid)
 }
 
 /* ---- a new one ---- */
+
+void
+templates_begin(struct templates *t, struct template_making *m,
+    const struct identity *image, const char *place)
+{
+	m->image = image;
+	m->place = place;
+	LIST_INSERT_HEAD(&t->making, m, entry);
+}
+
+void
+templates_end(struct template_making *m)
+{
+	if (m->place != NULL)
+		LIST_REMOVE(m, entry);
+	m->place = NULL;
+}
+
+bool
+templates_is_made(
+    const struct templates *t, const struct identity *image, const char *place)
+{
+	const struct template_making *m;
+
+	LIST_FOREACH (m, &t->making, entry)
+		if (same_image(m->image, image) && strcmp(m->place, place) == 0)
+			return true;
+	return false;
+}
 
 /* Two may have been made of one image at the same time. */
 static bool
@@ -195,6 +233,8 @@ templates_add(struct templates *t, const struct template *made, uint64_t now)
 		/* Whoever made it has the other copy, and needs it still. */
 		close(made->t.control);
 		close(made->t.pidfd);
+		if (made->keeper > 0)
+			close(made->keeper);
 		if (v != NULL) {
 			free(v->place);
 			free(v->path);

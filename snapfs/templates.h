@@ -32,6 +32,13 @@ struct template
 	uid_t uid;
 	pid_t pid;
 	struct snap_template t;
+	/*
+	 * Of one that snapfs-run(1) made: the session that it is in, and the
+	 * socket of its keeper, owned, which is the parent of what is cloned
+	 * from it.  0: an agent made it.
+	 */
+	pid_t session;
+	int keeper;
 	unsigned nuse;	/* agents at work with it */
 	bool gone;	/* not in the list any more */
 	uint64_t made;	/* instances */
@@ -51,9 +58,18 @@ struct templates {
 	TAILQ_HEAD(, template) list; /* the least recently used first */
 	struct {
 		struct identity image;
+		uint64_t place; /* 0, or a hash of it */
 		uid_t uid;
 	} seen[TEMPLATES_SEEN]; /* restored lately, without one */
 	unsigned next_seen;
+	LIST_HEAD(, template_making) making;
+};
+
+/* One that is being made, for those who wait for it. */
+struct template_making {
+	const struct identity *image;
+	const char *place;
+	LIST_ENTRY(template_making) entry;
 };
 
 void templates_init(struct templates *t);
@@ -68,10 +84,17 @@ void templates_put(struct templates *t, struct template *v);
 
 /*
  * Shall one be made?  Yes if it is `wanted`, or the same user restored this
- * image before; else it is remembered.
+ * image before, in this place unless that is NULL; else it is remembered.
  */
-bool templates_worth(
-    struct templates *t, const struct identity *image, uid_t uid, bool wanted);
+bool templates_worth(struct templates *t, const struct identity *image,
+    const char *place, uid_t uid, bool wanted);
+
+/* One is being made, from begin to end, which takes one that has not begun. */
+void templates_begin(struct templates *t, struct template_making *m,
+    const struct identity *image, const char *place);
+void templates_end(struct template_making *m);
+bool templates_is_made(
+    const struct templates *t, const struct identity *image, const char *place);
 
 /*
  * Keep one that was made, and make room for it; the descriptors are taken

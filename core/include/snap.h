@@ -305,6 +305,7 @@ bool snap_image_is(int dir);
 struct snap_template {
 	int control; /* owned, as pidfd is */
 	int pidfd;
+	pid_t pid; /* for whoever made it, while that is its parent */
 	uint64_t start, end; /* addresses of its own */
 	char note[512];	     /* what came back differently; "" if nothing */
 };
@@ -380,7 +381,9 @@ struct snap_restore_options {
 	/*
 	 * Make it a clone of this template, which snap_template_make() made
 	 * for a caller with exactly these credentials and in this place, of an
-	 * image with the same memory.  Not with `child`.  NULL: from nothing.
+	 * image with the same memory.  NULL: from nothing.  It is a child of
+	 * the template's parent; with `child` that stands in for it, and the
+	 * template was made with `child`, in the caller's session.
 	 * -EOWNERDEAD: the template is no more, and nothing was made.
 	 */
 	const struct snap_template *tmpl;
@@ -459,8 +462,9 @@ int snap_uffd_handshake(int fd);
 
 /*
  * Make a template of the image at opt->dir (of the other options only lent_caps
- * counts), under the same conditions.  It is an orphan.  -ENOTSUP: this image
- * can have none.
+ * and child count), under the same conditions.  It is an orphan; with `child`
+ * it is the caller's child, and ends with him.  -ENOTSUP: this image can have
+ * none.
  */
 int snap_template_make(struct snap_ctx *cx,
     const struct snap_restore_options *opt, struct snap_template *out);

@@ -72,8 +72,24 @@ START_TEST(parse_wait)
 
 	ck_assert_int_eq(control_parse("wait\nd\n", 7, &r, why, 256), 0);
 	ck_assert(r.wait && !r.stopped);
-	ck_assert_int_eq(
-	    control_parse("d\nwaits\n", 8, &r, why, 256), -EINVAL);
+	ck_assert_int_eq(control_parse("d\nwaits\n", 8, &r, why, 256), -EINVAL);
+}
+END_TEST
+
+START_TEST(parse_broker)
+{
+	static const char *const bad[] = { "broker=\n", "broker=2\n",
+		"broker=-5\n", "broker=5x\n", "broker=999999999\n" };
+	static struct restore_request r;
+	char why[256];
+
+	ck_assert_int_eq(control_parse("broker=7\n/d\n", 12, &r, why, 256), 0);
+	ck_assert_uint_eq(r.broker, 7);
+	ck_assert_str_eq(r.path, "/d");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		ck_assert_int_eq(
+		    control_parse(bad[i], strlen(bad[i]), &r, why, 256),
+		    -EINVAL);
 }
 END_TEST
 
@@ -425,6 +441,7 @@ main(void)
 	    tc, parse, 0, sizeof(requests) / sizeof(requests[0]));
 	tcase_add_test(tc, parse_two_writes);
 	tcase_add_test(tc, parse_wait);
+	tcase_add_test(tc, parse_broker);
 	tcase_add_test(tc, parse_ignore);
 	tcase_add_test(tc, parse_parents);
 	tcase_add_test(tc, parse_misspelt);

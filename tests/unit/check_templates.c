@@ -122,7 +122,7 @@ START_TEST(so_many_bytes)
 	ck_assert_uint_eq(all.n, 2);
 	ck_assert_uint_eq(all.bytes, 100);
 	big.bytes = 101;
-	ck_assert(!templates_worth(&all, &big, 0, true));
+	ck_assert(!templates_worth(&all, &big, NULL, 0, true));
 	/* Nor is one taken that nobody was asked to make. */
 	ck_assert_ptr_null(add(big, "here", 3));
 	big.bytes = UINT64_MAX;
@@ -174,14 +174,43 @@ START_TEST(worth_it_the_second_time)
 {
 	const struct identity a = image(1, 1), b = image(2, 1);
 
-	ck_assert(!templates_worth(&all, &a, 0, false));
-	ck_assert(!templates_worth(&all, &a, 1000, false));
-	ck_assert(!templates_worth(&all, &b, 0, false));
-	ck_assert(templates_worth(&all, &a, 0, false));
-	ck_assert(templates_worth(&all, &a, 1000, false));
-	ck_assert(templates_worth(&all, &b, 7, true));
+	ck_assert(!templates_worth(&all, &a, NULL, 0, false));
+	ck_assert(!templates_worth(&all, &a, NULL, 1000, false));
+	ck_assert(!templates_worth(&all, &b, NULL, 0, false));
+	ck_assert(templates_worth(&all, &a, NULL, 0, false));
+	ck_assert(templates_worth(&all, &a, NULL, 1000, false));
+	ck_assert(templates_worth(&all, &b, NULL, 7, true));
 	all.max = 0;
-	ck_assert(!templates_worth(&all, &a, 0, true));
+	ck_assert(!templates_worth(&all, &a, NULL, 0, true));
+}
+END_TEST
+
+/* What a session of snapfs-run has seen is nothing to another. */
+START_TEST(worth_it_in_each_place)
+{
+	const struct identity a = image(1, 1);
+
+	ck_assert(!templates_worth(&all, &a, "here", 0, false));
+	ck_assert(!templates_worth(&all, &a, "there", 0, false));
+	ck_assert(!templates_worth(&all, &a, NULL, 0, false));
+	ck_assert(templates_worth(&all, &a, "here", 0, false));
+	ck_assert(templates_worth(&all, &a, "there", 0, false));
+}
+END_TEST
+
+START_TEST(being_made)
+{
+	const struct identity a = image(1, 1), b = image(1, 2);
+	struct template_making m = { 0 };
+
+	templates_end(&m);
+	templates_begin(&all, &m, &a, "here");
+	ck_assert(templates_is_made(&all, &a, "here"));
+	ck_assert(!templates_is_made(&all, &a, "there"));
+	ck_assert(!templates_is_made(&all, &b, "here"));
+	templates_end(&m);
+	ck_assert(!templates_is_made(&all, &a, "here"));
+	templates_end(&m);
 }
 END_TEST
 
@@ -231,6 +260,8 @@ main(void)
 	tcase_add_test(tc, one_that_has_ended);
 	tcase_add_test(tc, two_of_the_same);
 	tcase_add_test(tc, worth_it_the_second_time);
+	tcase_add_test(tc, worth_it_in_each_place);
+	tcase_add_test(tc, being_made);
 	tcase_add_test(tc, sizes);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
