@@ -24,6 +24,7 @@
 #include "img.h"
 #include "process.h"
 #include "resource.h"
+#include "restore.h"
 
 #pragma GCC diagnostic ignored "-Wunused-function"
 
@@ -182,6 +183,7 @@ restore(const struct process *p, void (*verify)(void))
 		int err;
 
 		/* As a restore has it: ours are above all of those. */
+		restore_raise_limit();
 		for (size_t i = 0; i < p->ncontents; i++)
 			p->contents[i].fd =
 			    fcntl(p->contents[i].fd, F_DUPFD, 2 * BASE);
