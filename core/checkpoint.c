@@ -369,20 +369,53 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 	return err;
 }
 
+/*
+ * What of the process was written so far; and is that to be copied?  Not of more
+ * than `copy_max` bytes.
+ */
+static int
+look_ahead(struct snap_ctx *cx, struct process *p, struct snap_checkpoint *cp,
+    uint64_t copy_max)
+{
+	struct written w = { .p = p };
+	struct spans dirty = { 0 };
+	uint64_t bytes;
+	int err;
+
+	err = memory_collect_vmas(cx, p->pid, p);
+	if (err == 0)
+		err = tracker_look(cx, p, cp->tracker, &w);
+	if (err < 0 || copy_max == 0 || !tracker_may_copy(cp->tracker))
+		return err;
+	err = tracker_since_parent(cp->tracker, UINT64_MAX, cp->parent, &dirty);
+	bytes = written_bytes(p, &dirty);
+	spans_fini(&dirty);
+	cp->may_copy =
+	    err > 0 && bytes <= copy_max && written_is_shorter(&w, bytes);
+	if (cp->may_copy)
+		written_room_open(&cp->room, bytes);
+	return err;
+}
+
 /* What can be done before it is frozen. */
 static void
-prepare(struct snap_checkpoint *cp, const struct snap_take_options *opt)
+prepare(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
+    struct snap_checkpoint *cp)
 {
-	uint64_t expected;
+	struct process *p;
 
 	cp->room.fd = -1;
 	cp->tracker = snap_tracker_get(opt->tracker);
-	if (cp->tracker == NULL || !opt->delta || opt->copy_max == 0)
+	if (cp->tracker == NULL || !tracker_is_at_work(cp->tracker))
 		return;
-	cp->may_copy = tracker_may_copy(cp->tracker, &expected);
-	if (cp->may_copy)
-		written_room_open(&cp->room,
-		    expected < opt->copy_max ? expected : opt->copy_max);
+	p = process_new();
+	if (p == NULL)
+		return;
+	p->pid = pid;
+	/* It is no failure; if it is one of the process that shows again. */
+	if (look_ahead(cx, p, cp, opt->delta ? opt->copy_max : 0) < 0)
+		snap_clear(cx);
+	process_free(p);
 }
 
 static int
@@ -397,7 +430,7 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	if (cp == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	pthread_mutex_init(&cp->lock, NULL);
-	prepare(cp, opt);
+	prepare(cx, pid, opt, cp);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)
 		return err;

@@ -20,7 +20,7 @@ struct snap_checkpoint {
 	struct snap_tracker *tracker; /* NULL: it is not tracked */
 	uint64_t generation;	      /* the tracker's number, 0: none */
 	struct increment *increment;  /* NULL: there is no parent */
-	bool may_copy;		      /* there is room for a copy: */
+	bool may_copy;		      /* it is shorter; there is room: */
 	struct written_room room;     /* until it is thawed */
 	bool copied;	 /* no twin: there is nothing but its increment */
 	char parent[33]; /* of that */

@@ -29,14 +29,14 @@ struct snap_tracker {
 	bool can_build; /* on what was seen before: see tracker_uffd.c */
 	bool has_seen;
 	struct seen seen;     /* what was there at the last scan */
+	struct spans ahead;   /* told by tracker_look(), not yet by a scan */
 	uint64_t last;	      /* seq, from 1 up */
 	uint64_t parent_seq;  /* 0: none */
 	struct generation *v; /* above parent_seq, in order, without a gap */
 	size_t n;
 	struct vma_flags *flags; /* of the last checkpoint that knew them */
 	size_t nflags;
-	uint64_t copied_bytes; /* of the last one without a twin */
-	unsigned with_twin;    /* how many of the next ones have to have one */
+	unsigned with_twin; /* how many of the next ones have to have one */
 	struct snap_tracker_info info;
 };
 
@@ -87,6 +87,7 @@ let_go(struct snap_tracker *t)
 	t->info.on = false;
 	seen_fini(&t->seen);
 	t->has_seen = false;
+	spans_fini(&t->ahead);
 	free(t->flags);
 	t->flags = NULL;
 	t->nflags = 0;
@@ -150,16 +151,20 @@ is_tracked(const struct vma *v)
 
 static int
 scan_all(struct snap_tracker *t, const struct pagemap *pm,
-    const struct process *p, struct spans *dirty, struct tracker_seen *now)
+    const struct process *p, size_t *at, struct spans *dirty,
+    struct tracker_seen *now)
 {
 	const struct tracker_kernel k = { t->uffd, pm->fd, pm->guard };
 	const struct seen *before = t->has_seen ? &t->seen : NULL;
 	int err = 0;
 
-	for (size_t i = 0; err == 0 && i < p->nvmas; i++)
-		if (is_tracked(&p->vmas[i]))
+	for (*at = 0; *at < p->nvmas; ++*at) {
+		if (is_tracked(&p->vmas[*at]))
 			err = tracker_scan_vma(
-			    &k, &p->vmas[i], before, dirty, now);
+			    &k, &p->vmas[*at], before, dirty, now);
+		if (err < 0)
+			break;
+	}
 	return err;
 }
 
@@ -175,6 +180,30 @@ begin(struct snap_ctx *cx, struct frozen *z, struct snap_tracker *t)
 }
 
 /*
+ * Of the VMA at which it failed, all may be protected again and none told.
+ */
+static int
+scan_while_running(struct snap_tracker *t, const struct process *p,
+    const struct pagemap *pm, struct tracker_seen *now)
+{
+	struct spans dirty = { 0 }, failed = { 0 };
+	size_t i = 0;
+	int err, err1;
+
+	err = scan_all(t, pm, p, &i, &dirty, now);
+	err1 = spans_unite(&t->ahead, &dirty);
+	if (err < 0 && err1 == 0)
+		err1 = spans_add(&failed, p->vmas[i].start, p->vmas[i].end);
+	if (err < 0 && err1 == 0)
+		err1 = spans_unite(&t->ahead, &failed);
+	if (err1 < 0 || err == -ENOMEM)
+		let_go(t);
+	spans_fini(&dirty);
+	spans_fini(&failed);
+	return err < 0 ? err : err1;
+}
+
+/*
  * Twice, since an exec(2) gives the process another memory, which the descriptor
  * does not know.
  */
@@ -183,6 +212,7 @@ scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
     struct snap_tracker *t, struct spans *dirty, struct tracker_seen *now)
 {
 	struct pagemap pm;
+	size_t at;
 	int err = pagemap_open(cx, z->pid, &pm);
 
 	if (err < 0)
@@ -191,7 +221,8 @@ scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 	for (int i = 0; i < 2 && err == -ESRCH; i++) {
 		if (t->uffd < 0)
 			begin(cx, z, t);
-		err = t->uffd < 0 ? t->uffd : scan_all(t, &pm, p, dirty, now);
+		err = t->uffd < 0 ? t->uffd
+				  : scan_all(t, &pm, p, &at, dirty, now);
 		if (err < 0) {
 			let_go(t);
 			spans_fini(dirty);
@@ -261,6 +292,30 @@ tracker_is_at_work(struct snap_tracker *t)
 	return at_work;
 }
 
+int
+tracker_look(struct snap_ctx *cx, struct process *p, struct snap_tracker *t,
+    struct written *w)
+{
+	struct tracker_seen now = { 0 };
+	struct pagemap pm;
+	int err = pagemap_open(cx, p->pid, &pm);
+
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&t->lock);
+	err = t->uffd < 0 ? -ENOENT : scan_while_running(t, p, &pm, &now);
+	/* What was there before says nothing of what is protected now. */
+	if (err < 0)
+		now.odd = true;
+	if (err == 0)
+		err = written_find(w, &now.seen, now.odd);
+	remember_seen(t, &now);
+	pthread_mutex_unlock(&t->lock);
+	seen_fini(&now.seen);
+	pagemap_close(&pm);
+	return err;
+}
+
 int64_t
 tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
     struct snap_tracker *t, struct written *w)
@@ -277,6 +332,9 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 		return 0;
 	}
 	err = scan_or_begin(cx, z, p, t, &dirty, &now);
+	if (err == 0)
+		err = spans_unite(&dirty, &t->ahead);
+	spans_fini(&t->ahead);
 	pages = spans_bytes(&dirty) / 4096;
 	if (err == 0 && w != NULL)
 		err = written_find(w, &now.seen, now.odd);
@@ -313,14 +371,13 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 #define WITH_TWIN 8
 
 bool
-tracker_may_copy(struct snap_tracker *t, uint64_t *expected)
+tracker_may_copy(struct snap_tracker *t)
 {
 	bool may;
 
 	pthread_mutex_lock(&t->lock);
 	may = t->with_twin == 0 && t->uffd >= 0 && t->parent_seq != 0 &&
 	      t->nflags > 0;
-	*expected = t->copied_bytes;
 	if (t->with_twin > 0)
 		t->with_twin--;
 	pthread_mutex_unlock(&t->lock);
@@ -368,7 +425,6 @@ tracker_remember(
 	t->flags = flags;
 	t->nflags = flags == NULL || t->uffd < 0 ? 0 : p->nvmas;
 	t->info.copied += without_twin;
-	t->copied_bytes = without_twin ? p->pages_size : 0;
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -387,6 +443,8 @@ tracker_since_parent(
 		for (size_t i = 0; r > 0 && i < t->n && t->v[i].seq <= gen; i++)
 			if (spans_unite(dirty, &t->v[i].dirty) < 0)
 				r = -ENOMEM;
+		if (r > 0 && gen > t->last && spans_unite(dirty, &t->ahead) < 0)
+			r = -ENOMEM;
 	}
 	pthread_mutex_unlock(&t->lock);
 	return r;

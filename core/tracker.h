@@ -41,6 +41,14 @@ struct frozen;
 int64_t tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
     struct snap_tracker *t, struct written *w);
 
+/*
+ * The same while the process runs, where it is tracked already, so that little
+ * is left for the scan, which adds what this one told.  `w` gets what is there
+ * now.  No failure harms the scan: then that takes longer.
+ */
+int tracker_look(struct snap_ctx *cx, struct process *p, struct snap_tracker *t,
+    struct written *w);
+
 /* No scan this time, for this reason; the next one sees what was written. */
 void tracker_pass(
     struct snap_ctx *cx, struct snap_tracker *t, pid_t pid, const char *why);
@@ -49,17 +57,17 @@ void tracker_pass(
 bool tracker_is_at_work(struct snap_tracker *t);
 
 /*
- * What was written between the parent and generation `gen`: 1; 0 if there is no
- * parent below it.
+ * What was written between the parent and generation `gen`, or until now
+ * (UINT64_MAX): 1; 0 if there is no parent below it.
  */
 int tracker_since_parent(
     struct snap_tracker *t, uint64_t gen, char parent[33], struct spans *dirty);
 
 /*
  * May the next increment be made without a twin?  Not for a while after one
- * that could not: tracker_missed().  *expected: the size of the last one.
+ * that could not: tracker_missed().
  */
-bool tracker_may_copy(struct snap_tracker *t, uint64_t *expected);
+bool tracker_may_copy(struct snap_tracker *t);
 void tracker_missed(struct snap_tracker *t);
 
 /* Flags of VMAs at the last checkpoint that knew them: see written.h. */

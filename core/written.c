@@ -180,6 +180,15 @@ next_buffer(struct copier *c)
 	return c->buf == NULL ? -ENOMEM : 0;
 }
 
+static bool
+read_there(struct frozen *z, char *buf, const struct iovec *v)
+{
+	uint64_t at = (uintptr_t)v->iov_base;
+
+	return frozen_read(z, buf, v->iov_len, at) ||
+	       pread(z->mem, buf, v->iov_len, (off_t)at) == (ssize_t)v->iov_len;
+}
+
 /*
  * process_vm_readv(2) copies but once, and does not read what the process may
  * not read itself; for that there is /proc/PID/mem.
@@ -194,8 +203,7 @@ flush(struct snap_ctx *cx, struct copier *c)
 
 	n = process_vm_readv(c->z->pid, &here, 1, c->v, c->n, 0);
 	for (size_t i = 0; n != (ssize_t)c->used && i < c->n; i++) {
-		if (!frozen_read(c->z, c->buf + off, c->v[i].iov_len,
-			(uintptr_t)c->v[i].iov_base))
+		if (!read_there(c->z, c->buf + off, &c->v[i]))
 			return snap_fail(cx, -EIO,
 			    "reading memory at %lx: it is not to be had",
 			    (unsigned long)(uintptr_t)c->v[i].iov_base);

@@ -440,6 +440,35 @@ without_twin()
 	finish
 }
 
+# A process that goes on writing, giving back and mapping all the time: what was
+# seen of it before it is frozen, and then, is of one instant.
+goes_on()
+{
+	local k address length before
+	rm -f "$WORK/ready"
+	"$TOOLS/drip" "$WORK/ready" 128 </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -s "$WORK/ready" || return
+	read -r _ address length <"$WORK/ready"
+	rm -rf "$chain"
+	mkdir "$chain"
+	track on && begin_chain d0 || return
+	before=$(copied)
+	for ((k = 1; k <= 12; k++)); do
+		increment d$k || return
+	done
+	[ "$(copied)" -gt "$before" ] || { echo "each has a twin"; return 1; }
+	finish
+	for k in 1 2 6 12; do
+		rm -rf "$WORK/m"
+		"$merge" -o "$WORK/m" "$chain/d$k" || return
+		python3 "$top/tests/e2e/drip.py" "$WORK/m" "$address" "$length" ||
+		    { echo "increment $k"; return 1; }
+	done
+	rm -rf "$WORK/m"
+}
+
 # What madvise(2) changed since is seen, and then there is a twin.
 changed_flags()
 {
@@ -815,6 +844,7 @@ t "what was not read to its end is no copy" broken_off
 t "a copy that is killed" killed_copy
 t "at random, as a full copy of the same instant" at_random
 t "at random, without a twin" without_twin
+t "of a process that goes on" goes_on
 t "flags that changed" changed_flags
 t "delta, and then more" then_more
 t "after an exec" executes
