@@ -369,6 +369,16 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 	return err;
 }
 
+/* Of a process that runs, a VMA may be told as a part of two. */
+static bool
+are_in_order(const struct process *p)
+{
+	for (size_t i = 1; i < p->nvmas; i++)
+		if (p->vmas[i].start < p->vmas[i - 1].end)
+			return false;
+	return true;
+}
+
 /*
  * What of the process was written so far; and is that to be copied?  Not of more
  * than `copy_max` bytes.
@@ -383,6 +393,8 @@ look_ahead(struct snap_ctx *cx, struct process *p, struct snap_checkpoint *cp,
 	int err;
 
 	err = memory_collect_vmas(cx, p->pid, p);
+	if (err == 0 && !are_in_order(p))
+		return 0;
 	if (err == 0)
 		err = tracker_look(cx, p, cp->tracker, &w);
 	if (err < 0 || copy_max == 0 || !tracker_may_copy(cp->tracker))

@@ -28,7 +28,7 @@ struct snap_tracker {
 	bool stopped;
 	bool can_build; /* on what was seen before: see tracker_uffd.c */
 	bool has_seen;
-	struct seen seen;     /* what was there at the last scan */
+	struct tracker_seen seen; /* what was there at the last scan */
 	struct spans ahead;   /* told by tracker_look(), not yet by a scan */
 	uint64_t last;	      /* seq, from 1 up */
 	uint64_t parent_seq;  /* 0: none */
@@ -74,6 +74,14 @@ forget_first(struct snap_tracker *t, size_t n)
 		memmove(t->v, t->v + n, t->n * sizeof(*t->v));
 }
 
+static void
+forget_seen(struct tracker_seen *s)
+{
+	seen_fini(&s->seen);
+	spans_fini(&s->where);
+	s->odd = false;
+}
+
 /*
  * What is written from here on is not known.  Whoever begins anew has all
  * memory to register, so all of it counts as written.
@@ -85,7 +93,7 @@ let_go(struct snap_tracker *t)
 		close(t->uffd);
 	t->uffd = -1;
 	t->info.on = false;
-	seen_fini(&t->seen);
+	forget_seen(&t->seen);
 	t->has_seen = false;
 	spans_fini(&t->ahead);
 	free(t->flags);
@@ -149,19 +157,36 @@ is_tracked(const struct vma *v)
 	return !v->shared && (v->kind == VMA_ANON || v->kind == VMA_FILE);
 }
 
+/* A VMA that was not there as a whole then is looked at as if for the first time. */
+static const struct seen *
+seen_before(const struct snap_tracker *t, const struct vma *v)
+{
+	uint64_t end;
+
+	return t->has_seen &&
+		       spans_contain(&t->seen.where, v->start, v->end, &end) !=
+			   0 &&
+		       end == v->end
+		   ? &t->seen.seen
+		   : NULL;
+}
+
 static int
 scan_all(struct snap_tracker *t, const struct pagemap *pm,
     const struct process *p, size_t *at, struct spans *dirty,
     struct tracker_seen *now)
 {
 	const struct tracker_kernel k = { t->uffd, pm->fd, pm->guard };
-	const struct seen *before = t->has_seen ? &t->seen : NULL;
+	const struct vma *v;
 	int err = 0;
 
-	for (*at = 0; *at < p->nvmas; ++*at) {
-		if (is_tracked(&p->vmas[*at]))
-			err = tracker_scan_vma(
-			    &k, &p->vmas[*at], before, dirty, now);
+	for (*at = 0; err == 0 && *at < p->nvmas; ++*at) {
+		v = &p->vmas[*at];
+		if (!is_tracked(v))
+			continue;
+		err = tracker_scan_vma(&k, v, seen_before(t, v), dirty, now);
+		if (err == 0)
+			err = spans_add(&now->where, v->start, v->end);
 		if (err < 0)
 			break;
 	}
@@ -226,8 +251,7 @@ scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 		if (err < 0) {
 			let_go(t);
 			spans_fini(dirty);
-			seen_fini(&now->seen);
-			now->odd = false;
+			forget_seen(now);
 		}
 	}
 	pagemap_close(&pm);
@@ -238,12 +262,12 @@ scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 static void
 remember_seen(struct snap_tracker *t, struct tracker_seen *now)
 {
-	seen_fini(&t->seen);
+	forget_seen(&t->seen);
 	t->has_seen = t->can_build && !now->odd && now->seen.n <= SEEN_MAX;
 	if (!t->has_seen)
 		return;
-	t->seen = now->seen;
-	now->seen = (struct seen){ 0 };
+	t->seen = *now;
+	*now = (struct tracker_seen){ 0 };
 }
 
 static int
@@ -311,7 +335,7 @@ tracker_look(struct snap_ctx *cx, struct process *p, struct snap_tracker *t,
 		err = written_find(w, &now.seen, now.odd);
 	remember_seen(t, &now);
 	pthread_mutex_unlock(&t->lock);
-	seen_fini(&now.seen);
+	forget_seen(&now);
 	pagemap_close(&pm);
 	return err;
 }
@@ -358,7 +382,7 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 				: strerror(-err));
 	}
 	pthread_mutex_unlock(&t->lock);
-	seen_fini(&now.seen);
+	forget_seen(&now);
 	spans_fini(&dirty);
 	if (err == -EAGAIN || cx->error != 0)
 		return err == 0 ? -EIO : err;

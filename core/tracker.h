@@ -109,6 +109,7 @@ struct tracker_kernel {
 
 struct tracker_seen {
 	struct seen seen;
+	struct spans where; /* the VMAs that were looked at */
 	bool odd; /* there is memory that cannot be seen so: not all is here */
 };
 
@@ -122,6 +123,8 @@ int tracker_scan_written(
  * there at the last scan, NULL if that is not known.  -EBUSY another userfaultfd
  * has it; -ESRCH it is another memory by now; all is lost then and with other
  * errors.
+ * Of a process that is not frozen it may be more than one VMA by now, of which
+ * one is new: then all of it counts as such.
  */
 int tracker_scan_vma(const struct tracker_kernel *k, const struct vma *v,
     const struct seen *before, struct spans *dirty, struct tracker_seen *now);

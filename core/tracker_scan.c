@@ -232,11 +232,42 @@ look_where_written(struct scan *s, const struct seen *before)
 	return err;
 }
 
+/* What was told of a VMA is taken back. */
+struct mark {
+	size_t dirty, seen;
+	struct span last_dirty;
+	struct seen_range last_seen;
+};
+
+static struct mark
+mark(const struct spans *dirty, const struct seen *seen)
+{
+	struct mark m = { .dirty = dirty->n, .seen = seen->n };
+
+	if (m.dirty > 0)
+		m.last_dirty = dirty->v[m.dirty - 1];
+	if (m.seen > 0)
+		m.last_seen = seen->v[m.seen - 1];
+	return m;
+}
+
+static void
+back_to(const struct mark *m, struct spans *dirty, struct seen *seen)
+{
+	dirty->n = m->dirty;
+	if (m->dirty > 0)
+		dirty->v[m->dirty - 1] = m->last_dirty;
+	seen->n = m->seen;
+	if (m->seen > 0)
+		seen->v[m->seen - 1] = m->last_seen;
+}
+
 int
 tracker_scan_vma(const struct tracker_kernel *k, const struct vma *v,
     const struct seen *before, struct spans *dirty, struct tracker_seen *now)
 {
 	struct scan s = { k, v, dirty, &now->seen };
+	const struct mark begin = mark(dirty, &now->seen);
 	uint64_t size = v->end - v->start;
 	int err;
 
@@ -247,9 +278,10 @@ tracker_scan_vma(const struct tracker_kernel *k, const struct vma *v,
 	err = s.seen == NULL || before == NULL || size <= SMALL
 		  ? look_at_all(&s)
 		  : look_where_written(&s, before);
-	/* The first VMA that is not registered is seen before any is changed. */
 	if (err != -EPERM)
 		return err;
+	/* If it is not frozen it may be more than one VMA by now. */
+	back_to(&begin, dirty, &now->seen);
 	err = tracker_watch(k->uffd, v);
 	s.dirty = NULL;
 	if (err == 0)

@@ -26,7 +26,7 @@
  * there is to do takes about as long in both ways.
  */
 #define FORK_NS 50u
-#define COPY_NS 600u
+#define COPY_NS 1200u
 
 /* ---- what is there ---- */
 

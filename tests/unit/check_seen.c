@@ -410,6 +410,43 @@ START_TEST(of_a_file)
 }
 END_TEST
 
+/*
+ * Of a process that runs: what was mapped anew is found in the middle, when much
+ * was told.  All counts as written, and nothing is told twice.
+ */
+START_TEST(mapped_anew)
+{
+	struct tracker_seen now = { 0 };
+	struct spans dirty = { 0 };
+	struct memory m;
+
+	if (!tracker_kernel_can())
+		return;
+	open_memory(&m, false);
+	write_to(&m, 0, PAGES);
+	check_scan(&m);
+	for (unsigned i = 0; i < PAGES - 100; i += 2)
+		write_to(&m, i, 1);
+	ck_assert_ptr_ne(
+	    mmap(m.at + (PAGES - 50) * PAGE, PAGE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+	    MAP_FAILED);
+	write_to(&m, PAGES - 50, 1);
+	/* The end of the one below. */
+	ck_assert_int_eq(spans_add(&dirty, m.v.start - PAGE, m.v.start), 0);
+	scan(&m, NULL, &dirty, &now);
+	ck_assert_uint_eq(dirty.n, 1);
+	ck_assert_uint_eq(dirty.v[0].start, m.v.start - PAGE);
+	ck_assert_uint_eq(dirty.v[0].end, m.v.end);
+	for (size_t i = 0; i < now.seen.n; i++)
+		ck_assert_uint_eq(now.seen.v[i].start,
+		    i == 0 ? m.v.start : now.seen.v[i - 1].end);
+	spans_fini(&dirty);
+	seen_fini(&now.seen);
+	close_memory(&m);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -421,6 +458,7 @@ main(void)
 	tcase_add_test(tc, first);
 	tcase_add_test(tc, anonymous);
 	tcase_add_test(tc, of_a_file);
+	tcase_add_test(tc, mapped_anew);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
