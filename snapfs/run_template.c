@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KNOCK_S 3      /* for the daemon to let us in */
+#define KNOCK_S 5      /* for the daemon to let us in */
 #define OFFER_MS 15000 /* to offer one, which another may be making */
 #define TYPE " - fuse.snapfs "
 #define YAMA "/proc/sys/kernel/yama/ptrace_scope"
