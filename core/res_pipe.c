@@ -405,7 +405,10 @@ begins_with(const struct content *c, int fd, size_t left)
 
 /*
  * Bytes wait in it, so somebody has it open.  If that was so at the checkpoint
- * they are what waited then, and what was written since.
+ * they are what waited then, and what was written since.  Where the tree has
+ * both ends it may have written some of them itself since then: they must be
+ * what waited, and no more; and they are not for a clone, whose original may
+ * have it open.
  */
 static int
 go_on(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f,
@@ -414,12 +417,15 @@ go_on(struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f,
 	const struct openfile *u = unread_of(r, resource_index(r, f));
 	const struct content *c = NULL;
 
-	if (openfile_get(f, "outside") == NULL)
-		return snap_fail(cx, -EBUSY,
-		    "fd %u: %s: another process uses this FIFO", f->id,
-		    f->target);
 	if (u != NULL)
 		c = process_content(r->p, (uint32_t)kv_u64(u, "content", 10));
+	if (openfile_get(f, "outside") == NULL &&
+	    (!r->numbers || c == NULL || c->size != left ||
+		!begins_with(c, fd, left)))
+		return snap_fail(cx, -EBUSY,
+		    "fd %u: %s: another process uses this FIFO, and what waits "
+		    "in it may not be for this one",
+		    f->id, f->target);
 	if (c == NULL || begins_with(c, fd, left))
 		return 0;
 	return snap_fail(cx, -ESTALE,

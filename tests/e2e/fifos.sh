@@ -112,5 +112,33 @@ no_fifo()
 }
 t "its name is gone, or another file's" no_fifo
 
+# The tree has both ends, and so has somebody outside, who wrote: what waits is
+# there once, and is not mixed with what was written since.
+both_ends()
+{
+	rm -rf "$WORK/in" "$WORK/image"
+	mkfifo "$WORK/in"
+	exec 7<>"$WORK/in"
+	sleep 1000 <>"$WORK/in" >/dev/null 2>&1 3>&- 7>&- 8>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 10 grep -qx sleep "/proc/$PID/comm" || return
+	echo a >&7
+	cp -r "$MNT/$PID" "$WORK/image" || return
+	[ ! -s "$WORK/image/unsupported" ] || return
+	kill9 "$PID" && restore "$PID" "$WORK/image" || return
+	read -r -t 0 -u 7 && read -r -t 5 -u 7 line && [ "$line" = a ] || return
+	read -r -t 0 -u 7 && { echo "it is there twice"; return 1; }
+	kill9 "$PID" || return
+	echo b >&7
+	refused EBUSY "$WORK/image" || return
+	[[ $ANSWER == *"another process uses"* ]] || { echo "$ANSWER"; return 1; }
+	# Nobody has it open: it is filled again.
+	exec 7>&-
+	restore "$PID" "$WORK/image" || return
+	read -r -t 5 line <"$WORK/in" && [ "$line" = a ] && kill9 "$PID"
+}
+t "both ends in the tree, and outside" both_ends
+
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
