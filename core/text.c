@@ -40,7 +40,8 @@ text_put(struct text *t, const void *bytes, size_t n)
 {
 	if (!room(t, n))
 		return;
-	memcpy(t->s + t->len, bytes, n);
+	if (n != 0) /* of nothing, the place may be NULL */
+		memcpy(t->s + t->len, bytes, n);
 	t->len += n;
 	t->s[t->len] = '\0';
 }
