@@ -708,11 +708,12 @@ def background():
     pid, image = a.pid, copy(a.pid)
     a.kill()
     b = shell()
-    # In the background: what is typed is the shell's.
+    # In the background: what is typed is the shell's; and when `wait` returns
+    # the process is there, not half made, and its writer does not wait for it.
     b.type(f'echo {image} > {MNT}/.restore &\r')
     wait_for('it is not restored', lambda: not gone(pid))
     mine.add(pid)
-    b.type('\recho $((6 * 7))\r')
+    b.type('\rwait $! && echo $((6 * 7))\r')
     b.expect('42.*PROMPT')
     fell(pid)
     # Stopped.
