@@ -90,6 +90,41 @@ keeps_small()
 }
 t "the daemon stays small" keeps_small
 
+# Of trees there is much that is small, and more than one lies between what the
+# other has.
+gives_back()
+{
+	local n peak tree small
+	bash -c 'for ((n = 0; n < 24; n++)); do sleep 1000 & done; wait' \
+	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	tree=$!
+	wait_for 5 grep -q . "/proc/$tree/task/$tree/children" || return
+	small=$(sed -n 's/^\([0-9]*\).*/\1/p' "/proc/$tree/task/$tree/children")
+	PIDS+=("$tree")
+	for ((n = 0; n < 10; n++)); do
+		mkdir "$MNT/$tree@$n" || return
+		[ $((n % 3)) != 0 ] || mkdir "$MNT/$small@$n" || return
+	done
+	peak=$(resident_kib)
+	rmdir "$MNT/$tree@"*
+	echo "$peak KiB"
+	wait_for 5 given_back || { echo "$(resident_kib) KiB stay"; return 1; }
+	rmdir "$MNT/$small@"* && fell "$tree" || return
+	# Or it shows nothing.
+	[ "$peak" -gt 49152 ]
+}
+
+resident_kib()
+{
+	sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$DAEMON/status"
+}
+
+given_back()
+{
+	sanitized || [ "$(resident_kib)" -lt 32768 ]
+}
+t "what many checkpoints had goes back" gives_back
+
 itself()
 {
 	: >"$WORK/run/check"

@@ -1,0 +1,47 @@
+#include "giveback.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Less than this is not worth it: it would only be asked for again. */
+#define MUCH ((size_t)32 << 20)
+
+/* How much memory this process has, in bytes; 0 if it is not told. */
+static size_t
+resident(int proc)
+{
+	char text[128], *pages;
+	int fd = openat(proc, "self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	pages = strchr(text, ' '); /* behind the size */
+	return pages == NULL
+		   ? 0
+		   : strtoul(pages, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Not at each end of a checkpoint again, if what is there is in use. */
+void
+giveback_some(struct giveback *g, unsigned live, int proc)
+{
+	size_t now = resident(proc);
+	bool fewer;
+
+	if (live > g->most)
+		g->most = live;
+	fewer = g->most > 0 && live <= g->most / 2;
+	if (now < MUCH || (now / 2 < g->rest && !fewer))
+		return;
+	malloc_trim(0);
+	g->rest = resident(proc);
+	g->most = live;
+}
