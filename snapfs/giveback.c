@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <malloc.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,19 +28,9 @@ resident(int proc)
 		   : strtoul(pages, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Not at each end of a checkpoint again, if what is there is in use. */
 void
-giveback_some(struct giveback *g, unsigned live, int proc)
+giveback_some(int proc)
 {
-	size_t now = resident(proc);
-	bool fewer;
-
-	if (live > g->most)
-		g->most = live;
-	fewer = g->most > 0 && live <= g->most / 2;
-	if (now < MUCH || (now / 2 < g->rest && !fewer))
-		return;
-	malloc_trim(0);
-	g->rest = resident(proc);
-	g->most = live;
+	if (resident(proc) >= MUCH)
+		malloc_trim(0);
 }

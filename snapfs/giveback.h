@@ -7,18 +7,7 @@
 #ifndef GIVEBACK_H
 #define GIVEBACK_H
 
-#include <stddef.h>
-
-struct giveback {
-	_Atomic size_t rest; /* bytes that were resident after the last time */
-	_Atomic unsigned
-	    most; /* checkpoints that there were at once since then */
-};
-
-/*
- * After something was freed; `live` is how many checkpoints there are still, and
- * `proc` is /proc.  Any thread, with no lock held: it may take milliseconds.
- */
-void giveback_some(struct giveback *g, unsigned live, int proc);
+/* `proc` is /proc.  Any thread, with no lock held: it may take milliseconds. */
+void giveback_some(int proc);
 
 #endif

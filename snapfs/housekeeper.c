@@ -1,5 +1,6 @@
 #include "housekeeper.h"
 
+#include "giveback.h"
 #include "job.h"
 
 #include <errno.h>
@@ -14,13 +15,16 @@
 
 /* Memory is short when less than this part of it can be had. */
 #define SHORT_PART 16
-#define LOOK_MS 1000 /* how often that is looked at, if there are templates */
+#define LOOK_MS 1000 /* how often that is looked at, if there are templates; */
+		     /* and what was freed */
 
 struct housekeeper {
 	struct snapfs *fs;
 	int epoll;
 	int wake;    /* an eventfd: there are views again */
 	bool asleep; /* under the lock: waits without looking at the clock */
+	bool freed;  /* under the lock: there may be memory to give back */
+	uint64_t gave_back; /* when it was looked at for the last time */
 };
 
 static bool
@@ -37,6 +41,16 @@ housekeeper_wake(struct housekeeper *h)
 	uint64_t one = 1;
 
 	if (h->asleep && write(h->wake, &one, sizeof(one)) > 0)
+		h->asleep = false;
+}
+
+void
+housekeeper_freed(struct housekeeper *h)
+{
+	uint64_t one = 1;
+
+	h->freed = true;
+	if (write(h->wake, &one, sizeof(one)) > 0)
 		h->asleep = false;
 }
 
@@ -123,6 +137,12 @@ memory_is_short(const struct snapfs *fs)
 	       meminfo(text, "MemTotal:") / SHORT_PART;
 }
 
+static int
+sooner(int timeout, int ms)
+{
+	return timeout < 0 || timeout > ms ? ms : timeout;
+}
+
 /*
  * They are there for speed only: when memory is short, one goes at each look,
  * the least recently used first.
@@ -133,9 +153,24 @@ look_after_templates(struct snapfs *fs, int timeout)
 	templates_sweep(&fs->templates);
 	if (fs->templates.n > 0 && memory_is_short(fs))
 		templates_drop_one(&fs->templates);
-	if (fs->templates.n == 0)
-		return timeout;
-	return timeout < 0 || timeout > LOOK_MS ? LOOK_MS : timeout;
+	return fs->templates.n == 0 ? timeout : sooner(timeout, LOOK_MS);
+}
+
+/* Not at each end of a checkpoint: is it time?  Else *timeout says when. */
+static bool
+is_time_to_give_back(struct housekeeper *h, int *timeout)
+{
+	uint64_t now = snapfs_now(), next = h->gave_back + LOOK_MS;
+
+	if (!h->freed)
+		return false;
+	if (now < next) {
+		*timeout = sooner(*timeout, (int)(next - now));
+		return false;
+	}
+	h->freed = false;
+	h->gave_back = now;
+	return true;
 }
 
 static void *
@@ -145,6 +180,7 @@ housekeeper_main(void *arg)
 	struct snapfs *fs = h->fs;
 	struct epoll_event ev[16];
 	int i, n, timeout = -1;
+	bool give_back;
 
 	for (;;) {
 		n = epoll_wait(h->epoll, ev, 16, timeout);
@@ -153,8 +189,11 @@ housekeeper_main(void *arg)
 			handle(h, &ev[i]);
 		timeout = view_expire(&fs->views, snapfs_now());
 		timeout = look_after_templates(fs, timeout);
+		give_back = is_time_to_give_back(h, &timeout);
 		h->asleep = timeout < 0;
 		pthread_mutex_unlock(&fs->lock);
+		if (give_back)
+			giveback_some(fs->proc);
 	}
 	return NULL;
 }

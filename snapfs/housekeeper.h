@@ -1,6 +1,7 @@
 /*
  * housekeeper.h - a thread that ends views: those whose reader has exited, and
- * those that were left unused.  It looks after the templates, too.
+ * those that were left unused.  It looks after the templates, and what memory
+ * the daemon keeps, too.
  */
 #ifndef HOUSEKEEPER_H
 #define HOUSEKEEPER_H
@@ -18,6 +19,9 @@ void housekeeper_watch(struct housekeeper *h, struct reader *r);
 
 /* With the lock: there is something to look after again. */
 void housekeeper_wake(struct housekeeper *h);
+
+/* With the lock: what a checkpoint had is free, and may go back to the kernel. */
+void housekeeper_freed(struct housekeeper *h);
 
 /* The view_table's `reader_unused`. */
 void housekeeper_unwatch(void *fs, struct reader *r);

@@ -406,18 +406,6 @@ job_free(struct job *j)
 	free(j);
 }
 
-/* What this job had is free; it is one of njobs yet. */
-static void
-give_back(struct snapfs *fs)
-{
-	unsigned live;
-
-	pthread_mutex_lock(&fs->lock);
-	live = fs->njobs - 1;
-	pthread_mutex_unlock(&fs->lock);
-	giveback_some(&fs->giveback, live, fs->proc);
-}
-
 static void *
 job_main(void *arg)
 {
@@ -445,12 +433,12 @@ job_main(void *arg)
 	answer_all(j, &waiters, err);
 	if (cp != NULL)
 		keep(j, cp);
-	give_back(fs);
 
 	pthread_mutex_lock(&fs->lock);
 	LIST_REMOVE(j, link);
 	job_free(j);
 	fs->njobs--;
+	housekeeper_freed(fs->housekeeper);
 	pthread_cond_broadcast(&fs->quiet);
 	pthread_mutex_unlock(&fs->lock);
 	return NULL;

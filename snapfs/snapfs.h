@@ -9,7 +9,6 @@
 #include "access.h"
 #include "buffer.h"
 #include "control.h"
-#include "giveback.h"
 #include "log.h"
 #include "opts.h"
 #include "templates.h"
@@ -46,7 +45,6 @@ struct snapfs {
 	unsigned seccomp_filters; /* that all here are under */
 	struct housekeeper *housekeeper;
 	struct buffers buffers;
-	struct giveback giveback;
 
 	pthread_mutex_t lock;  /* of all below, and of what views have */
 	pthread_cond_t quiet;  /* a job or an agent has ended */

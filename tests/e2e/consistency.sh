@@ -94,7 +94,7 @@ t "the daemon stays small" keeps_small
 # other has.
 gives_back()
 {
-	local n peak tree small
+	local n peak tree small rc=0
 	bash -c 'for ((n = 0; n < 24; n++)); do sleep 1000 & done; wait' \
 	    </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	tree=$!
@@ -108,10 +108,10 @@ gives_back()
 	peak=$(resident_kib)
 	rmdir "$MNT/$tree@"*
 	echo "$peak KiB"
-	wait_for 5 given_back || { echo "$(resident_kib) KiB stay"; return 1; }
+	wait_for 10 given_back || { echo "$(resident_kib) KiB stay"; rc=1; }
 	rmdir "$MNT/$small@"* && fell "$tree" || return
 	# Or it shows nothing.
-	[ "$peak" -gt 49152 ]
+	[ "$peak" -gt 49152 ] && return $rc
 }
 
 resident_kib()
