@@ -175,6 +175,9 @@ main(int argc, char **argv)
 	}
 	if (command == 0) {
 		sigprocmask(SIG_UNBLOCK, &set, NULL);
+		/* Whoever runs them in the background has these ignored. */
+		signal(SIGINT, SIG_DFL);
+		signal(SIGQUIT, SIG_DFL);
 		setsid(); /* no terminal, whoever runs the tests */
 		/* Nor what else he has open, save the runner's own. */
 		close_range(4, 8, 0);
