@@ -16,10 +16,9 @@
 #include "twin.h"
 #include "uapi.h"
 #include "vma.h"
+#include "written_read.h"
 
 #define PAGE 4096ull
-#define CHUNK (256u << 10)
-#define PIECES (CHUNK / PAGE)
 
 /*
  * What a page costs: to be looked at by a fork, and to be copied.  What else
@@ -126,23 +125,13 @@ written_bytes(const struct process *p, const struct spans *dirty)
 
 /* ---- copying ---- */
 
-struct copier {
-	struct frozen *z;
-	int fd;
-	uint64_t at; /* end of what is in fd */
-	const struct written_room *room;
-	char *chunk; /* what does not go into that goes through this one */
-	char *buf;   /* in one of the two, CHUNK bytes */
-	size_t used;
-	struct iovec v[PIECES]; /* where it is in the process */
-	size_t n;
-};
-
 void
 written_room_open(struct written_room *room, uint64_t expected)
 {
 	/* Some more than the last time, in whole chunks. */
-	size_t size = (expected + expected / 4) / CHUNK * CHUNK + CHUNK;
+	size_t size =
+	    (expected + expected / 4) / WRITTEN_CHUNK * WRITTEN_CHUNK +
+	    WRITTEN_CHUNK;
 
 	*room = (struct written_room){ .fd = -1 };
 	room->fd = memfd_create("snapfs-written", MFD_CLOEXEC);
@@ -166,82 +155,18 @@ written_room_close(struct written_room *room)
 	*room = (struct written_room){ .fd = -1 };
 }
 
-static int
-next_buffer(struct copier *c)
-{
-	c->used = c->n = 0;
-	if (c->room->size >= CHUNK && c->at <= c->room->size - CHUNK) {
-		c->buf = c->room->map + c->at;
-		return 0;
-	}
-	if (c->chunk == NULL)
-		c->chunk = malloc(CHUNK);
-	c->buf = c->chunk;
-	return c->buf == NULL ? -ENOMEM : 0;
-}
-
-static bool
-read_there(struct frozen *z, char *buf, const struct iovec *v)
-{
-	uint64_t at = (uintptr_t)v->iov_base;
-
-	return frozen_read(z, buf, v->iov_len, at) ||
-	       pread(z->mem, buf, v->iov_len, (off_t)at) == (ssize_t)v->iov_len;
-}
-
-/*
- * process_vm_readv(2) copies but once, and does not read what the process may
- * not read itself; for that there is /proc/PID/mem.
- */
-static int
-flush(struct snap_ctx *cx, struct copier *c)
-{
-	struct iovec here = { c->buf, c->used };
-	size_t off = 0;
-	ssize_t n;
-	int err = 0;
-
-	n = process_vm_readv(c->z->pid, &here, 1, c->v, c->n, 0);
-	for (size_t i = 0; n != (ssize_t)c->used && i < c->n; i++) {
-		if (!read_there(c->z, c->buf + off, &c->v[i]))
-			return snap_fail(cx, -EIO,
-			    "reading memory at %lx: it is not to be had",
-			    (unsigned long)(uintptr_t)c->v[i].iov_base);
-		off += c->v[i].iov_len;
-	}
-	if (c->buf == c->chunk)
-		err = contents_write(c->fd, c->buf, c->used, c->at);
-	if (err < 0)
-		return snap_fail(
-		    cx, err, "copying what was written: %s", strerror(-err));
-	c->at += c->used;
-	return next_buffer(c);
-}
-
-static int
-copy(struct snap_ctx *cx, struct copier *c, uint64_t start, uint64_t end)
-{
-	int err = 0;
-
-	while (err == 0 && start < end) {
-		size_t len = end - start < CHUNK - c->used ? end - start
-							   : CHUNK - c->used;
-
-		c->v[c->n++] = (struct iovec){ (void *)(uintptr_t)start, len };
-		c->used += len;
-		start += len;
-		if (c->used == CHUNK)
-			err = flush(cx, c);
-	}
-	return err;
-}
+/* What is made of a process's runs. */
+struct copier {
+	struct process q; /* only runs */
+	int fd;		  /* what is held will be in here */
+	struct reading rd;
+};
 
 /* A piece of a HELD run. */
 static int
-take_piece(struct snap_ctx *cx, struct copier *c, struct process *q,
-    uint64_t start, uint64_t end, bool written)
+take_piece(struct copier *c, uint64_t start, uint64_t end, bool written)
 {
-	struct run *r = process_grow(&q->runs, &q->nruns, sizeof(*r));
+	struct run *r = process_grow(&c->q.runs, &c->q.nruns, sizeof(*r));
 
 	if (r == NULL)
 		return -ENOMEM;
@@ -251,13 +176,13 @@ take_piece(struct snap_ctx *cx, struct copier *c, struct process *q,
 	if (!written)
 		return 0;
 	r->src_fd = c->fd;
-	r->src_off = c->at + c->used;
-	return copy(cx, c, start, end);
+	r->src_off = c->rd.size;
+	return reading_add(&c->rd, start, end);
 }
 
 static int
-take_run(struct snap_ctx *cx, struct copier *c, struct process *q,
-    const struct run *r, const struct spans *dirty, size_t *k)
+take_run(
+    struct copier *c, const struct run *r, const struct spans *dirty, size_t *k)
 {
 	uint64_t at = r->start, from, to;
 	int err = 0;
@@ -265,19 +190,17 @@ take_run(struct snap_ctx *cx, struct copier *c, struct process *q,
 	while (err == 0 && at < r->end) {
 		next_written(r, at, dirty, k, &from, &to);
 		if (from > at)
-			err = take_piece(cx, c, q, at, from, false);
+			err = take_piece(c, at, from, false);
 		if (err == 0 && from < to)
-			err = take_piece(cx, c, q, from, to, true);
+			err = take_piece(c, from, to, true);
 		at = to;
 	}
 	return err;
 }
 
 static int
-take_runs(struct snap_ctx *cx, struct copier *c, struct process *p,
-    const struct spans *dirty)
+take_runs(struct copier *c, struct process *p, const struct spans *dirty)
 {
-	struct process q = { 0 }; /* only runs */
 	size_t k = 0;
 	int err = 0;
 
@@ -285,16 +208,14 @@ take_runs(struct snap_ctx *cx, struct copier *c, struct process *p,
 		const struct run *r = &p->runs[i];
 
 		if (r->kind == RUN_HELD)
-			err = take_run(cx, c, &q, r, dirty, &k);
+			err = take_run(c, r, dirty, &k);
 		else
 			err = process_add_run(
-			    &q, q.nruns, r->start, r->end, r->kind);
+			    &c->q, c->q.nruns, r->start, r->end, r->kind);
 	}
-	if (err == 0 && c->n > 0)
-		err = flush(cx, c);
 	free(p->runs);
-	p->runs = q.runs;
-	p->nruns = q.nruns;
+	p->runs = c->q.runs;
+	p->nruns = c->q.nruns;
 	return err;
 }
 
@@ -302,16 +223,16 @@ int
 written_copy(struct snap_ctx *cx, struct frozen *z, struct process *p,
     const struct spans *dirty, struct written_room *room)
 {
-	struct copier c = { .z = z, .fd = room->fd, .room = room };
+	struct copier c = { .fd = room->fd };
 	int err = c.fd < 0 ? -ENOMEM : 0;
 
 	if (err == 0)
 		err = mapped_collect_frozen(cx, z->pid, NULL, p);
 	if (err == 0)
-		err = next_buffer(&c);
+		err = take_runs(&c, p, dirty);
 	if (err == 0)
-		err = take_runs(cx, &c, p, dirty);
-	free(c.chunk);
+		err = reading_do(cx, z, &c.rd, room);
+	reading_fini(&c.rd);
 	if (err == 0) {
 		p->frozen_fd = room->fd;
 		room->fd = -1;

@@ -55,6 +55,8 @@ struct written_room {
 	size_t size;
 };
 
+#define WRITTEN_CHUNK (256u << 10) /* so much of it is read at once */
+
 /* For `expected` bytes; there may be more, or no memory. */
 void written_room_open(struct written_room *room, uint64_t expected);
 void written_room_close(struct written_room *room);

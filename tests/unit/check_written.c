@@ -3,10 +3,18 @@
  * copied, whether that is shorter, and flags that changed.
  */
 #include <check.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "ctx.h"
+#include "freeze.h"
 #include "uapi.h"
 #include "written.h"
+#include "written_read.h"
 
 #define P 4096ull
 #define W UAPI_PAGE_IS_WRITTEN
@@ -143,6 +151,97 @@ START_TEST(flags)
 }
 END_TEST
 
+/* ---- reading, of ourselves ---- */
+
+#define MANY 700 /* ranges, some of more than a chunk */
+
+static unsigned char *memory;
+static const size_t memory_size = 96 << 20;
+
+static struct frozen
+myself(void)
+{
+	memory = mmap(NULL, memory_size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ck_assert_ptr_ne(memory, MAP_FAILED);
+	return (struct frozen){ .pid = getpid(),
+		.mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC) };
+}
+
+/* Ranges that are not neighbours, each page with bytes of its own. */
+static uint64_t
+fill(struct reading *rd)
+{
+	uint64_t at = (uintptr_t)memory, sum = 0, len;
+
+	srand(5);
+	for (int i = 0; i < MANY; i++) {
+		len = i % 100 == 7 ? 300 : 1 + (unsigned)rand() % 4;
+		for (uint64_t k = 0; k < len * 4096; k += 512)
+			*(uint64_t *)(uintptr_t)(at + k) = at + k;
+		ck_assert_int_eq(reading_add(rd, at, at + len * 4096), 0);
+		at += (len + 1 + (unsigned)rand() % 9) * 4096;
+		sum += len * 4096;
+	}
+	ck_assert_uint_le(at, (uintptr_t)memory + memory_size);
+	return sum;
+}
+
+/* With a room for all, for a part, and for nothing. */
+START_TEST(read_all)
+{
+	static const uint64_t rooms[] = { 64 << 20, 3 << 20, 0 };
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct frozen z = myself();
+	struct reading rd = { 0 };
+	uint64_t size = fill(&rd), off = 0;
+	struct written_room room;
+	char *got = malloc(size);
+
+	ck_assert_uint_eq(rd.size, size);
+	/* What it may not read itself is read all the same. */
+	ck_assert_int_eq(mprotect(memory, 40 << 12, PROT_NONE), 0);
+	written_room_open(&room, rooms[_i]);
+	ck_assert_int_eq(reading_do(cx, &z, &rd, &room), 0);
+	ck_assert_int_eq(pread(room.fd, got, size, 0), (ssize_t)size);
+	ck_assert_int_eq(mprotect(memory, 40 << 12, PROT_READ), 0);
+	for (size_t i = 0; i < rd.n; off += rd.v[i++].iov_len)
+		ck_assert_int_eq(
+		    memcmp(got + off, rd.v[i].iov_base, rd.v[i].iov_len), 0);
+	ck_assert_uint_eq(off, size);
+	written_room_close(&room);
+	reading_fini(&rd);
+	free(got);
+	close(z.mem);
+	munmap(memory, memory_size);
+	snap_ctx_free(cx);
+}
+END_TEST
+
+START_TEST(read_hole)
+{
+	struct snap_ctx *cx = snap_ctx_new(NULL);
+	struct frozen z = myself();
+	struct reading rd = { 0 };
+	struct written_room room;
+	char text[64];
+	void *at;
+
+	(void)fill(&rd);
+	at = rd.v[rd.n / 2].iov_base;
+	ck_assert_int_eq(munmap(at, 4096), 0);
+	written_room_open(&room, rd.size);
+	ck_assert_int_eq(reading_do(cx, &z, &rd, &room), -EIO);
+	snprintf(text, sizeof(text), "at %lx:", (unsigned long)(uintptr_t)at);
+	ck_assert_ptr_ne(strstr(snap_error(cx), text), NULL);
+	written_room_close(&room);
+	reading_fini(&rd);
+	close(z.mem);
+	munmap(memory, memory_size);
+	snap_ctx_free(cx);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -155,6 +254,8 @@ main(void)
 	tcase_add_test(t, bytes);
 	tcase_add_test(t, shorter);
 	tcase_add_test(t, flags);
+	tcase_add_loop_test(t, read_all, 0, 3);
+	tcase_add_test(t, read_hole);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
