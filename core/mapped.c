@@ -76,8 +76,8 @@ ends_deleted(const char *path)
 	return n > m && strcmp(path + n - m, DELETED) == 0;
 }
 
-static int
-find_mapfile(const struct process *p, const struct stat *st)
+int
+mapped_find(const struct process *p, const struct stat *st)
 {
 	for (size_t i = 0; i < p->nmapfiles; i++)
 		if (p->mapfiles[i].ino == st->st_ino &&
@@ -86,9 +86,8 @@ find_mapfile(const struct process *p, const struct stat *st)
 	return -1;
 }
 
-/* Takes over `path`; its " (deleted)" goes where `nameless`. */
-static int
-add_mapfile(struct process *p, char *path, const struct stat *st, bool nameless)
+int
+mapped_add(struct process *p, char *path, const struct stat *st, bool nameless)
 {
 	struct mapfile *f;
 
@@ -190,7 +189,7 @@ resolve_nameless(
 	struct mapfile *f;
 	int i, rd, id;
 
-	i = add_mapfile(s->p, path, st, true);
+	i = mapped_add(s->p, path, st, true);
 	if (i < 0)
 		return i;
 	f = &s->p->mapfiles[i];
@@ -246,13 +245,13 @@ resolve(struct search *s, int fd, const struct stat *st, char *path, bool copy,
 {
 	int err;
 
-	*file = find_mapfile(s->p, st);
+	*file = mapped_find(s->p, st);
 	if (*file >= 0 || (!s->full && st->st_nlink > 0)) {
 		free(path);
 		return 0;
 	}
 	if (leads_to(s, st, &path)) {
-		err = add_mapfile(s->p, path, st, false);
+		err = mapped_add(s->p, path, st, false);
 		if (err >= 0)
 			identify(fd, &s->p->mapfiles[err]);
 	} else {
@@ -401,7 +400,7 @@ resolve_by_mem(struct search *s, const struct vma *v, struct object *o)
 	if (id < 0)
 		return id;
 	path = strdup(v->path);
-	i = path == NULL ? -ENOMEM : add_mapfile(s->p, path, &st, true);
+	i = path == NULL ? -ENOMEM : mapped_add(s->p, path, &st, true);
 	if (i < 0)
 		return i;
 	s->p->mapfiles[i].content = (uint32_t)id;
@@ -422,12 +421,12 @@ static int
 resolve_named(struct search *s, int fd, const struct stat *st, char *path,
     struct object *o)
 {
-	int i = find_mapfile(s->p, st);
+	int i = mapped_find(s->p, st);
 
 	if (i >= 0) {
 		free(path);
 	} else {
-		i = add_mapfile(s->p, path, st, false);
+		i = mapped_add(s->p, path, st, false);
 		if (i < 0)
 			return i;
 		identify(fd, &s->p->mapfiles[i]);

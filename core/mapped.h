@@ -8,6 +8,7 @@
 #include "process.h"
 
 struct snap_ctx;
+struct stat;
 
 /*
  * `pid` is frozen.  What it maps shared (or as a memfd) and what has no name
@@ -24,5 +25,15 @@ int mapped_collect_frozen(
  * case of /dev/zero.
  */
 int mapped_collect_late(struct snap_ctx *cx, pid_t pid, struct process *p);
+
+/* The index of the mapped file with this inode, or -1. */
+int mapped_find(const struct process *p, const struct stat *st);
+
+/*
+ * One more.  Takes over `path`; its " (deleted)" goes where `nameless`.  The
+ * index, or -ENOMEM.
+ */
+int mapped_add(
+    struct process *p, char *path, const struct stat *st, bool nameless);
 
 #endif

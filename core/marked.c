@@ -1,10 +1,14 @@
 #include "marked.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "ctx.h"
 
 bool
 marked_parse(const char *line, struct marked *m)
@@ -172,4 +176,19 @@ marked_mount(const struct fd_probe *q, unsigned id, dev_t dev,
 		return true;
 	}
 	return false;
+}
+
+int
+marked_unread(struct snap_ctx *cx, const struct fd_probe *q, const char *what)
+{
+	int fd = resource_getfd(cx, q), unread = 0, err;
+
+	if (fd < 0)
+		return fd;
+	err = ioctl(fd, FIONREAD, &unread);
+	close(fd);
+	if (err != 0 || unread != 0)
+		return snap_fail(cx, -ENOTSUP,
+		    "%s with %d bytes of unread events", what, unread);
+	return 0;
 }

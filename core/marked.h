@@ -40,4 +40,11 @@ bool marked_path(const struct fd_probe *q, const struct marked *m,
 bool marked_mount(const struct fd_probe *q, unsigned id, dev_t dev,
     const char *mountinfo, char path[PATH_MAX]);
 
+/*
+ * What waits to be read cannot be put into a new queue: -ENOTSUP if anything
+ * does, with a sentence on `what`.
+ */
+int marked_unread(
+    struct snap_ctx *cx, const struct fd_probe *q, const char *what);
+
 #endif

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fanotify.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -152,21 +151,6 @@ is_unprivileged(const struct process *p, unsigned flags, const char *marks)
 }
 
 static int
-check_queue(struct snap_ctx *cx, const struct fd_probe *q)
-{
-	int fd = resource_getfd(cx, q), unread = 0, err;
-
-	if (fd < 0)
-		return fd;
-	err = ioctl(fd, FIONREAD, &unread);
-	close(fd);
-	if (err != 0 || unread != 0)
-		return snap_fail(cx, -ENOTSUP,
-		    "a fanotify group with %d bytes of unread events", unread);
-	return 0;
-}
-
-static int
 fanotify_collect(struct snap_ctx *cx, const struct fd_probe *q,
     struct process *p, struct openfile *f)
 {
@@ -180,7 +164,7 @@ fanotify_collect(struct snap_ctx *cx, const struct fd_probe *q,
 	    (flags & ~INIT_KNOWN) != 0)
 		return snap_fail(
 		    cx, -ENOTSUP, "a fanotify group of an unknown kind");
-	err = check_queue(cx, q);
+	err = marked_unread(cx, q, "a fanotify group");
 	if (err != 0)
 		return err;
 	if (openfile_put(f, "init", "%x", flags) != 0 ||

@@ -83,18 +83,13 @@ static int
 inotify_collect(struct snap_ctx *cx, const struct fd_probe *q,
     struct process *p, struct openfile *f)
 {
-	int fd, unread = 0, err;
 	char *mountinfo;
+	int err;
 
 	(void)p;
-	fd = resource_getfd(cx, q);
-	if (fd < 0)
-		return fd;
-	err = ioctl(fd, FIONREAD, &unread);
-	close(fd);
-	if (err != 0 || unread != 0)
-		return snap_fail(cx, -ENOTSUP,
-		    "an inotify with %d bytes of unread events", unread);
+	err = marked_unread(cx, q, "an inotify");
+	if (err != 0)
+		return err;
 	if (strstr(q->fdinfo, "\ninotify ") == NULL)
 		return 0;
 	err = proc_read(cx, q->pid, "mountinfo", &mountinfo, NULL);

@@ -12,6 +12,7 @@
 #include "contents.h"
 #include "ctx.h"
 #include "freeze.h"
+#include "mapped.h"
 #include "secret_twin.h"
 #include "shared.h"
 #include "uapi.h"
@@ -236,30 +237,14 @@ stat_vma(const struct process *p, const struct vma *v, struct stat *st)
 }
 
 static int
-find_mapfile(const struct process *p, const struct stat *st)
-{
-	for (size_t i = 0; i < p->nmapfiles; i++)
-		if (p->mapfiles[i].ino == st->st_ino &&
-		    p->mapfiles[i].dev == st->st_dev)
-			return (int)i;
-	return -1;
-}
-
-static int
 add_mapfile(struct process *p, const struct stat *st, int content)
 {
-	struct mapfile *f;
+	char *path = strdup(MAPFILE_PATH);
+	int i = path == NULL ? -ENOMEM : mapped_add(p, path, st, false);
 
-	f = process_grow(&p->mapfiles, &p->nmapfiles, sizeof(*f));
-	if (f == NULL)
-		return -ENOMEM;
-	f->path = strdup(MAPFILE_PATH);
-	f->size = (uint64_t)st->st_size;
-	f->mtime = st->st_mtim;
-	f->dev = st->st_dev;
-	f->ino = st->st_ino;
-	f->content = (uint32_t)content;
-	return f->path == NULL ? -ENOMEM : (int)p->nmapfiles - 1;
+	if (i >= 0)
+		p->mapfiles[i].content = (uint32_t)content;
+	return i;
 }
 
 /* The kernel locks it by itself, and mlock(2) of it fails. */
@@ -276,7 +261,7 @@ collect_vma(const struct search *s, struct vma *v)
 		v->kind = VMA_OTHER;
 		return id;
 	}
-	file = find_mapfile(s->p, &st);
+	file = mapped_find(s->p, &st);
 	if (file < 0)
 		file = add_mapfile(s->p, &st, id);
 	if (file < 0)

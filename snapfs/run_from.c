@@ -6,8 +6,8 @@
  * hear of its end.  What the terminal sends goes to both of us; what others
  * send to us is passed on.
  *
- * Where there is a template of this session, it is a clone of that: then its
- * parent is the template's keeper, and we hear of its end from that
+ * Where there is a template for our session, as of setsid(2), it is a clone of
+ * that: then its parent is the template's keeper, and we hear of its end from that
  * (run_keeper.h); all else is the same.
  *
  * What needs a session of its own, such as a shell with its jobs, cannot be in

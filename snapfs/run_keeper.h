@@ -24,7 +24,7 @@ struct keeper_report {
 #define KEEPER_FDS 3
 
 /*
- * Make a template of the image, in this session; in a process that is to be its
+ * Make a template of the image, in the caller's session; in a process that is to be its
  * keeper, with every signal blocked.  The report goes to the socket `to`.
  */
 void keeper_main(int dir, int to) __attribute__((noreturn));

@@ -1,6 +1,6 @@
 /*
  * run_template.h - the template that an instance of snapfs-run(1) is cloned
- * from: one of this session that the daemon knows of, or a new one.
+ * from: one in the caller's session, as of setsid(2), that the daemon knows of, or a new one.
  */
 #ifndef RUN_TEMPLATE_H
 #define RUN_TEMPLATE_H

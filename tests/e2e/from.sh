@@ -36,20 +36,11 @@ started()
 	[ -n "$PID" ] && untraced "$PID"
 }
 
-# A word's value in the line of the template of an image in this session.
+# A word's value in the line of the template of an image.
 # usage: template IMAGE KEY
 template()
 {
 	sed -n "s,^template: .*\<$2 \([0-9]*\)\>.* path $WORK/$1\$,\1,p" "$MNT/.status"
-}
-
-pss()
-{
-	local p sum=0
-	for p; do
-		sum=$((sum + $(sed -n 's/^Pss: *\([0-9]*\) kB/\1/p' "/proc/$p/smaps_rollup")))
-	done
-	echo $sum
 }
 
 stat_of()
@@ -359,7 +350,7 @@ t = [int(re.search(r'template: pid (\d+)', l).group(1)) for l in open(mnt + '/.s
      if l.startswith('template: ') and l.endswith('/' + image + '\n')][0]
 type('exit\r')
 os.waitpid(pid, 0)
-# Nobody can be in this session any more who would use it.
+# With its leader gone nobody is left whose instances could use it.
 end = time.monotonic() + 60
 while os.path.exists('/proc/%d' % t) and state(t)[0] != 'Z':
     assert time.monotonic() < end, 'the template stays'

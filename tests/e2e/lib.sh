@@ -367,12 +367,12 @@ fell()
 	done
 }
 
-# The memory of a whole tree in KiB, each shared page counted once.
-# usage: pss PID
+# The memory of whole trees in KiB, each shared page counted once.
+# usage: pss PID...
 pss()
 {
 	local pid
-	for pid in $(family "$1"); do
+	for pid in $(for pid; do family "$pid"; done); do
 		cat "/proc/$pid/smaps_rollup"
 	done | awk '$1 == "Pss:" { kb += $2 } END { print kb }'
 }

@@ -57,15 +57,6 @@ template()
 	sed -n "s,^template: .*\<$1 \([0-9]*\) .* path $IMAGE\$,\1,p" "$MNT/.status"
 }
 
-pss()
-{
-	local p sum=0
-	for p; do
-		sum=$((sum + $(sed -n 's/^Pss: *\([0-9]*\) kB/\1/p' "/proc/$p/smaps_rollup")))
-	done
-	echo $sum
-}
-
 # They check themselves, and end.
 all_right()
 {
