@@ -29,6 +29,9 @@
 /* How long a thread that was asleep may take to stop before others do. */
 #define FRAGILE_NS 500000u
 
+/* How long our code may take to reap the child that it made, at a failure. */
+#define REAP_NS 1000000000u
+
 /* How long one that was killed may take to end. */
 #define BURY_NS 5000000000u
 
@@ -599,6 +602,14 @@ freeze(struct snap_ctx *cx, pid_t pid, struct frozen **out)
 
 /* ---- letting go ---- */
 
+/* Does it run in code of ours that has a child to reap? */
+static bool
+busy_making(struct frozen *z, const struct tracee *t)
+{
+	return z->heal != NULL && t == &z->v[heal_caller(z)] &&
+	       !heal_reaped(z, now_ns() + REAP_NS);
+}
+
 /*
  * One that still runs can only be released when it has stopped.  This is a
  * failure being undone: it is given a moment, but nobody is kept waiting.  One
@@ -614,7 +625,7 @@ stop_again(struct frozen *z)
 		struct tracee *t = &z->v[i];
 
 		if (t->state != TRACEE_RUNNING || t->sample.fragile ||
-		    tracee_interrupt(t) != 0)
+		    busy_making(z, t) || tracee_interrupt(t) != 0)
 			continue;
 		if (tracee_wait_interrupted(t, deadline) != 0)
 			continue;

@@ -105,6 +105,14 @@ int heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
 int heal_event(struct snap_ctx *cx, struct frozen *z, int event, pid_t *child);
 int heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot);
 
+/*
+ * When something failed and the caller was left running in such code: wait
+ * until it has reaped the child that it made, or has made none.  Taken home
+ * before, it would leave the child to the program's own wait(2).  False: it has
+ * not by then, and is to be left alone; it goes home by itself.
+ */
+bool heal_reaped(struct frozen *z, uint64_t deadline);
+
 /* Where a piece of heal_code, and `slot`'s data, lie in the process. */
 uint64_t heal_address(const struct frozen *z, const uint8_t *code);
 

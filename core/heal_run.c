@@ -318,3 +318,22 @@ heal_leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
 	memcpy(slot, h->shadow + h->lists[i].slot, sizeof(*slot));
 	return 0;
 }
+
+bool
+heal_reaped(struct frozen *z, uint64_t deadline)
+{
+	uint64_t busy = 1;
+	unsigned naps = 0;
+
+	if (z->heal == NULL || z->heal->scratch == 0 || !heal_thread(z)->away)
+		return true;
+	for (;;) {
+		if (frozen_read(
+			z, &busy, sizeof(busy), z->heal->scratch + HEAL_BUSY) &&
+		    busy == 0)
+			return true;
+		if (push(heal_thread(z)) != 0 || now_ns() > deadline)
+			return false;
+		nap(&naps);
+	}
+}

@@ -214,12 +214,13 @@ WAYS = [Way("kill", "all but memory", ALL & ~MEMORY, 29),
 
 # What was seen to go wrong: a child of a thread that another one finds; one
 # that has gone home by itself and ended; no memory to end a twin; one that
-# stops on its way out.
+# stops on its way out; one taken home before it had reaped a child of ours.
 RESUMED = "children", Way("kill", "resumptions", PTRACE, 1, "CONT")
 WHOLE = [*[RESUMED] * 4,     # some of the time only
          ("pipe threads", Way("late", "interruptions", 0, 1)),
          ("quiet reaper", Way("fail", "calloc", MEMORY, 1, "calloc")),
-         ("signal timer", Way("fail", "resumptions", PTRACE, 1, "CONT"))]
+         ("signal timer", Way("fail", "resumptions", PTRACE, 1, "CONT")),
+         *[("children", Way("fail", "reads", IO, 1, "process_vm_readv"))] * 2]
 
 
 class Series:
