@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "copytime.h"
 #include "cow.h"
 #include "ctx.h"
 #include "family.h"
@@ -221,6 +222,7 @@ take_frozen(struct snap_ctx *cx, struct frozen_tree *ft,
 	int err;
 
 	err = make_tree(cx, ft, cp);
+	copytime_limit(&cp->tree, cx->opt.freeze_timeout_ms);
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
 		err = gather_outside(cx, ft->v[i], cp->tree.v[i]);
 	if (err == 0)
@@ -349,6 +351,7 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 		ft->v[i]->early = (struct earlies){ 0 };
 	}
 	cp->tree.thawed = ticks_since_boot();
+	copytime_free(&cp->tree);
 	if (hold && err == 0 && us != NULL) {
 		for (size_t i = 0; i < n; i++)
 			us[i] = (now_ns() - ft->v[i]->begun) / 1000;

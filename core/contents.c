@@ -9,7 +9,7 @@
 
 #define IN_MEMORY (64ull << 20) /* what one checkpoint may keep in memfds */
 #define CHUNK (256ul << 10)
-#define COPY_MAX (1ull << 30)
+#define COPY_MAX (64ull << 20)
 
 int
 contents_open(const struct process *p, uint64_t size)
@@ -47,9 +47,26 @@ contents_write(int fd, const char *buf, size_t n, uint64_t off)
 	return 0;
 }
 
+/* What is to be copied, and how much of it was. */
+struct copy {
+	int dst, src;
+	const struct copytime *time;
+	uint64_t size, done;
+};
+
+static int
+copied(struct copy *c, uint64_t n)
+{
+	/* Of a file system that compresses, more may come than it said. */
+	c->done += n;
+	if (c->size < c->done)
+		c->size = c->done;
+	return copytime_check(c->time, c->done, c->size - c->done);
+}
+
 /* The data between `off` and `end` by read and write. */
 static int
-copy_bytes(int dst, int src, off_t off, off_t end)
+copy_bytes(struct copy *c, off_t off, off_t end)
 {
 	char *buf = malloc(CHUNK);
 	int err = 0;
@@ -59,16 +76,18 @@ copy_bytes(int dst, int src, off_t off, off_t end)
 	while (err == 0 && off < end) {
 		size_t want =
 		    end - off < (off_t)CHUNK ? (size_t)(end - off) : CHUNK;
-		ssize_t n = pread(src, buf, want, off);
+		ssize_t n = pread(c->src, buf, want, off);
 
 		if (n == 0)
 			break;
 		if (n > 0)
-			err =
-			    contents_write(dst, buf, (size_t)n, (uint64_t)off);
+			err = contents_write(
+			    c->dst, buf, (size_t)n, (uint64_t)off);
 		if (n < 0 && errno != EINTR)
 			err = -errno;
 		off += n > 0 ? n : 0;
+		if (err == 0)
+			err = copied(c, n > 0 ? (uint64_t)n : 0);
 	}
 	free(buf);
 	return err;
@@ -79,27 +98,44 @@ copy_bytes(int dst, int src, off_t off, off_t end)
  * even be shared), else by hand.
  */
 static int
-copy_range(int dst, int src, off_t off, off_t end)
+copy_range(struct copy *c, off_t off, off_t end)
 {
-	while (off < end) {
+	int err = 0;
+
+	while (err == 0 && off < end) {
 		off_t in = off, out = off;
 		uint64_t left = (uint64_t)(end - off);
-		ssize_t n = copy_file_range(
-		    src, &in, dst, &out, left < COPY_MAX ? left : COPY_MAX, 0);
+		ssize_t n = copy_file_range(c->src, &in, c->dst, &out,
+		    left < COPY_MAX ? left : COPY_MAX, 0);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		/* 0 may be the end, or a file system that cannot say no. */
 		if (n <= 0)
-			return copy_bytes(dst, src, off, end);
+			return copy_bytes(c, off, end);
 		off += n;
+		err = copied(c, (uint64_t)n);
 	}
-	return 0;
+	return err;
+}
+
+/* Not its holes: how many bytes there are, so as to see how long it takes. */
+static uint64_t
+data_size(int fd, uint64_t size)
+{
+	struct stat st;
+	uint64_t data;
+
+	if (fstat(fd, &st) != 0)
+		return size;
+	data = (uint64_t)st.st_blocks * 512;
+	return data < size ? data : size;
 }
 
 int
-contents_copy(int dst, int src, uint64_t size)
+contents_copy(int dst, int src, uint64_t size, const struct copytime *time)
 {
+	struct copy c = { .dst = dst, .src = src, .time = time };
 	off_t end = (off_t)size, data, hole = 0;
 	int err;
 
@@ -107,18 +143,19 @@ contents_copy(int dst, int src, uint64_t size)
 		return -EFBIG;
 	if (ftruncate(dst, end) != 0)
 		return -errno;
+	c.size = data_size(src, size);
 	while (hole < end) {
 		data = lseek(src, hole, SEEK_DATA);
 		if (data < 0 && errno == ENXIO)
 			return 0;
 		if (data < 0) /* knows no holes: all of it is data */
-			return copy_range(dst, src, hole, end);
+			return copy_range(&c, hole, end);
 		hole = lseek(src, data, SEEK_HOLE);
 		if (hole < 0 || hole > end)
 			hole = end;
 		if (data >= hole)
 			return 0;
-		err = copy_range(dst, src, data, hole);
+		err = copy_range(&c, data, hole);
 		if (err != 0)
 			return err;
 	}

@@ -304,7 +304,8 @@ object_size(const struct process *p, const struct object *o)
 
 /* The bytes that one VMA shows; what is behind the end of a file is a hole. */
 static int
-copy_view(int mem, const struct vma *v, int to, char *buf)
+copy_view(int mem, const struct vma *v, int to, char *buf,
+    const struct copytime *time)
 {
 	uint64_t at, len = v->end - v->start;
 	ssize_t n;
@@ -321,6 +322,8 @@ copy_view(int mem, const struct vma *v, int to, char *buf)
 			return -ESRCH;
 		if (pwrite(to, buf, (size_t)n, (off_t)(v->offset + at)) != n)
 			return -EIO;
+		if (copytime_check(time, 0, 0) != 0)
+			return -ETIMEDOUT;
 	}
 	return 0;
 }
@@ -331,7 +334,8 @@ copy_view(int mem, const struct vma *v, int to, char *buf)
  * and prevail.
  */
 static int
-copy_views(struct search *s, const struct object *o, uint64_t size, int to)
+copy_views(struct search *s, const struct object *o, uint64_t size, int to,
+    const struct copytime *time)
 {
 	char *buf = malloc(COPY_CHUNK);
 	int mem, err = 0;
@@ -348,7 +352,7 @@ copy_views(struct search *s, const struct object *o, uint64_t size, int to)
 		bool may_differ = (v->flags & VMA_F_ACCOUNT) != 0;
 
 		if (same_object(v, o) && may_differ == (k < s->p->nvmas))
-			err = copy_view(mem, v, to, buf);
+			err = copy_view(mem, v, to, buf, time);
 	}
 	if (mem >= 0)
 		close(mem);
@@ -361,14 +365,20 @@ static int
 collect_views(struct search *s, const struct object *o, const struct stat *st)
 {
 	uint64_t size = (uint64_t)st->st_size;
+	struct copytime time;
 	struct content *c;
 	int to, id, err;
 
 	to = contents_open(s->p, size);
-	err = to < 0 ? to : copy_views(s, o, size, to);
+	time = copytime_begin(s->p);
+	err = to < 0 ? to : copy_views(s, o, size, to, &time);
+	copytime_finish(&time, s->p);
 	if (err < 0) {
 		if (to >= 0)
 			close(to);
+		if (err == -ETIMEDOUT)
+			return copytime_fail(
+			    s->cx, s->p, "shared memory", size);
 		return snap_fail(s->cx, err,
 		    "copying what is mapped of %lu: %s", (unsigned long)o->ino,
 		    strerror(-err));

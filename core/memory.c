@@ -199,13 +199,11 @@ copier_fini(struct copier *c)
 }
 
 static int
-copy_run(struct copier *c, struct run *r)
+copy_bytes(struct copier *c, const struct run *r, const struct copytime *time)
 {
 	ssize_t n;
 	int err;
 
-	r->src_fd = c->p->frozen_fd;
-	r->src_off = c->at;
 	for (uint64_t a = r->start; a < r->end; a += (uint64_t)n) {
 		size_t want = r->end - a < COPY_CHUNK ? r->end - a : COPY_CHUNK;
 
@@ -220,8 +218,25 @@ copy_run(struct copier *c, struct run *r)
 			    "copying memory at %lx: %s", (unsigned long)a,
 			    strerror(-err));
 		c->at += (uint64_t)n;
+		err = copytime_check(time, 0, 0);
+		if (err < 0)
+			return copytime_fail(
+			    c->cx, c->p, "private memory", c->at);
 	}
 	return 0;
+}
+
+static int
+copy_run(struct copier *c, struct run *r)
+{
+	struct copytime time = copytime_begin(c->p);
+	int err;
+
+	r->src_fd = c->p->frozen_fd;
+	r->src_off = c->at;
+	err = copy_bytes(c, r, &time);
+	copytime_finish(&time, c->p);
+	return err;
 }
 
 /* `expect`: how much may come, for choosing where the copy is put. */

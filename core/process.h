@@ -453,7 +453,9 @@ struct family {
 	struct image_sums **sums; /* of an image that was read: what is left to
 				     verify of each; else NULL */
 	size_t n;
-	uint64_t thawed; /* clock ticks since boot: frozen until then */
+	uint64_t thawed;       /* clock ticks since boot: frozen until then */
+	bool copying_limited;  /* while frozen, see copytime.h */
+	uint64_t copying_left; /* ns */
 	/* Whose pages it needs, too: those above an image that is not restored
 	   from its top, its parent first; or the parents of an increment. */
 	struct process **above;

@@ -80,7 +80,7 @@ res_keep_contents(struct snap_ctx *cx, const struct fd_probe *q,
 	}
 	id = shared_collect(cx, p, fd);
 	close(fd);
-	if (id == -ENOMEM)
+	if (id == -ENOMEM || id == -ETIMEDOUT)
 		return id;
 	if (id < 0) /* with the sentence of what failed */
 		return -ENOTSUP;
@@ -275,7 +275,8 @@ res_fill(struct snap_ctx *cx, const struct fd_restore *r,
 {
 	const struct content *c =
 	    process_content(r->p, (uint32_t)kv_u64(f, "content", 10));
-	int err = c == NULL ? -EBADMSG : contents_copy(fd, c->fd, c->size);
+	int err =
+	    c == NULL ? -EBADMSG : contents_copy(fd, c->fd, c->size, NULL);
 
 	if (err != 0)
 		return snap_fail(

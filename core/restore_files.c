@@ -105,7 +105,7 @@ open_saved(struct restore *r, const struct mapfile *f)
 		    strerror(errno));
 	err = ftruncate(fd, (off_t)c->size) < 0
 		  ? -errno
-		  : contents_copy(fd, c->fd, c->size);
+		  : contents_copy(fd, c->fd, c->size, NULL);
 	if (err < 0) {
 		close(fd);
 		return snap_fail(

@@ -99,12 +99,10 @@ add_content(struct process *p, int copy, const struct stat *st, int err)
 }
 
 static int
-too_slow(struct snap_ctx *cx, const struct process *p)
+too_slow(struct snap_ctx *cx, const struct process *p, const struct stat *st)
 {
-	return snap_fail(cx, -ETIMEDOUT,
-	    "process %d: copying its secret memory takes longer than it may be "
-	    "frozen",
-	    (int)p->pid);
+	return copytime_fail(
+	    cx, p, "secret memory (memfd_secret)", (uint64_t)st->st_size);
 }
 
 /* The id of its contents; 0: they cannot be had; or -errno, with a sentence. */
@@ -112,18 +110,21 @@ static int
 content_of(const struct search *s, const struct vma *v, const struct stat *st)
 {
 	int id = (int)shared_find(s->p, st), to, err;
+	struct copytime time;
 
 	if (id != 0 || s->t == NULL)
 		return id;
 	to = room_for(st);
+	time = copytime_begin(s->p);
 	err = to < 0 ? to
-		     : secret_twin_copy(
-			   s->t, v, to, (uint64_t)st->st_size, s->z->deadline);
+		     : secret_twin_copy(s->t, v, to, (uint64_t)st->st_size,
+			   copytime_end(&time));
+	copytime_finish(&time, s->p);
 	id = add_content(s->p, to, st, err);
 	if (id >= 0 || id == -ENOMEM)
 		return id;
 	if (id == -ETIMEDOUT)
-		return too_slow(s->cx, s->p);
+		return too_slow(s->cx, s->p, st);
 	if (id == -ESRCH)
 		return snap_fail(s->cx, -EIO, "process %d: its twin is gone",
 		    (int)s->p->pid);
@@ -185,17 +186,20 @@ int
 secret_collect_fd(
     struct snap_ctx *cx, struct process *p, int fd, const struct stat *st)
 {
-	uint64_t deadline =
-	    now_ns() + (uint64_t)cx->opt.freeze_timeout_ms * 1000000u;
 	int id = (int)shared_find(p, st), to, err;
+	struct copytime time;
 
 	if (id != 0)
 		return id;
 	to = room_for(st);
-	err = to < 0 ? to : copy_open(fd, to, (uint64_t)st->st_size, deadline);
+	time = copytime_begin(p);
+	err = to < 0 ? to
+		     : copy_open(
+			   fd, to, (uint64_t)st->st_size, copytime_end(&time));
+	copytime_finish(&time, p);
 	id = add_content(p, to, st, err);
 	if (id == -ETIMEDOUT)
-		return too_slow(cx, p);
+		return too_slow(cx, p, st);
 	if (id >= 0 || id == -ENOMEM)
 		return id;
 	return snap_fail(cx, -ENOTSUP,

@@ -1,6 +1,8 @@
 #include "shared.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -74,9 +76,28 @@ add(struct process *p, int fd, const struct stat *st)
 	return id;
 }
 
+static int
+copy_failed(struct snap_ctx *cx, const struct process *p, int fd,
+    const struct stat *st, int err)
+{
+	char link[64], what[PATH_MAX] = "contents";
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, what, sizeof(what) - 1);
+	if (n >= 0)
+		what[n] = '\0';
+	if (err == -ETIMEDOUT)
+		return copytime_fail(
+		    cx, p, what, (uint64_t)st->st_blocks * 512);
+	return snap_fail(cx, err, "copying %lld bytes of %s: %s",
+	    (long long)st->st_size, what, strerror(-err));
+}
+
 int
 shared_collect(struct snap_ctx *cx, struct process *p, int fd)
 {
+	struct copytime time;
 	struct stat st;
 	uint32_t id;
 	int copy, err;
@@ -88,14 +109,15 @@ shared_collect(struct snap_ctx *cx, struct process *p, int fd)
 	if (id != 0)
 		return (int)id;
 	copy = contents_open(p, (uint64_t)st.st_size);
-	err = copy < 0 ? copy : contents_copy(copy, fd, (uint64_t)st.st_size);
-	if (err < 0) {
-		if (copy >= 0)
-			close(copy);
-		return snap_fail(cx, err, "copying %lld bytes of contents: %s",
-		    (long long)st.st_size, strerror(-err));
-	}
-	return add(p, copy, &st);
+	time = copytime_begin(p);
+	err = copy < 0 ? copy
+		       : contents_copy(copy, fd, (uint64_t)st.st_size, &time);
+	copytime_finish(&time, p);
+	if (err == 0)
+		return add(p, copy, &st);
+	if (copy >= 0)
+		close(copy);
+	return copy_failed(cx, p, fd, &st, err);
 }
 
 int

@@ -155,7 +155,8 @@ frozen_v2()
 alone "a target in a frozen cgroup (version 1)" frozen_v1
 alone "a target in a frozen cgroup (version 2)" frozen_v2
 
-# With so much to say of its descriptors that it would be held too long.
+# With so much to say of its descriptors, or to copy, that it would be held too
+# long.
 # usage: too_much WHAT PART: what many.py does; of the sentence
 too_much()
 {
@@ -186,6 +187,11 @@ says_too_much()
 alone "too many descriptors" too_much descriptors "to say of them"
 alone "too many files that are watched" too_much watches \
     "to find than\\|to say of them"
+alone "too much shared memory" too_much shared \
+    "copying 256 MiB of /dev/zero (deleted)"
+alone "too much in a memfd" too_much memfd "copying 256 MiB of /memfd:much (deleted)"
+alone "too much memory of one that may not fork" too_much private \
+    "copying [0-9]* MiB of private memory"
 
 # ---- no processes, no memory ----
 
