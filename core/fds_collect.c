@@ -155,6 +155,7 @@ collect_kind(struct walk *w, struct entry *e, int fuse)
 		.fuse = fuse != 0,
 		.root = w->root >= 0 ? w->root : AT_FDCWD,
 		.p = w->p,
+		.walk = e->place == &w->own ? NULL : w,
 		.deadline = w->deadline,
 	};
 	int err;

@@ -305,6 +305,16 @@ by_number(const void *a, const void *b)
 	return x->fd < y->fd ? -1 : x->fd > y->fd;
 }
 
+const struct stat *
+fds_stat(const struct walk *w, int fd)
+{
+	const struct entry key = { .fd = fd }, *e = NULL;
+
+	if (w != NULL && w->n > 0)
+		e = bsearch(&key, w->v, w->n, sizeof(*w->v), by_number);
+	return e == NULL || e->place != &w->place ? NULL : &e->st;
+}
+
 int
 fds_list(struct walk *w)
 {

@@ -88,6 +88,8 @@ int fds_in_time(const struct walk *w);
 int fds_place_init(struct snap_ctx *cx, struct place *l, pid_t pid);
 int fds_walk_init(struct walk *w);
 int fds_list(struct walk *w);
+/* What stat(2) tells of the process's own descriptor `fd`; NULL: it has none. */
+const struct stat *fds_stat(const struct walk *w, int fd);
 /* One more, which is at `name` in l's directories, and `fd` in the image. */
 int fds_add(struct walk *w, const struct place *l, const char *name, int fd);
 void fds_walk_fini(struct walk *w);

@@ -4,6 +4,10 @@
  * An epoll instance watches open files, by the descriptors through which they
  * were added.  Where such a number has meanwhile been closed or means another
  * file, the kernel still lists it, but nobody could add it again.
+ *
+ * Which it is tells kcmp(2), for which the kernel goes through all that the
+ * instance watches.  Of sockets, of which there are thousands, the inode tells:
+ * of each there is one open file only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,10 +17,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "ctx.h"
 #include "fdkv.h"
+#include "fds_walk.h"
 #include "res.h"
 #include "res_epoll.h"
 
@@ -53,6 +59,23 @@ column(const char **s, const char *name, int base, uint64_t max, uint64_t *v)
 	return kv_scan_u64(s, base, max, v);
 }
 
+/* pos:0 ino:2e22 sdev:f: is what the number means now a socket, and this one? */
+static bool
+is_that_socket(const struct fd_probe *q, const char *s, unsigned tfd)
+{
+	const struct stat *st = fds_stat(q->walk, (int)tfd);
+	uint64_t pos, ino, dev;
+
+	if (st == NULL || !S_ISSOCK(st->st_mode) ||
+	    !column(&s, "pos:", 10, UINT64_MAX, &pos) ||
+	    !column(&s, "ino:", 16, UINT64_MAX, &ino) ||
+	    !column(&s, "sdev:", 16, UINT32_MAX, &dev))
+		return false;
+	/* As the kernel has it within: of no device, so the minor number. */
+	return ino == st->st_ino && major(st->st_dev) == 0 &&
+	       dev == minor(st->st_dev);
+}
+
 /*
  * tfd:        4 events:       19 data:                4  pos:0 ino:2e22 sdev:f
  *
@@ -77,7 +100,8 @@ watch_line(struct snap_ctx *cx, const struct fd_probe *q, const char *line,
 	if ((seen[tfd / 64] & bit) != 0)
 		slot.toff = slot_of(q->fdinfo, line, (unsigned)tfd);
 	seen[tfd / 64] |= bit;
-	if (syscall(SYS_kcmp, q->pid, q->pid, KCMP_EPOLL_TFD, tfd, &slot) != 0)
+	if (!is_that_socket(q, s, (unsigned)tfd) &&
+	    syscall(SYS_kcmp, q->pid, q->pid, KCMP_EPOLL_TFD, tfd, &slot) != 0)
 		return snap_fail(cx, -ENOTSUP,
 		    "an epoll that watches a file added as descriptor %llu, "
 		    "which is closed or another file now",

@@ -41,7 +41,8 @@ struct fd_probe {
 	bool fuse; /* on a FUSE mount: its server may not answer, or be us */
 	int root;  /* where its paths begin, or AT_FDCWD */
 	const struct process *p;
-	uint64_t deadline; /* see resource_in_time() */
+	const struct walk *walk; /* its other descriptors, fds_stat() */
+	uint64_t deadline;	 /* see resource_in_time() */
 };
 
 /*

@@ -14,6 +14,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -215,6 +216,61 @@ START_TEST(epoll_gone)
 }
 END_TEST
 
+/* Of sockets the inode is looked at. */
+static void
+epoll_sockets_prepare(void)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int fd[2];
+
+	at(epoll_create1(0), 3);
+	OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, fd) == 0);
+	at(fd[0], 4);
+	at(fd[1], 5);
+	for (int i = 4; i < 6; i++) {
+		ev.data.u64 = (uint64_t)i;
+		OK(epoll_ctl(3, EPOLL_CTL_ADD, i, &ev) == 0);
+	}
+	/* One by two numbers. */
+	at(socket(AF_INET, SOCK_DGRAM, 0), 6);
+	at(dup(6), 7);
+	for (int i = 6; i < 8; i++) {
+		ev.data.u64 = (uint64_t)i;
+		OK(epoll_ctl(3, EPOLL_CTL_ADD, i, &ev) == 0);
+	}
+}
+
+static void
+epoll_sockets_verify(void)
+{
+	struct epoll_event ev[4];
+
+	OK(epoll_wait(3, ev, 4, 0) == 0);
+	OK(write(4, "x", 1) == 1);
+	OK(epoll_wait(3, ev, 4, 0) == 1 && ev[0].data.u64 == 5);
+	for (int i = 4; i < 8; i++)
+		OK(epoll_ctl(3, EPOLL_CTL_DEL, i, NULL) == 0);
+}
+
+START_TEST(epoll_sockets)
+{
+	round_trip(epoll_sockets_prepare, epoll_sockets_verify);
+}
+END_TEST
+
+static void
+epoll_socket_gone_prepare(void)
+{
+	epoll_sockets_prepare();
+	at(socket(AF_INET, SOCK_DGRAM, 0), 6);
+}
+
+START_TEST(epoll_socket_gone)
+{
+	refused(epoll_socket_gone_prepare, "fd 3", "descriptor 6");
+}
+END_TEST
+
 static void
 inotify_prepare(void)
 {
@@ -274,6 +330,8 @@ main(void)
 	tcase_add_test(tc, memfds);
 	tcase_add_test(tc, epolls);
 	tcase_add_test(tc, epoll_gone);
+	tcase_add_test(tc, epoll_sockets);
+	tcase_add_test(tc, epoll_socket_gone);
 	tcase_add_test(tc, inotify);
 	tcase_add_test(tc, inotify_unread);
 	suite_add_tcase(s, tc);
