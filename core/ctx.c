@@ -45,21 +45,6 @@ snap_clear(struct snap_ctx *cx)
 	cx->text[0] = '\0';
 }
 
-/*
- * Names in a sentence are others' choice: they do not end a line, nor speak to
- * a terminal.
- */
-static void
-make_printable(char *text)
-{
-	for (unsigned char *s = (unsigned char *)text; *s != '\0'; s++)
-		if (*s < ' ' || *s == 0x7f)
-			*s = '?';
-		else if (s[0] == 0xc2 && s[1] >= 0x80 && s[1] <= 0x9f)
-			/* U+0080 to U+009F: controls, too */
-			s[0] = s[1] = '?';
-}
-
 int
 snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
 {
@@ -77,7 +62,7 @@ snap_fail(struct snap_ctx *cx, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(cx->text + n, sizeof(cx->text) - n, fmt, ap);
 	va_end(ap);
-	make_printable(cx->text);
+	snap_printable(cx->text);
 	snap_logf(cx, SNAP_ERROR, "%s", cx->text);
 	return err;
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "snap.h"
+
 /* One piece of a format: text, or one conversion with its `%`. */
 struct piece {
 	const char *text;
@@ -192,15 +194,6 @@ put_piece(const struct piece *p, const struct snap_log_record *r, unsigned *arg,
 	return snprintf(buf, size, "%.*s", (int)p->len, p->text);
 }
 
-/* What comes from elsewhere (names, paths) must stay on its line. */
-static void
-make_printable(char *s)
-{
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s < ' ' || *s == 0x7f)
-			*s = '?';
-}
-
 int
 snap_log_text(const struct snap_log_table *t, const struct snap_log_record *r,
     char *buf, size_t size)
@@ -222,7 +215,8 @@ snap_log_text(const struct snap_log_table *t, const struct snap_log_record *r,
 		n = put_piece(&p, r, &arg, buf + at, size - at);
 		at += n > 0 ? (size_t)n : 0;
 	}
-	make_printable(buf);
+	/* What comes from elsewhere (names, paths) must stay on its line. */
+	snap_printable(buf);
 	return 0;
 }
 

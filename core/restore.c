@@ -34,6 +34,7 @@ restore_note(struct restore *r, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	snap_printable(text);
 	snprintf(note + n, sizeof(r->res->note) - n, "%s%s", n > 0 ? "; " : "",
 	    text);
 }

@@ -220,6 +220,7 @@ tell_notes(struct agent *a, const struct snap_template *t,
 			len +=
 			    (size_t)snprintf(text + len, AGENT_TEXT_MAX - len,
 				"%s%s", len > 0 ? "; " : "", v[i]);
+	snap_printable(text);
 }
 
 static void

@@ -53,6 +53,13 @@ void snap_ctx_free(struct snap_ctx *cx);
 const char *snap_error(const struct snap_ctx *cx);
 void snap_clear(struct snap_ctx *cx);
 
+/*
+ * In place, for text with names in it, which are others' choice: each byte of a
+ * control character (C0, DEL, C1), and each that is not part of well-formed
+ * UTF-8, becomes '?'.  Sentences and notes of this library are so already.
+ */
+void snap_printable(char *text);
+
 /* ---- what this kernel can do ---- */
 
 struct snap_feature {

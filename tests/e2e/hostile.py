@@ -53,7 +53,10 @@ def restore(path, *options, running=False):
     except OSError as e:
         how = errno.errorcode[e.errno]
     took = time.monotonic() - began
-    said = os.pread(f, 4096, 0).decode(errors="replace").rstrip("\n")
+    try:
+        said = os.pread(f, 4096, 0).decode().rstrip("\n")
+    except UnicodeDecodeError as e:
+        raise Wrong("not UTF-8: %r" % e.object) from None
     os.close(f)
     slowest = max(slowest, (took, how + " " + said[:80]))
     if took > 1 or os.environ.get("VERBOSE"):
@@ -61,7 +64,8 @@ def restore(path, *options, running=False):
     counts[how] = counts.get(how, 0) + 1
     if how == "OK" and not running:
         os.kill(int(said.split("\n")[0]), signal.SIGKILL)
-    if how != "OK" and re.search("[\0-\x1f\x7f]", said):
+    if re.search("[\0-\t\v-\x1f\x7f-\x9f]", said) or (
+            said.count("\n") > (how == "OK")):
         raise Wrong("not printable: %r" % said)
     if took > LIMIT:
         raise Wrong("it took %.1f s: %s %s" % (took, how, said))

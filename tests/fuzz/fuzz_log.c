@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "snap.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,14 +42,15 @@ check(bool right)
 static void
 line(const struct snap_log_table *t, const struct snap_log_record *r)
 {
-	char text[64];
+	char text[64], again[64];
 
 	memset(text, 'x', sizeof(text));
 	if (snap_log_text(t, r, text, sizeof(text)) < 0)
 		return;
 	check(memchr(text, '\0', sizeof(text)) != NULL);
-	for (const char *s = text; *s != '\0'; s++)
-		check((unsigned char)*s >= ' ');
+	strcpy(again, text);
+	snap_printable(again);
+	check(strcmp(again, text) == 0);
 }
 
 static bool
