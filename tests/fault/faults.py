@@ -113,7 +113,7 @@ class Subject:
         for _ in naps(seconds):
             if what():
                 return
-        raise Failure(why)
+        raise Failure(why() if callable(why) else why)
 
     def goes_on(self):
         """Every worker has come around again, and found nothing."""
@@ -155,6 +155,15 @@ def naps(seconds):
     for i in range(int(seconds / nap)):
         time.sleep(nap)
         yield i + 1
+
+
+def whereabouts(pid):
+    """What its threads are in, for a sentence."""
+    return "; ".join(
+        f"{tid} {text(f'/proc/{pid}/task/{tid}/syscall').strip()} "
+        f"{text(f'/proc/{pid}/task/{tid}/wchan')} "
+        f"children {text(f'/proc/{pid}/task/{tid}/children')}"
+        for tid in listing(f"/proc/{pid}/task"))
 
 
 def in_our_code(pid):
@@ -309,6 +318,12 @@ class Series:
                 break
         return diff
 
+    def gone_home(self, seconds):
+        pid = self.subject.pid
+        self.subject.wait(
+            lambda: not in_our_code(pid),
+            lambda: "a thread stays in our code: " + whereabouts(pid), seconds)
+
     def check_subject(self, window=False):
         """It goes on; False if it saw the EINTR that cannot be hidden when we
         die in that window, and another one was started."""
@@ -327,8 +342,7 @@ class Series:
         if m is None:
             raise Failure(answer)
         window = m[1] in STOPPING and m[2] in STOPPING
-        self.subject.wait(lambda: not in_our_code(self.subject.pid),
-                          "a thread stays in our code", 60)
+        self.gone_home(60)
         if window and self.subject.quiet:
             time.sleep(0.1)     # a thread may be about to say so
         if not self.check_subject(window):
@@ -366,8 +380,7 @@ class Series:
             self.swept += 1
             if VERBOSE:
                 print(f"  left: {answer}: {'; '.join(diff)[:200]}")
-            self.subject.wait(lambda: not in_our_code(self.subject.pid),
-                              "a thread stays in our code")
+            self.gone_home(20)
             said = self.ask("sweep")
             self.check_subject()
             diff = self.same(10)
