@@ -208,6 +208,7 @@ plan_moved(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 	if (err == 0 && h->part != PLAN_INSTANCE)
 		err = move_objects(cx, pl, p);
 	pl->stacks_off = pl->data_off;
-	pl->data_off += p->nthreads * LANE_STACK;
+	/* One more for a template's spare. */
+	pl->data_off += (p->nthreads + (h->part == PLAN_TEMPLATE)) * LANE_STACK;
 	return err;
 }

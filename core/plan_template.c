@@ -83,6 +83,8 @@ plan_template(struct plan *pl, const struct host *h)
 	    SERVE_CONTROL, O_CLOEXEC)
 	    ->want = SERVE_CONTROL;
 	PLAN_CALL(pl, CHECK_OK, SYS_close_range, SERVE_CONTROL + 1, ~0u, 0);
+	/* Where whoever had it made stood is nobody else's business. */
+	PLAN_CALL(pl, CHECK_OK, SYS_chdir, plan_data(pl, "/", 2))->rel = 1 << 0;
 }
 
 struct fd_place *

@@ -128,6 +128,9 @@ place(
 	a->lanes = (struct lane *)(r->map + lanes_off);
 	a->nlanes = (uint32_t)pl->nlanes;
 	a->serves = r->host.part == PLAN_TEMPLATE;
+	if (a->serves)
+		a->spare_stack =
+		    a->start + pl->stacks_off + r->p->nthreads * LANE_STACK;
 	r->area = a;
 }
 

@@ -22,6 +22,7 @@
 
 #include "ctx.h"
 #include "restore_seccomp.h"
+#include "restore_send.h"
 #include "restore_tree.h"
 
 #define TICK_NS 50000000
@@ -34,34 +35,11 @@ close_fd(int *fd)
 	*fd = -1;
 }
 
-static int
-send_fds(int sock, void *body, size_t len, const int *fds, size_t n)
-{
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(FDS_BATCH * sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { body, len };
-	struct msghdr m = { .msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = CMSG_SPACE(n * sizeof(int)) };
-	ssize_t r;
-
-	control.head.cmsg_level = SOL_SOCKET;
-	control.head.cmsg_type = SCM_RIGHTS;
-	control.head.cmsg_len = CMSG_LEN(n * sizeof(int));
-	memcpy(CMSG_DATA(&control.head), fds, n * sizeof(int));
-	do
-		r = sendmsg(sock, &m, MSG_NOSIGNAL);
-	while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : 0;
-}
-
 /* ---- birth ---- */
 
+/* Ask `whom`: the template, or its spare. */
 static int
-ask(struct restore *r)
+ask(struct restore *r, int whom)
 {
 	struct serve q = {
 		.at = (uint64_t)r->map,
@@ -78,8 +56,7 @@ ask(struct restore *r)
 		[SERVE_GO - 1] = r->tree->go[0],
 		[SERVE_FDS - 1] = r->tree->fds[1],
 	};
-	int err =
-	    send_fds(r->opt->tmpl->control, &q, sizeof(q), fds, SERVE_NFDS - 1);
+	int err = restore_send_fds(whom, &q, sizeof(q), fds, SERVE_NFDS - 1, 0);
 
 	close_fd(&r->tree->go[0]);
 	close_fd(&r->tree->fds[1]);
@@ -121,7 +98,7 @@ await_birth(struct restore *r)
 }
 
 static int
-try_once(struct restore *r)
+try_once(struct restore *r, int whom)
 {
 	int err;
 
@@ -133,20 +110,37 @@ try_once(struct restore *r)
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->tree->fds) <
 		0)
 		return snap_fail(r->cx, -errno, "pipe: %s", strerror(errno));
-	err = ask(r);
+	err = ask(r, whom);
 	if (err < 0)
 		return err;
 	return await_birth(r);
+}
+
+/* It is there already, with a pid that nobody chose; 0: there is none. */
+static int
+take_spare(struct restore *r)
+{
+	int err;
+
+	if (r->opt->tmpl->spare <= 0 || !r->opt->new_pid)
+		return 0;
+	err = try_once(r, r->opt->tmpl->spare);
+	if (err != -EOWNERDEAD)
+		return err;
+	snap_clear(r->cx);
+	snap_logf(r->cx, SNAP_NOTICE,
+	    "the spare of the template has ended: the template is asked");
+	return 0;
 }
 
 /* Its pid, or an error. */
 static int
 bear(struct restore *r)
 {
-	int err;
+	int err = take_spare(r);
 
-	for (int tries = 0;; tries++) {
-		err = try_once(r);
+	for (int tries = 0; err == 0; tries++) {
+		err = try_once(r, r->opt->tmpl->control);
 		if (err != -EEXIST)
 			break;
 		err = restore_pid_taken(r, r->p->pid, tries);
@@ -175,7 +169,7 @@ send_places(struct restore *r)
 	for (at = 0; at < n && err == 0; at += k) {
 		for (k = 0; k < FDS_BATCH && at + k < n; k++)
 			fds[k] = v[at + k].fd;
-		err = send_fds(r->host.control_fd, &byte, 1, fds, k);
+		err = restore_send_fds(r->host.control_fd, &byte, 1, fds, k, 0);
 	}
 	free(v);
 	if (err < 0)

@@ -2,19 +2,21 @@
  * restore_template.c - a process that has the memory of an image and waits to
  * be cloned: made as any restored process is, and let go when its memory is
  * there.  From then on it is on its own: it waits for messages, each of which
- * brings what an instance needs (struct serve), until nobody is left who could
- * send one.
+ * brings what an instance needs (struct serve), or orders a spare, until nobody
+ * is left who could send one.
  */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ctx.h"
 #include "image.h"
+#include "restore_send.h"
 #include "restore_tree.h"
 
 #define EVENT_STOP (SIGTRAP | PTRACE_EVENT_STOP << 8)
@@ -77,4 +79,23 @@ restore_template(struct restore_tree *tree)
 	t->control = tree->control[0];
 	tree->control[0] = -1;
 	return 0;
+}
+
+int
+snap_template_spare(int control)
+{
+	const struct serve order = { 0 };
+	int sv[2], yes = 1, err;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	err = setsockopt(sv[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) < 0
+		  ? -errno
+		  : restore_send_fds(control, &order, sizeof(order), &sv[1],
+			SPARE_NFDS - 1, MSG_DONTWAIT);
+	close(sv[1]);
+	if (err == 0)
+		return sv[0];
+	close(sv[0]);
+	return err;
 }

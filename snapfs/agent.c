@@ -269,6 +269,8 @@ restore_image(struct agent *a, int image, struct terminal *terminal, int cwd)
 	if (err == -EOWNERDEAD) {
 		snap_clear(a->cx);
 		close(t.control);
+		if (t.spare > 0)
+			close(t.spare);
 		err = from_template(a, &opt, &ropt, true, &t);
 		if (err == 0)
 			err = make(a, &opt, &ropt, &res);

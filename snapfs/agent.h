@@ -55,8 +55,8 @@ enum agent_type {
 	AGENT_KEPT,	/* the answer to AGENT_KEEP: it outlives the daemon */
 	AGENT_RESULT,
 
-	AGENT_OFFER, /* from the daemon, with a template's socket if any, and
-			its keeper's */
+	AGENT_OFFER, /* from the daemon, with a template's socket if any,
+			its keeper's, and its spare's if offer.spare */
 };
 
 /*
@@ -66,6 +66,7 @@ enum agent_type {
 enum agent_word { AGENT_GO, AGENT_KEEP };
 
 #define AGENT_FDS 2 /* that may come with a message */
+#define OFFER_FDS 3 /* and with an offer */
 
 /* About a template; what is meant depends on the type of the message. */
 struct agent_offer {
@@ -73,6 +74,7 @@ struct agent_offer {
 	struct identity image;
 	uint64_t start, end; /* as in struct snap_template */
 	char note[512];
+	bool spare;
 };
 
 #define AGENT_TEXT_MAX 1400u

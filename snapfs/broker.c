@@ -21,7 +21,7 @@ answer(int sock, struct agent_message *m, const int *fds, size_t n)
 {
 	union {
 		struct cmsghdr head;
-		char room[CMSG_SPACE(AGENT_FDS * sizeof(int))];
+		char room[CMSG_SPACE(OFFER_FDS * sizeof(int))];
 	} control = { 0 };
 	struct iovec iov = { m, sizeof(*m) };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -114,7 +114,7 @@ static void
 look_for_one(struct broker *b, int sock, const struct agent_message *asked)
 {
 	struct agent_message m = { .offer.what = OFFER_NONE };
-	int fds[AGENT_FDS];
+	int fds[OFFER_FDS], spare = 0;
 	size_t n = 0;
 
 	pthread_mutex_lock(&b->fs->lock);
@@ -132,11 +132,19 @@ look_for_one(struct broker *b, int sock, const struct agent_message *asked)
 		fds[n++] = b->in_use->t.control;
 		if (b->in_use->keeper > 0)
 			fds[n++] = b->in_use->keeper;
+		if (b->ask->new_pid)
+			spare =
+			    templates_take_spare(&b->fs->templates, b->in_use);
+		m.offer.spare = spare > 0;
+		if (spare > 0)
+			fds[n++] = spare;
 	} else if (is_to_make_one(b)) {
 		m.offer.what = OFFER_MAKE;
 	}
 	pthread_mutex_unlock(&b->fs->lock);
 	answer(sock, &m, fds, n); /* in use, so they are not closed */
+	if (spare > 0)
+		close(spare);
 }
 
 /* The kernel says which process a pidfd is of. */
@@ -229,8 +237,10 @@ void
 broker_end(struct broker *b, unsigned instances)
 {
 	pthread_mutex_lock(&b->fs->lock);
-	if (b->in_use != NULL)
+	if (b->in_use != NULL) {
 		b->in_use->made += instances;
+		b->in_use->due = b->in_use->due || b->ask->new_pid;
+	}
 	templates_put(&b->fs->templates, b->in_use);
 	end_making(b);
 	pthread_mutex_unlock(&b->fs->lock);

@@ -54,6 +54,14 @@ housekeeper_freed(struct housekeeper *h)
 		h->asleep = false;
 }
 
+void
+housekeeper_spares(struct housekeeper *h)
+{
+	uint64_t one = 1;
+
+	(void)!write(h->wake, &one, sizeof(one));
+}
+
 /* The pid may be another reader's by now: so ask the pidfd. */
 static struct reader *
 exited_reader(struct view_table *t, pid_t pid)
@@ -144,14 +152,18 @@ sooner(int timeout, int ms)
 }
 
 /*
- * They are there for speed only: when memory is short, one goes at each look,
- * the least recently used first.
+ * They are there for speed only: when memory is short their spares go, then one
+ * at each look, the least recently used first.
  */
 static int
 look_after_templates(struct snapfs *fs, int timeout)
 {
 	templates_sweep(&fs->templates);
-	if (fs->templates.n > 0 && memory_is_short(fs))
+	if (fs->templates.n == 0)
+		return timeout;
+	if (!memory_is_short(fs))
+		templates_bear(&fs->templates);
+	else if (!templates_drop_spares(&fs->templates))
 		templates_drop_one(&fs->templates);
 	return fs->templates.n == 0 ? timeout : sooner(timeout, LOOK_MS);
 }

@@ -23,6 +23,9 @@ void housekeeper_wake(struct housekeeper *h);
 /* With the lock: what a checkpoint had is free, and may go back to the kernel. */
 void housekeeper_freed(struct housekeeper *h);
 
+/* A template was used, and may have another spare; nobody waits for that. */
+void housekeeper_spares(struct housekeeper *h);
+
 /* The view_table's `reader_unused`. */
 void housekeeper_unwatch(void *fs, struct reader *r);
 

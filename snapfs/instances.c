@@ -39,13 +39,13 @@ tell(struct agent_message *m, const int *fds, size_t n)
 	return r == (ssize_t)sizeof(*m);
 }
 
-/* Its answer; *fd is what came with it, or -1. */
+/* Its answer; fds are what came with it, or -1. */
 static bool
-hear(struct agent_message *m, int *fd)
+hear(struct agent_message *m, int fds[OFFER_FDS])
 {
 	union {
 		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(OFFER_FDS * sizeof(int))];
 	} control = { 0 };
 	struct iovec iov = { m, sizeof(*m) };
 	struct msghdr h = {
@@ -56,12 +56,14 @@ hear(struct agent_message *m, int *fd)
 	};
 	ssize_t r;
 
-	*fd = -1;
+	for (int i = 0; i < OFFER_FDS; i++)
+		fds[i] = -1;
 	do
 		r = recvmsg(AGENT_FD, &h, MSG_CMSG_CLOEXEC);
 	while (r < 0 && errno == EINTR);
 	if (h.msg_controllen >= sizeof(control.head) && r > 0)
-		memcpy(fd, CMSG_DATA(&control.head), sizeof(int));
+		memcpy(fds, CMSG_DATA(&control.head),
+		    control.head.cmsg_len - CMSG_LEN(0));
 	return r == (ssize_t)sizeof(*m) && m->type == AGENT_OFFER;
 }
 
@@ -69,9 +71,9 @@ bool
 instances_became(void)
 {
 	struct agent_message m = { .type = AGENT_BECAME };
-	int fd;
+	int fds[OFFER_FDS];
 
-	return tell(&m, NULL, 0) && hear(&m, &fd) && m.offer.what == OFFER_MAKE;
+	return tell(&m, NULL, 0) && hear(&m, fds) && m.offer.what == OFFER_MAKE;
 }
 
 /* ---- the template ---- */
@@ -108,7 +110,7 @@ instances_template(struct snap_ctx *cx, const struct snap_options *log,
     const struct snap_restore_options *opt, bool anew, struct snap_template *t)
 {
 	struct agent_message m = { .type = AGENT_IMAGE };
-	int fd;
+	int fds[OFFER_FDS];
 
 	*t = (struct snap_template){ .control = -1, .pidfd = -1 };
 	if (anew)
@@ -116,13 +118,15 @@ instances_template(struct snap_ctx *cx, const struct snap_options *log,
 	/* What is wrong with the image, the restore says better. */
 	if (identity_of(opt->dir, &m.offer.image) < 0)
 		return 0;
-	if (!tell(&m, NULL, 0) || !hear(&m, &fd))
+	if (!tell(&m, NULL, 0) || !hear(&m, fds))
 		return 0;
 	if (m.offer.what == OFFER_MAKE)
 		return make(cx, log, opt, t);
-	if (m.offer.what != OFFER_USE || fd < 0)
+	if (m.offer.what != OFFER_USE || fds[0] < 0)
 		return 0;
-	t->control = fd;
+	t->control = fds[0];
+	if (m.offer.spare && fds[1] > 0)
+		t->spare = fds[1];
 	t->start = m.offer.start;
 	t->end = m.offer.end;
 	memcpy(t->note, m.offer.note, sizeof(t->note));
@@ -153,13 +157,20 @@ wait_for_others(void *arg, pid_t pid)
 
 static void
 make_one(const struct snap_options *log,
-    const struct snap_restore_options *common, int sock)
+    const struct snap_restore_options *common, bool first, int sock)
 {
 	struct snap_restore_options opt = *common;
+	struct snap_template alone;
 	struct report r = { 0 };
 	struct snap_ctx *cx = snap_ctx_new(log);
 
 	writer_die_with_parent();
+	/* The spare is one of them. */
+	if (opt.tmpl != NULL && !first) {
+		alone = *opt.tmpl;
+		alone.spare = 0;
+		opt.tmpl = &alone;
+	}
 	/*
 	 * Complete means with all its memory; and the daemon, which one of us
 	 * at a time may ask, is not asked.
@@ -194,7 +205,7 @@ start(struct maker *m, unsigned i, const struct snap_options *log,
 		for (unsigned k = 0; k < i; k++)
 			close(m[k].sock);
 		close(sv[0]);
-		make_one(log, opt, sv[1]);
+		make_one(log, opt, i == 0, sv[1]);
 	}
 	close(sv[1]);
 	m[i].sock = sv[0];

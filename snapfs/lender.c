@@ -1,5 +1,6 @@
 #include "lender.h"
 
+#include "housekeeper.h"
 #include "job.h"
 #include "place.h"
 
@@ -140,6 +141,7 @@ listen_to(struct lender *l)
 		restore_close_fds(fds);
 	} while (n > 0 || (n < 0 && errno == EINTR));
 	broker_end(&l->broker, made);
+	housekeeper_spares(l->fs->housekeeper);
 }
 
 /* There may be many at once, but not without end. */

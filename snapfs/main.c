@@ -167,6 +167,8 @@ init(struct snapfs *fs)
 	templates_init(&fs->templates);
 	fs->templates.max = fs->opts.max_templates;
 	fs->templates.max_bytes = fs->opts.template_bytes;
+	fs->templates.max_spares = fs->opts.max_spares;
+	fs->templates.proc = fs->proc;
 	fs->views.linger_ms = fs->opts.linger_ms;
 	fs->views.drop = job_drop;
 	fs->views.reader_unused = housekeeper_unwatch;

@@ -19,6 +19,7 @@
 #define MAX_NAMED 32
 #define COPY_MAX (UINT64_C(64) << 20)
 #define MAX_TEMPLATES 8
+#define MAX_SPARES 8
 
 const char opts_usage[] =
     "usage: snapfs [SOURCE] MOUNTPOINT [-fdhV] [-o OPTION[,OPTION...]]\n"
@@ -34,6 +35,8 @@ const char opts_usage[] =
     "  -o templates=N       how many templates are kept, 0: none (8)\n"
     "  -o template_memory=SIZE\n"
     "                       of all together: 512M, 2G (a quarter of memory)\n"
+    "  -o spares=N          how many of them have a clone made ahead, 0: none "
+    "(8)\n"
     "  -o copy_max=SIZE     what of an increment is copied while its process "
     "is\n"
     "                       frozen, if that is shorter than a fork (64M)\n"
@@ -45,7 +48,7 @@ const char opts_usage[] =
 struct parse {
 	struct opts *o;
 	char *linger, *freeze_timeout, *max_checkpoints, *max_named, *templates,
-	    *template_memory, *copy_max, *log, *max_read;
+	    *template_memory, *spares, *copy_max, *log, *max_read;
 	int foreground, debug, help, version, allow_other, track;
 	char *names[2];
 	int nnames;
@@ -69,6 +72,7 @@ static const struct fuse_opt table[] = {
 	OPT("max_named=%s", max_named),
 	OPT("templates=%s", templates),
 	OPT("template_memory=%s", template_memory),
+	OPT("spares=%s", spares),
 	OPT("copy_max=%s", copy_max),
 	OPT("log=%s", log),
 	OPT("max_read=%s", max_read),
@@ -202,6 +206,7 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 	o->max_named = MAX_NAMED;
 	o->copy_max = COPY_MAX;
 	o->max_templates = MAX_TEMPLATES;
+	o->max_spares = MAX_SPARES;
 	o->template_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) *
 			    (uint64_t)sysconf(_SC_PAGESIZE) / 4;
 	o->log_level = SNAP_STEP;
@@ -227,6 +232,9 @@ parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 		 !opts_size(p->template_memory, &o->template_bytes))
 		snprintf(why, size, "template_memory=%s: not a size",
 		    p->template_memory);
+	else if (p->spares != NULL &&
+		 !parse_count(p->spares, 0, &o->max_spares))
+		snprintf(why, size, "spares=%s: not a number", p->spares);
 	else if (p->copy_max != NULL && !opts_size(p->copy_max, &o->copy_max))
 		snprintf(why, size, "copy_max=%s: not a size", p->copy_max);
 	else if (p->max_read != NULL &&
@@ -329,6 +337,7 @@ out:
 	free(p.max_named);
 	free(p.templates);
 	free(p.template_memory);
+	free(p.spares);
 	free(p.copy_max);
 	free(p.log);
 	free(p.max_read);

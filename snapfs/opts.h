@@ -21,6 +21,7 @@ struct opts {
 	unsigned max_checkpoints;
 	unsigned max_templates;	 /* 0: none is made */
 	uint64_t template_bytes; /* of all of them together */
+	unsigned max_spares;	 /* 0: none is made */
 	uint64_t copy_max;	 /* bytes of an increment that has no twin */
 	unsigned max_named;	 /* checkpoints with a name, of one user */
 	unsigned max_read;	 /* bytes in one request, 0: as libfuse likes */

@@ -1,6 +1,7 @@
 #include "restore.h"
 
 #include "foreground.h"
+#include "housekeeper.h"
 #include "job.h"
 #include "lender.h"
 #include "restore_impl.h"
@@ -189,6 +190,7 @@ static void *
 restore_main(void *arg)
 {
 	struct restore *r = arg;
+	struct snapfs *fs = r->fs;
 	struct paging *p;
 
 	restore_run_agent(r);
@@ -199,6 +201,7 @@ restore_main(void *arg)
 		restore_done(r);
 	else
 		restore_reply(r, 0);
+	housekeeper_spares(fs->housekeeper);
 	if (p != NULL)
 		restore_listen_to_pager(p);
 	return NULL;

@@ -162,9 +162,16 @@ hear_signals(struct keeper *k)
 			end_template(k);
 }
 
+/* The template; its spare; an instance that is not entrusted to us yet. */
+static bool
+is_unused(struct keeper *k, pid_t pid)
+{
+	return pid == k->template || (is_child(pid) && ward_of(k, pid) == NULL);
+}
+
 /* Is anybody left in the session, who could start another instance? */
 static bool
-is_of_use(const struct keeper *k)
+is_of_use(struct keeper *k)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *de;
@@ -173,7 +180,7 @@ is_of_use(const struct keeper *k)
 
 	while (!is && (de = readdir(dir)) != NULL) {
 		pid = atoi(de->d_name);
-		is = pid > 0 && pid != k->template && getsid(pid) == k->session;
+		is = pid > 0 && getsid(pid) == k->session && !is_unused(k, pid);
 	}
 	if (dir != NULL)
 		closedir(dir);

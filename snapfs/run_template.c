@@ -46,6 +46,14 @@ close_fd(int *fd)
 	*fd = -1;
 }
 
+static void
+close_spare(struct run_template *v)
+{
+	if (v->t.spare > 0)
+		close(v->t.spare);
+	v->t.spare = 0;
+}
+
 /* ---- the daemon's door ---- */
 
 /* Is it a mount of ours?  Its device is in the list of mounts. */
@@ -173,15 +181,17 @@ static bool
 hear(struct run_template *v, struct agent_message *m)
 {
 	struct pollfd p = { .fd = v->daemon, .events = POLLIN };
-	int fds[2];
+	int fds[OFFER_FDS];
 
 	if (poll(&p, 1, OFFER_MS) != 1 ||
-	    run_receive(v->daemon, m, sizeof(*m), fds, 2) !=
+	    run_receive(v->daemon, m, sizeof(*m), fds, OFFER_FDS) !=
 		(ssize_t)sizeof(*m) ||
 	    m->type != AGENT_OFFER)
 		return false;
 	v->t.control = fds[0];
 	v->keeper = fds[1];
+	if (fds[2] > 0)
+		v->t.spare = fds[2];
 	return true;
 }
 
@@ -333,6 +343,7 @@ run_template_again(struct run_template *v, int dir)
 {
 	close_fd(&v->t.control);
 	close_fd(&v->t.pidfd);
+	close_spare(v);
 	close_fd(&v->keeper);
 	return make(v, dir);
 }
@@ -351,6 +362,7 @@ run_template_free(struct run_template *v)
 {
 	close_fd(&v->t.control);
 	close_fd(&v->t.pidfd);
+	close_spare(v);
 	close_fd(&v->keeper);
 	close_fd(&v->daemon);
 }

@@ -38,6 +38,7 @@ print_options(FILE *f, const struct snapfs *fs)
 	fprintf(f, "max_named: %u\n", o->max_named);
 	fprintf(f, "templates: %u\n", o->max_templates);
 	fprintf(f, "template_memory: %" PRIu64 "\n", o->template_bytes);
+	fprintf(f, "spares: %u\n", o->max_spares);
 	fprintf(f, "copy_max: %" PRIu64 "\n", o->copy_max);
 	fprintf(f, "log: %s\n", log_level_name(o->log_level));
 	fprintf(f, "allow_other: %s\n", o->allow_other ? "yes" : "no");
@@ -198,14 +199,29 @@ print_views(FILE *f, struct snapfs *fs, const struct view_creds *who)
 	return held == NULL ? -ENOMEM : 0;
 }
 
+/* What a spare costs, for it has no page of its own: its page tables. */
+static void
+print_spare(FILE *f, const struct snapfs *fs, pid_t pid)
+{
+	char text[8192];
+	const char *p = NULL;
+
+	if (pid > 0 && procinfo_read_small(
+			   fs->proc, pid, "status", text, sizeof(text)) == 0)
+		p = strstr(text, "\nVmPTE:");
+	if (p != NULL)
+		fprintf(f, " spare %d page-tables %llu", pid,
+		    strtoull(p + 7, NULL, 10) << 10);
+}
+
 /*
  * What a template costs: the pages that no other process has, which would be
  * free without it.  What it saves: bytes that were not read again, and memory
  * that it has in common with others.
  */
 static void
-print_template(
-    FILE *f, const struct snapfs *fs, const struct template *v, uint64_t now)
+print_template(FILE *f, const struct snapfs *fs, const struct template *v,
+    pid_t spare, uint64_t now)
 {
 	char text[4096];
 	uint64_t own = 0, all = 0;
@@ -217,12 +233,13 @@ print_template(
 	}
 	fprintf(f,
 	    "template: pid %d uid %u instances %" PRIu64 " pages %" PRIu64
-	    " memory %" PRIu64 " shared %" PRIu64 " not-read %" PRIu64
-	    " age %.1f unused %.1f",
+	    " memory %" PRIu64 " shared %" PRIu64 " not-read %" PRIu64,
 	    v->pid, v->uid, v->made, v->image.bytes, own,
 	    all > own ? all - own : 0,
-	    v->made > 0 ? (v->made - 1) * v->image.bytes : 0,
-	    (double)(now - v->since) / 1000, (double)(now - v->used) / 1000);
+	    v->made > 0 ? (v->made - 1) * v->image.bytes : 0);
+	print_spare(f, fs, spare);
+	fprintf(f, " age %.1f unused %.1f", (double)(now - v->since) / 1000,
+	    (double)(now - v->used) / 1000);
 	if (v->session != 0)
 		fprintf(f, " session %d", v->session);
 	fprintf(f, " path %s\n", v->path);
@@ -234,29 +251,40 @@ print_templates(FILE *f, struct snapfs *fs, const struct view_creds *who)
 	uint64_t now = snapfs_now();
 	struct template **held, *v;
 	size_t i, n = 0;
-	unsigned live;
+	unsigned live, spares;
+	pid_t *spare;
+	int err;
 
 	pthread_mutex_lock(&fs->lock);
+	templates_sweep(&fs->templates);
 	live = fs->templates.n;
+	spares = fs->templates.nspares;
 	held = calloc(live + 1, sizeof(struct template *));
+	spare = calloc(live + 1, sizeof(*spare));
 	TAILQ_FOREACH (v, &fs->templates.list, by_use)
-		if (held != NULL && (sees_all(fs, who) || v->uid == who->uid)) {
+		if (held != NULL && spare != NULL &&
+		    (sees_all(fs, who) || v->uid == who->uid)) {
 			v->nuse++;
+			spare[n] = v->spare.pid;
 			held[n++] = v;
 		}
 	pthread_mutex_unlock(&fs->lock);
 
 	fprintf(f, "templates-live: %u\n", live);
+	fprintf(f, "spares-live: %u\n", spares);
 	for (i = 0; i < n; i++)
-		print_template(f, fs, held[i], now);
+		print_template(f, fs, held[i], spare[i], now);
 
 	pthread_mutex_lock(&fs->lock);
 	fprintf(f, "templates-dropped: %" PRIu64 "\n", fs->templates.dropped);
+	fprintf(f, "spares-used: %" PRIu64 "\n", fs->templates.spares_used);
 	for (i = 0; i < n; i++)
 		templates_put(&fs->templates, held[i]);
 	pthread_mutex_unlock(&fs->lock);
+	err = held == NULL || spare == NULL ? -ENOMEM : 0;
 	free(held);
-	return held == NULL ? -ENOMEM : 0;
+	free(spare);
+	return err;
 }
 
 static void

@@ -42,9 +42,28 @@ release(struct template *v)
 	free(v);
 }
 
+/* It has none now. */
+static void
+uncount_spare(struct templates *t, uint64_t bytes)
+{
+	t->nspares--;
+	t->bytes -= bytes;
+}
+
+static bool
+drop_spare(struct templates *t, struct template *v)
+{
+	if (v->spare.sock <= 0)
+		return false;
+	uncount_spare(t, v->spare.bytes);
+	spare_end(&v->spare);
+	return true;
+}
+
 static void
 drop(struct templates *t, struct template *v)
 {
+	drop_spare(t, v);
 	TAILQ_REMOVE(&t->list, v, by_use);
 	t->n--;
 	t->bytes -= v->image.bytes;
@@ -87,6 +106,15 @@ has_ended(const struct template *v)
 	return poll(&p, 1, 0) == 1;
 }
 
+static void
+look_at_spare(struct templates *t, struct template *v)
+{
+	uint64_t bytes = v->spare.bytes;
+
+	if (v->spare.sock > 0 && !spare_look(&v->spare, t->proc, v->uid))
+		uncount_spare(t, bytes);
+}
+
 void
 templates_sweep(struct templates *t)
 {
@@ -96,7 +124,71 @@ templates_sweep(struct templates *t)
 		next = TAILQ_NEXT(v, by_use);
 		if (has_ended(v))
 			drop(t, v);
+		else
+			look_at_spare(t, v);
 	}
+}
+
+/* ---- spares ---- */
+
+static bool
+drop_one_spare(struct templates *t)
+{
+	struct template *v;
+
+	TAILQ_FOREACH (v, &t->list, by_use)
+		if (drop_spare(t, v))
+			return true;
+	return false;
+}
+
+bool
+templates_drop_spares(struct templates *t)
+{
+	bool any = false;
+
+	while (drop_one_spare(t))
+		any = true;
+	return any;
+}
+
+/* That of a template which was used longer ago gives way to it. */
+static void
+bear_one(struct templates *t, struct template *v)
+{
+	uint64_t bytes = spare_cost(v->image.bytes);
+
+	if (t->max_spares == 0 || t->bytes + bytes > t->max_bytes)
+		return;
+	if (t->nspares >= t->max_spares)
+		drop_one_spare(t);
+	spare_order(&v->spare, &v->t, bytes);
+	if (v->spare.sock <= 0)
+		return;
+	t->nspares++;
+	t->bytes += bytes;
+}
+
+void
+templates_bear(struct templates *t)
+{
+	struct template *v;
+
+	TAILQ_FOREACH (v, &t->list, by_use) {
+		if (v->due && v->spare.sock <= 0)
+			bear_one(t, v);
+		v->due = false;
+	}
+}
+
+int
+templates_take_spare(struct templates *t, struct template *v)
+{
+	if (v->spare.sock <= 0)
+		return 0;
+	uncount_spare(t, v->spare.bytes);
+	t->spares_used++;
+	return spare_take(&v->spare);
 }
 
 /* ---- finding ---- */
@@ -163,13 +255,16 @@ templates_worth(struct templates *t, const struct identity *image,
 }
 
 bool
-templates_has(const struct templates *t, pid_t pid)
+templates_has(struct templates *t, pid_t pid)
 {
-	const struct template *v;
+	struct template *v;
 
-	TAILQ_FOREACH (v, &t->list, by_use)
-		if (v->pid == pid)
+	TAILQ_FOREACH (v, &t->list, by_use) {
+		if (v->spare.sock > 0 && v->spare.pid == 0)
+			look_at_spare(t, v);
+		if (v->pid == pid || v->spare.pid == pid)
 			return true;
+	}
 	return false;
 }
 
@@ -242,10 +337,14 @@ templates_add(struct templates *t, const struct template *made, uint64_t now)
 		free(v);
 		return NULL;
 	}
+	while (t->bytes + v->image.bytes > t->max_bytes && drop_one_spare(t))
+		;
 	while (t->n > 0 &&
 	       (t->n >= t->max || t->bytes + v->image.bytes > t->max_bytes))
 		templates_drop_one(t);
 	v->nuse = 1;
+	v->due = false;
+	v->spare = (struct spare){ 0 };
 	v->gone = false;
 	v->since = v->used = now;
 	TAILQ_INSERT_TAIL(&t->list, v, by_use);

@@ -7,6 +7,8 @@
  * It is for restores of the same image, by a process with the same rights in
  * the same place as the one that it was made for, and for no others.
  *
+ * The next clone of it may be made ahead, when there is room (spare.h).
+ *
  * This file decides and keeps; it closes descriptors, and makes no process.
  * All of it is under one lock of the caller's.
  */
@@ -14,6 +16,7 @@
 #define TEMPLATES_H
 
 #include "snap.h"
+#include "spare.h"
 
 #include <sys/queue.h>
 
@@ -39,6 +42,8 @@ struct template
 	 */
 	pid_t session;
 	int keeper;
+	struct spare spare;
+	bool due;	/* it was used, and is to have another */
 	unsigned nuse;	/* agents at work with it */
 	bool gone;	/* not in the list any more */
 	uint64_t made;	/* instances */
@@ -50,12 +55,14 @@ struct template
 #define TEMPLATES_SEEN 64u
 
 struct templates {
-	unsigned max;	    /* 0: none is made */
-	uint64_t max_bytes; /* of `pages`, of all together */
-	unsigned n;
-	uint64_t bytes;
-	uint64_t dropped;	     /* so far */
-	TAILQ_HEAD(, template) list; /* the least recently used first */
+	unsigned max;	     /* 0: none is made */
+	uint64_t max_bytes;  /* of `pages`, of all together */
+	unsigned max_spares; /* likewise */
+	int proc;	     /* /proc, borrowed */
+	unsigned n, nspares;
+	uint64_t bytes;		       /* with what spares cost */
+	uint64_t dropped, spares_used; /* so far */
+	TAILQ_HEAD(, template) list;   /* the least recently used first */
 	struct {
 		struct identity image;
 		uint64_t place; /* 0, or a hash of it */
@@ -112,7 +119,14 @@ void templates_drop_all(struct templates *t);
 /* Those that have ended. */
 void templates_sweep(struct templates *t);
 
-/* Is this process a template? */
-bool templates_has(const struct templates *t, pid_t pid);
+/* Is this process a template, or the spare of one? */
+bool templates_has(struct templates *t, pid_t pid);
+
+/* Those that are to have a spare get it, where there is room. */
+void templates_bear(struct templates *t);
+/* The spare of v, as of spare_take(). */
+int templates_take_spare(struct templates *t, struct template *v);
+/* All spares go; false if there is none. */
+bool templates_drop_spares(struct templates *t);
 
 #endif

@@ -312,6 +312,7 @@ bool snap_image_is(int dir);
 struct snap_template {
 	int control; /* owned, as pidfd is */
 	int pidfd;
+	int spare; /* of snap_template_spare(), owned; 0: none */
 	pid_t pid; /* for whoever made it, while that is its parent */
 	uint64_t start, end; /* addresses of its own */
 	char note[512];	     /* what came back differently; "" if nothing */
@@ -475,6 +476,15 @@ int snap_uffd_handshake(int fd);
  */
 int snap_template_make(struct snap_ctx *cx,
     const struct snap_restore_options *opt, struct snap_template *out);
+
+/*
+ * Have the template with this `control` make its next clone ahead: the *spare*,
+ * which becomes one restored process with a new pid, if it is in `spare` of the
+ * template then.  A socket of ours, which brings a message from it, with its
+ * credentials (SCM_CREDENTIALS), when it is there, and is at its end if it has
+ * ended, or was used; when the last copy is closed it ends.  Or -errno.
+ */
+int snap_template_spare(int control);
 
 /*
  * Put this process into each cgroup of `theirs`, the text of a /proc/PID/cgroup.

@@ -12,7 +12,9 @@
 #include <linux/ioctl.h>
 #include <linux/sched.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -114,11 +116,11 @@ clear(const struct area *a, const uint64_t *keep, uint64_t n)
 }
 
 /*
- * The new thread finds its two arguments on its own stack; the parent's frame
- * is not its to return into.
+ * The new thread, or process, finds its two arguments on its own stack; the
+ * parent's frame is not its to return into.
  */
 static long
-clone_lane(struct area *a, struct clone_args *ca, uint64_t lane)
+clone_into(struct area *a, struct clone_args *ca, uint64_t lane)
 {
 	uint64_t *top = (uint64_t *)(ca->stack + ca->stack_size);
 	long ret;
@@ -137,6 +139,14 @@ clone_lane(struct area *a, struct clone_args *ca, uint64_t lane)
 			 : "=a"(ret)
 			 : "a"(SYS_clone3), "D"(ca), "S"(sizeof(*ca))
 			 : "rcx", "r11", "memory");
+	return ret;
+}
+
+static long
+clone_lane(struct area *a, struct clone_args *ca, uint64_t lane)
+{
+	long ret = clone_into(a, ca, lane);
+
 	if (ret > 0)
 		a->lanes[lane].tid = (int32_t)ret;
 	return ret;
@@ -400,6 +410,13 @@ say_born(struct area *a, long pid)
 	call6(SYS_futex, (uint64_t)&a->born, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
+static long
+map_area(const struct serve *q)
+{
+	return call6(SYS_mmap, q->at, q->len, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_FIXED_NOREPLACE, SERVE_AREA, 0);
+}
+
 /* A sibling of ours: the child, from birth, of whoever adopts orphans here. */
 static void
 bear(const struct serve *q)
@@ -410,11 +427,8 @@ bear(const struct serve *q)
 		.stack = q->stack,
 		.stack_size = q->stack_size,
 	};
-	long r;
 
-	r = call6(SYS_mmap, q->at, q->len, PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_FIXED_NOREPLACE, SERVE_AREA, 0);
-	if (r < 0)
+	if (map_area(q) < 0)
 		return; /* whoever asked sees his pipe closed */
 	if (q->has_tid) {
 		ca.set_tid = (uint64_t)&q->tid;
@@ -424,23 +438,110 @@ bear(const struct serve *q)
 	call6(SYS_munmap, q->at, q->len, 0, 0, 0, 0);
 }
 
+/* ---- its spare ---- */
+
+/*
+ * The one thing that it has of where it was ordered is its socket, and what it
+ * has of its template, beside the memory, is a pidfd: to end with it.
+ */
+static void
+settle(void)
+{
+	/* Not a string, for which there might be a relocation. */
+	const char name[16] = { 's', 'n', 'a', 'p', 'f', 's', '-', 's', 'p',
+		'a', 'r', 'e' };
+
+	call6(SYS_dup3, SPARE_SOCKET, SERVE_CONTROL, O_CLOEXEC, 0, 0, 0);
+	call6(SYS_dup3, SPARE_NFDS, SPARE_TEMPLATE, O_CLOEXEC, 0, 0, 0);
+	call6(
+	    SYS_close_range, SERVE_CONTROL + 1, SPARE_TEMPLATE - 1, 0, 0, 0, 0);
+	call6(SYS_close_range, SPARE_TEMPLATE + 1, ~0u, 0, 0, 0, 0);
+	call6(SYS_prctl, PR_SET_NAME, (uint64_t)name, 0, 0, 0, 0);
+	/* By that, whoever ordered it learns its pid. */
+	call6(SYS_sendto, SERVE_CONTROL, (uint64_t)name, 1, MSG_NOSIGNAL, 0, 0);
+}
+
+/* The message that makes it an instance; false: it is needed no more. */
+static int
+await_order(struct serve *q)
+{
+	struct pollfd v[2] = { { SERVE_CONTROL, POLLIN, 0 },
+		{ SPARE_TEMPLATE, POLLIN, 0 } };
+	struct fds_message m;
+	long n;
+
+	do
+		n = call6(SYS_poll, (uint64_t)v, 2, -1ull, 0, 0, 0);
+	while (n == -EINTR);
+	if (n <= 0 || v[1].revents != 0)
+		return 0;
+	n = receive_fds(SERVE_CONTROL, q, sizeof(*q), &m);
+	return n == SERVE_NFDS - 1 && !q->has_tid;
+}
+
+static void
+be_spare(void)
+{
+	struct serve q;
+	struct area *a;
+
+	settle();
+	if (await_order(&q)) {
+		call6(SYS_close, SPARE_TEMPLATE, 0, 0, 0, 0, 0);
+		a = (struct area *)q.area;
+		if (map_area(&q) >= 0) {
+			say_born(a, call6(SYS_getpid, 0, 0, 0, 0, 0, 0));
+			restorer_lane(a, 0);
+		}
+	}
+	call6(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+}
+
+/* What fails is no harm: whoever ordered it sees its socket closed. */
+static void
+bear_spare(struct area *a)
+{
+	struct clone_args ca = {
+		.flags = CLONE_PARENT,
+		.stack = a->spare_stack,
+		.stack_size = LANE_STACK - 2 * sizeof(uint64_t),
+	};
+	long self = call6(SYS_getpid, 0, 0, 0, 0, 0, 0);
+
+	if (ca.stack != 0 &&
+	    call6(SYS_pidfd_open, self, 0, 0, 0, 0, 0) == SPARE_NFDS)
+		clone_into(a, &ca, SPARE_LANE);
+}
+
+/* In memory of its own, unlike the rest of the area: another may be on it. */
+static void
+make_spare_stack(struct area *a)
+{
+	if (call6(SYS_mmap, a->spare_stack, LANE_STACK, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1ull, 0) < 0)
+		a->spare_stack = 0;
+}
+
 /*
  * Until nobody is left who could ask.  The clone shares our stack, which is in
  * shared memory, but is never on it.
  */
 static void
-serve(void)
+serve(struct area *a)
 {
 	struct fds_message m;
 	struct serve q;
 	long n;
 
+	make_spare_stack(a);
 	for (;;) {
 		n = receive_fds(SERVE_CONTROL, &q, sizeof(q), &m);
 		if (n == 0)
 			call6(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 		if (n == SERVE_NFDS - 1)
 			bear(&q);
+		if (n == SPARE_NFDS - 1)
+			bear_spare(a);
 		call6(SYS_close_range, SERVE_AREA, ~0u, 0, 0, 0, 0);
 	}
 }
@@ -450,6 +551,8 @@ restorer_lane(struct area *a, uint64_t lane)
 {
 	struct lane *l = &a->lanes[lane];
 
+	if (lane == SPARE_LANE)
+		be_spare();
 	/* Whoever made it knows its id later than it may need it itself. */
 	l->tid = (int32_t)call6(SYS_gettid, 0, 0, 0, 0, 0, 0);
 	for (uint32_t i = l->first; i < l->first + l->n; i++) {
@@ -471,7 +574,7 @@ restorer_lane(struct area *a, uint64_t lane)
 	__atomic_add_fetch(&a->done, 1, __ATOMIC_RELEASE);
 	call6(SYS_futex, (uint64_t)&a->done, FUTEX_WAKE, 1 << 30, 0, 0, 0);
 	if (a->serves)
-		serve();
+		serve(a);
 	for (;;)
 		futex_wait(&a->never, 0);
 }

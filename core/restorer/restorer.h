@@ -73,6 +73,10 @@ struct fd_place {
  * A template, once its memory is there, serves: for each of these messages,
  * which bring the area of an instance and two descriptors more for it, it
  * clones itself, and the clone does lane 0 of that area.
+ *
+ * A message with one descriptor is an order for a *spare*: a clone made ahead,
+ * which has that for its socket.  It gets one such message there, and does
+ * lane 0 itself.  It ends with its template, and when nobody has the other end.
  */
 struct serve {
 	uint64_t at, len; /* the area's mapping */
@@ -83,6 +87,14 @@ struct serve {
 
 /* The descriptors of a template, and of an instance at its birth. */
 enum { SERVE_CONTROL, SERVE_AREA, SERVE_GO, SERVE_FDS, SERVE_NFDS };
+
+/* With an order for a spare: its socket.  What it keeps: who is its template. */
+enum {
+	SPARE_SOCKET = SERVE_CONTROL + 1,
+	SPARE_NFDS,
+	SPARE_TEMPLATE = SERVE_NFDS
+};
+#define SPARE_LANE UINT64_MAX /* what it does */
 
 struct area {
 	uint64_t start, end;
@@ -95,6 +107,7 @@ struct area {
 	int32_t uffd;	 /* a futex: 1 + the descriptor, once it is there */
 	uint32_t taken;	 /* a futex: 1 once the agent has it */
 	uint32_t serves; /* it is a template's */
+	uint64_t spare_stack; /* then: LANE_STACK bytes; 0: it has no spares */
 
 	/* Of the time before the loop: what the new process has to say. */
 	int32_t born;  /* a futex: 1 once it has a pid, or -errno */

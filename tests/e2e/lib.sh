@@ -455,8 +455,8 @@ strays()
 			[ "$p" != "$q" ] || continue 2
 		done
 		# Kept by the daemon as long as that lives.
-		[ -z "$DAEMON" ] ||
-		    [ "$(cat "/proc/$p/comm" 2>/dev/null)" != snapfs-template ] || continue
+		[ -z "$DAEMON" ] || [[ $(cat "/proc/$p/comm" 2>/dev/null) != \
+		    snapfs-@(template|spare) ]] || continue
 		echo "$p $(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)" \
 		    "($(state_of "$p"))"
 	done

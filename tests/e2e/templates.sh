@@ -57,6 +57,13 @@ template()
 	sed -n "s,^template: .*\<$1 \([0-9]*\) .* path $IMAGE\$,\1,p" "$MNT/.status"
 }
 
+# The spare of the template of IMAGE is there: SPARE.
+has_spare()
+{
+	SPARE=$(template spare)
+	[ -n "$SPARE" ]
+}
+
 # They check themselves, and end.
 all_right()
 {
@@ -189,7 +196,8 @@ killed()
 	all_right "${NEW[@]}" || return
 	# It is stopped, and thus deaf: the restore waits, and can be given up.
 	pid=$(template pid)
-	kill -STOP "$pid" || return
+	wait_for 10 has_spare && kill -STOP "$pid" "$SPARE" || return
+	timeout 1 "$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new && return 1
 	timeout 1 "$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new && return 1
 	kill -CONT "$pid"
 	make pid=new && all_right "${NEW[@]}" && no_strays 5
@@ -207,6 +215,99 @@ instance_killed()
 	make pid=new && [ "$(template pid)" = "$pid" ] && all_right "${NEW[@]}"
 }
 t "an instance is killed: the others go on" instance_killed
+
+# An image with a template and a spare.
+# usage: with_spare NAME
+with_spare()
+{
+	big "$1" || return
+	make instances=1 && kill9 "${NEW[0]}" || return
+	wait_for 10 has_spare || { grep -a -E '^(template|spare)' "$MNT/.status"; return 1; }
+}
+
+spare()
+{
+	local used
+	with_spare spare || return
+	[ "$(status spares)" = 8 ] && [ "$(cat "/proc/$SPARE/comm")" = snapfs-spare ] || return
+	[ "$(template page-tables)" -gt $((64 << 10)) ] || return
+	# Not to be seen, as its template is not.
+	[ ! -e "$MNT/$SPARE" ] || return
+	ls "$MNT" | grep -qx "$SPARE" && return 1
+	used=$(status spares-used)
+	make pid=new && [ "${NEW[0]}" = "$SPARE" ] || { echo "not the spare: $ANSWER"; return 1; }
+	[ "$(status spares-used)" = $((used + 1)) ] && all_right "${NEW[@]}" || return
+	# The next is there in its time; one of many is it.
+	wait_for 10 has_spare && make instances=3 || return
+	[ "${NEW[0]}" = "$SPARE" ] && all_right "${NEW[@]}" || return
+	# Its pid is its own, so it is not for whoever wants the one of the image.
+	wait_for 10 has_spare && make && [ "${NEW[0]}" = "$PID" ] || return
+	all_right "$PID" && [ "$(template spare)" = "$SPARE" ]
+}
+t "a spare is the next instance" spare
+
+# What is there of whoever had it made, or of an earlier writer: nothing.
+bare()
+{
+	local fd n=0 ns
+	mkdir elsewhere || return
+	with_spare bare || return
+	(cd elsewhere && SECRET=xyzzy "$TOOLS/request" "$MNT/.restore" "$WORK/$IMAGE" pid=new \
+	    {fd}<"$WORK/big.py") >answer || return
+	NEW=("$(sed -n 's/^OK //p' answer)")
+	kill9 "${NEW[0]}" && wait_for 10 has_spare || return
+	for fd in /proc/"$SPARE"/fd/*; do
+		n=$((n + 1))
+		[[ $(readlink "$fd") =~ ^(socket:|anon_inode:\[?pidfd|pidfd:) ]] || {
+			ls -l "/proc/$SPARE/fd"
+			return 1
+		}
+	done
+	[ $n = 2 ] && [ "$(readlink "/proc/$SPARE/cwd")" = / ] || return
+	tr '\0' '\n' <"/proc/$SPARE/environ" | grep -q xyzzy && return 1
+	cmp "/proc/$SPARE/environ" "$IMAGE/environ" || return
+	for ns in cgroup ipc mnt net pid user uts; do
+		[ "$(readlink "/proc/$SPARE/ns/$ns")" = "$(readlink "/proc/$DAEMON/ns/$ns")" ] || return
+	done
+	diff "/proc/$SPARE/cgroup" "/proc/$(template pid)/cgroup" || return
+	untraced "$SPARE"
+}
+t "a spare has nothing of an earlier writer" bare
+
+is_given()
+{
+	[ -z "$(template spare)" ]
+}
+
+spare_killed()
+{
+	local pid old
+	with_spare spare_killed || return
+	pid=$(template pid)
+	kill -9 "$SPARE" && wait_for 5 gone "$SPARE" || return
+	make pid=new && [ "$(template pid)" = "$pid" ] && all_right "${NEW[@]}" || return
+	# Killed so late that the daemon does not know of it.
+	wait_for 10 has_spare && kill -STOP "$SPARE" || return
+	"$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new >answer 3>&- 9>&- &
+	old=$!
+	wait_for 10 is_given || return
+	kill -9 "$SPARE"
+	wait "$old" || { cat answer; return 1; }
+	NEW=("$(sed -n 's/^OK //p' answer)")
+	[ "${NEW[0]}" != "$SPARE" ] && [ "$(template pid)" = "$pid" ] || return
+	grep -q "the spare of the template has ended" "$MNT/.log" || return
+	all_right "${NEW[@]}" || return
+	# Its template's end is its end, and so is its being needed no more.
+	wait_for 10 has_spare && kill -9 "$pid" || return
+	wait_for 5 gone "$SPARE" || { echo "it outlives its template"; return 1; }
+	make instances=1 && [ "$(template pid)" != "$pid" ] && all_right "${NEW[@]}" || return
+	wait_for 10 has_spare && kill -STOP "$SPARE" || return
+	chmod u+w "$IMAGE/pages" && touch "$IMAGE/pages" || return
+	make pid=new && all_right "${NEW[@]}" || return
+	wait_for 5 gone "$SPARE" || { echo "it outlives a change of its image"; return 1; }
+	no_strays 5
+}
+t "a spare is killed, or its template" spare_killed
 
 as()
 {
@@ -227,11 +328,15 @@ others()
 	as cp -r "$MNT/$PID" "$IMAGE" && kill9 "$PID" || return
 	make instances=1 || return
 	roots=$(template pid)
-	kill9 "${NEW[0]}" || return
+	kill9 "${NEW[0]}" && wait_for 10 has_spare || return
 	# The same image, other rights: a template of his own.
 	ANSWER=$(as "$TOOLS/request" "$MNT/.restore" "$IMAGE" instances=2) || { echo "$ANSWER"; return 1; }
 	NEW=($(sed -n 's/^OK //; /^[0-9]*$/p' <<<"$ANSWER"))
 	PIDS+=("${NEW[@]}")
+	# And not the spare of another.
+	kill -0 "$SPARE" || return
+	printf '%s\n' "${NEW[@]}" | grep -qx "$SPARE" && return 1
+	as kill -0 "$SPARE" 2>/dev/null && return 1
 	[ "$(sed -n 's/^CapEff:\t//p' "/proc/${NEW[0]}/status")" = 0000000000000000 ] || return
 	[ "$(template instances | sort | tr '\n' ' ')" = "1 2 " ] || { grep ^template "$MNT/.status"; return 1; }
 	# Not its user, nor anyone else, can touch it.
@@ -398,24 +503,27 @@ survives()
 {
 	local pid
 	big survive || return
-	make instances=3 || return
+	make instances=3 && wait_for 10 has_spare || return
 	pid=$(template pid)
 	kill -9 "$DAEMON" && wait "$DAEMON" 2>/dev/null
 	umount -l "$MNT"
 	DAEMON=
 	wait_for 5 gone "$pid" || { echo "the template stays"; return 1; }
+	wait_for 5 gone "$SPARE" || { echo "the spare stays"; return 1; }
 	mount_snapfs
 	all_right "${NEW[@]}" || return
-	make instances=2 || return
+	make instances=2 && wait_for 10 has_spare || return
 	pid=$(template pid)
 	unmount_snapfs || return
 	wait_for 5 gone "$pid" || { echo "the template stays"; return 1; }
+	wait_for 5 gone "$SPARE" || { echo "the spare stays"; return 1; }
 	all_right "${NEW[@]}" && no_strays
 }
 t "the daemon is killed, or unmounted: instances run on" survives
 
 without()
 {
+	local i
 	mount_snapfs templates=0
 	make instances=2 || return
 	[ "$(status templates-live)" = 0 ] || return
@@ -423,7 +531,19 @@ without()
 	mount_snapfs template_memory=1M
 	make instances=2 || return
 	[ "$(status templates-live)" = 0 ] || return
-	all_right "${NEW[@]}" && unmount_snapfs
+	all_right "${NEW[@]}" && unmount_snapfs || return
+	# Room for a template, and none for a spare; and none is wanted.
+	for i in "template_memory=$(($(stat -c %s "$IMAGE/pages") + 65536))" spares=0; do
+		mount_snapfs "$i"
+		make instances=1 && all_right "${NEW[@]}" || return
+		# When it has looked for room it has not made one.
+		sleep 1.2
+		[ "$(status templates-live) $(status spares-live)" = "1 0" ] || {
+			grep -a -E '^(template|spare)' "$MNT/.status"
+			return 1
+		}
+		make pid=new && all_right "${NEW[@]}" && unmount_snapfs || return
+	done
 }
 t "without templates" without
 

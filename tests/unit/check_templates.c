@@ -1,13 +1,16 @@
 /*
- * Which template is for whom, and which goes when.  No process is made: a
- * template's descriptors are an eventfd, and our own pidfd.
+ * Which template is for whom, and which goes when; and its spare.  No process is
+ * made but those that stand for these: a template's descriptors are an eventfd,
+ * or the end of a socket on which we see what it is told, and our own pidfd.
  */
 #include <check.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -214,6 +217,253 @@ START_TEST(being_made)
 }
 END_TEST
 
+/* ---- spares ---- */
+
+/* A template whose orders come to *orders. */
+static struct template *
+add_listener(struct identity id, uint64_t now, int *orders)
+{
+	int sv[2];
+	struct template made = {
+		.image = id,
+		.place = (char *)"here",
+		.path = (char *)"p",
+		.uid = getuid(),
+		.pid = child,
+	};
+	struct template *v;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv), 0);
+	made.t.control = sv[0];
+	made.t.pidfd = pidfd_open(child, 0);
+	*orders = sv[1];
+	v = templates_add(&all, &made, now);
+	ck_assert_ptr_nonnull(v);
+	templates_put(&all, v);
+	return v;
+}
+
+/* The socket that came with an order; -1: nothing was ordered. */
+static int
+ordered(int orders)
+{
+	char body[256];
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} c;
+	struct iovec iov = { body, sizeof(body) };
+	struct msghdr m = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &c,
+		.msg_controllen = sizeof(c) };
+	int fd = -1;
+
+	if (recvmsg(orders, &m, MSG_DONTWAIT) < 0)
+		return -1;
+	ck_assert_uint_ge(m.msg_controllen, CMSG_LEN(sizeof(fd)));
+	memcpy(&fd, CMSG_DATA(&c.head), sizeof(fd));
+	return fd;
+}
+
+/* A process that says that it is the spare with this socket, which it takes. */
+static pid_t
+stand_in(int sock)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		ck_assert_int_eq(send(sock, "s", 1, 0), 1);
+		for (;;)
+			pause();
+	}
+	close(sock);
+	return pid;
+}
+
+static void
+with_spares(unsigned max)
+{
+	all.max = 10;
+	all.max_bytes = 1 << 20;
+	all.max_spares = max;
+	all.proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* It was killed, and not by us. */
+static bool
+is_killed(pid_t pid)
+{
+	int st;
+
+	return waitpid(pid, &st, 0) == pid && WIFSIGNALED(st) &&
+	       WTERMSIG(st) == SIGKILL;
+}
+
+START_TEST(a_spare_is_made_when_due)
+{
+	struct template *v;
+	uint64_t bytes;
+	int orders, sock;
+	pid_t pid;
+
+	with_spares(2);
+	v = add_listener(image(1, 1), 0, &orders);
+	bytes = all.bytes;
+	templates_bear(&all);
+	ck_assert_int_eq(ordered(orders), -1);
+	v->due = true;
+	templates_bear(&all);
+	sock = ordered(orders);
+	ck_assert_int_ge(sock, 0);
+	ck_assert_uint_eq(all.nspares, 1);
+	ck_assert_uint_eq(all.bytes, bytes + spare_cost(40));
+	/* Not two. */
+	v->due = true;
+	templates_bear(&all);
+	ck_assert_int_eq(ordered(orders), -1);
+	pid = stand_in(sock);
+	while (v->spare.pid == 0)
+		templates_has(&all, 1);
+	ck_assert_int_eq(v->spare.pid, pid);
+	ck_assert(templates_has(&all, pid));
+	/* One that is at its end is none. */
+	kill(pid, SIGKILL);
+	ck_assert(is_killed(pid));
+	templates_sweep(&all);
+	ck_assert_uint_eq(all.nspares, 0);
+	ck_assert_uint_eq(all.bytes, bytes);
+	ck_assert_int_eq(templates_take_spare(&all, v), 0);
+	close(orders);
+}
+END_TEST
+
+START_TEST(a_spare_is_given_away)
+{
+	struct template *v;
+	int orders, sock;
+	char byte;
+	pid_t pid;
+
+	with_spares(2);
+	v = add_listener(image(1, 1), 0, &orders);
+	v->due = true;
+	templates_bear(&all);
+	pid = stand_in(ordered(orders));
+	while (v->spare.pid == 0)
+		templates_sweep(&all);
+	sock = templates_take_spare(&all, v);
+	ck_assert_int_gt(sock, 0);
+	ck_assert_uint_eq(all.nspares, 0);
+	ck_assert_uint_eq(all.spares_used, 1);
+	ck_assert(!templates_has(&all, pid));
+	/* It is not ours to end. */
+	templates_drop(&all, v);
+	ck_assert_int_eq(kill(pid, 0), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+	ck_assert_int_eq(recv(sock, &byte, 1, MSG_DONTWAIT), -1);
+	kill(pid, SIGKILL);
+	ck_assert(is_killed(pid));
+	ck_assert_int_eq(recv(sock, &byte, 1, MSG_DONTWAIT), 0);
+	close(sock);
+	close(orders);
+}
+END_TEST
+
+START_TEST(a_spare_ends_with_its_template)
+{
+	struct template *v;
+	int orders, sock;
+	char byte;
+	pid_t pid;
+
+	with_spares(2);
+	v = add_listener(image(1, 1), 0, &orders);
+	v->due = true;
+	templates_bear(&all);
+	pid = stand_in(ordered(orders));
+	while (v->spare.pid == 0)
+		templates_sweep(&all);
+	templates_drop(&all, v);
+	ck_assert(is_killed(pid));
+	close(orders);
+	/* One that was not there yet sees its socket closed. */
+	v = add_listener(image(2, 1), 0, &orders);
+	v->due = true;
+	templates_bear(&all);
+	sock = ordered(orders);
+	ck_assert(templates_drop_spares(&all));
+	ck_assert(!templates_drop_spares(&all));
+	ck_assert_int_eq(recv(sock, &byte, 1, MSG_DONTWAIT), 0);
+	ck_assert_uint_eq(all.nspares, 0);
+	close(sock);
+	close(orders);
+}
+END_TEST
+
+START_TEST(so_many_spares)
+{
+	struct template *v[3];
+	int orders[3], sock[3];
+	char byte;
+
+	with_spares(2);
+	for (unsigned i = 0; i < 3; i++) {
+		v[i] = add_listener(image(i + 1, 1), i, &orders[i]);
+		v[i]->due = true;
+		templates_bear(&all);
+		sock[i] = ordered(orders[i]);
+		ck_assert_int_ge(sock[i], 0);
+	}
+	/* That of the first gave way. */
+	ck_assert_uint_eq(all.nspares, 2);
+	ck_assert_int_eq(recv(sock[0], &byte, 1, MSG_DONTWAIT), 0);
+	ck_assert_int_eq(recv(sock[1], &byte, 1, MSG_DONTWAIT), -1);
+	/* A template is worth more than a spare. */
+	all.max_bytes = all.bytes;
+	templates_put(&all, add(image(9, 1), "here", 9));
+	ck_assert_uint_eq(all.n, 4);
+	ck_assert_uint_eq(all.nspares, 1);
+	/* There is no room for one. */
+	all.max_bytes = all.bytes + spare_cost(40) - 1;
+	v[0]->due = true;
+	templates_bear(&all);
+	ck_assert_int_eq(ordered(orders[0]), -1);
+	all.max_bytes++;
+	all.max_spares = 0;
+	v[0]->due = true;
+	templates_bear(&all);
+	ck_assert_int_eq(ordered(orders[0]), -1);
+	templates_drop_all(&all);
+	for (unsigned i = 0; i < 3; i++) {
+		close(sock[i]);
+		close(orders[i]);
+	}
+}
+END_TEST
+
+/* Somebody else's process is not killed by whoever says that it is his spare. */
+START_TEST(another_users_process_is_no_spare)
+{
+	struct template *v;
+	int orders;
+	pid_t pid;
+
+	with_spares(2);
+	v = add_listener(image(1, 1), 0, &orders);
+	v->uid = getuid() + 1;
+	v->due = true;
+	templates_bear(&all);
+	pid = stand_in(ordered(orders));
+	while (all.nspares > 0)
+		templates_sweep(&all);
+	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+	kill(pid, SIGKILL);
+	ck_assert(is_killed(pid));
+	close(orders);
+}
+END_TEST
+
 START_TEST(sizes)
 {
 	static const struct {
@@ -262,6 +512,11 @@ main(void)
 	tcase_add_test(tc, worth_it_the_second_time);
 	tcase_add_test(tc, worth_it_in_each_place);
 	tcase_add_test(tc, being_made);
+	tcase_add_test(tc, a_spare_is_made_when_due);
+	tcase_add_test(tc, a_spare_is_given_away);
+	tcase_add_test(tc, a_spare_ends_with_its_template);
+	tcase_add_test(tc, so_many_spares);
+	tcase_add_test(tc, another_users_process_is_no_spare);
 	tcase_add_test(tc, sizes);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
