@@ -114,7 +114,7 @@ static void
 look_for_one(struct broker *b, int sock, const struct agent_message *asked)
 {
 	struct agent_message m = { .offer.what = OFFER_NONE };
-	int fds[OFFER_FDS], spare = 0;
+	int fds[OFFER_FDS];
 	size_t n = 0;
 
 	pthread_mutex_lock(&b->fs->lock);
@@ -132,19 +132,21 @@ look_for_one(struct broker *b, int sock, const struct agent_message *asked)
 		fds[n++] = b->in_use->t.control;
 		if (b->in_use->keeper > 0)
 			fds[n++] = b->in_use->keeper;
-		if (b->ask->new_pid)
-			spare =
+		if (b->ask->new_pid && b->spare.bytes == 0)
+			b->spare =
 			    templates_take_spare(&b->fs->templates, b->in_use);
-		m.offer.spare = spare > 0;
-		if (spare > 0)
-			fds[n++] = spare;
+		m.offer.spare = b->spare.sock > 0;
+		if (m.offer.spare)
+			fds[n++] = b->spare.sock;
 	} else if (is_to_make_one(b)) {
 		m.offer.what = OFFER_MAKE;
 	}
 	pthread_mutex_unlock(&b->fs->lock);
 	answer(sock, &m, fds, n); /* in use, so they are not closed */
-	if (spare > 0)
-		close(spare);
+	/* Only whoever is to use it has it, so that it ends with him. */
+	if (b->spare.sock > 0)
+		close(b->spare.sock);
+	b->spare.sock = 0;
 }
 
 /* The kernel says which process a pidfd is of. */
@@ -248,6 +250,11 @@ broker_end(struct broker *b, unsigned instances)
 		close(b->keeper);
 	b->keeper = 0;
 	b->in_use = NULL;
+	/* If nothing came of it: it may be stopped, and then it would stay. */
+	if (instances == 0 && b->session == 0)
+		spare_end(&b->spare);
+	else
+		spare_forget(&b->spare);
 	free(b->place);
 	b->place = NULL;
 }

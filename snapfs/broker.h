@@ -25,6 +25,7 @@ struct broker {
 	bool looked; /* the image was asked about */
 	struct identity image;
 	struct template *in_use;
+	struct spare spare; /* of that, which the agent was given */
 
 	pid_t session; /* of snapfs-run; 0: it is an agent */
 	int keeper;    /* that it told of, owned; 0: none yet */

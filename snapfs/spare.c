@@ -31,28 +31,32 @@ spare_order(struct spare *s, const struct snap_template *t, uint64_t bytes)
 		*s = (struct spare){ .sock = sock, .bytes = bytes };
 }
 
-int
+struct spare
 spare_take(struct spare *s)
 {
-	int sock = s->sock;
+	struct spare taken = *s;
 
+	*s = (struct spare){ 0 };
+	return taken;
+}
+
+void
+spare_forget(struct spare *s)
+{
 	if (s->pidfd > 0)
 		close(s->pidfd);
+	if (s->sock > 0)
+		close(s->sock);
 	*s = (struct spare){ 0 };
-	return sock;
 }
 
 /* It ends when it sees its socket closed; but it may be stopped. */
 void
 spare_end(struct spare *s)
 {
-	int sock;
-
 	if (s->pidfd > 0)
 		pidfd_send_signal(s->pidfd, SIGKILL, NULL, 0);
-	sock = spare_take(s);
-	if (sock > 0)
-		close(sock);
+	spare_forget(s);
 }
 
 /*

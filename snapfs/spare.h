@@ -31,10 +31,15 @@ void spare_order(
  */
 bool spare_look(struct spare *s, int proc, uid_t uid);
 
-/* Its socket, which is the caller's from now on; 0: there is none. */
-int spare_take(struct spare *s);
+/*
+ * It is the caller's from now on, and there is none.  Whoever has its socket may
+ * make it an instance, which spare_end() ends as well.
+ */
+struct spare spare_take(struct spare *s);
 
 /* It ends, if there is one. */
 void spare_end(struct spare *s);
+/* Or let go of it, whatever it has become. */
+void spare_forget(struct spare *s);
 
 #endif

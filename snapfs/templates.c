@@ -181,13 +181,13 @@ templates_bear(struct templates *t)
 	}
 }
 
-int
+struct spare
 templates_take_spare(struct templates *t, struct template *v)
 {
-	if (v->spare.sock <= 0)
-		return 0;
-	uncount_spare(t, v->spare.bytes);
-	t->spares_used++;
+	if (v->spare.sock > 0) {
+		uncount_spare(t, v->spare.bytes);
+		t->spares_used++;
+	}
 	return spare_take(&v->spare);
 }
 

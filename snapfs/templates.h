@@ -124,8 +124,8 @@ bool templates_has(struct templates *t, pid_t pid);
 
 /* Those that are to have a spare get it, where there is room. */
 void templates_bear(struct templates *t);
-/* The spare of v, as of spare_take(). */
-int templates_take_spare(struct templates *t, struct template *v);
+/* The spare of v, if any, as of spare_take(). */
+struct spare templates_take_spare(struct templates *t, struct template *v);
 /* All spares go; false if there is none. */
 bool templates_drop_spares(struct templates *t);
 

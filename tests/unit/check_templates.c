@@ -333,7 +333,7 @@ START_TEST(a_spare_is_made_when_due)
 	templates_sweep(&all);
 	ck_assert_uint_eq(all.nspares, 0);
 	ck_assert_uint_eq(all.bytes, bytes);
-	ck_assert_int_eq(templates_take_spare(&all, v), 0);
+	ck_assert_int_eq(templates_take_spare(&all, v).sock, 0);
 	close(orders);
 }
 END_TEST
@@ -341,7 +341,8 @@ END_TEST
 START_TEST(a_spare_is_given_away)
 {
 	struct template *v;
-	int orders, sock;
+	struct spare taken;
+	int orders;
 	char byte;
 	pid_t pid;
 
@@ -352,8 +353,8 @@ START_TEST(a_spare_is_given_away)
 	pid = stand_in(ordered(orders));
 	while (v->spare.pid == 0)
 		templates_sweep(&all);
-	sock = templates_take_spare(&all, v);
-	ck_assert_int_gt(sock, 0);
+	taken = templates_take_spare(&all, v);
+	ck_assert_int_gt(taken.sock, 0);
 	ck_assert_uint_eq(all.nspares, 0);
 	ck_assert_uint_eq(all.spares_used, 1);
 	ck_assert(!templates_has(&all, pid));
@@ -361,11 +362,10 @@ START_TEST(a_spare_is_given_away)
 	templates_drop(&all, v);
 	ck_assert_int_eq(kill(pid, 0), 0);
 	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
-	ck_assert_int_eq(recv(sock, &byte, 1, MSG_DONTWAIT), -1);
-	kill(pid, SIGKILL);
+	ck_assert_int_eq(recv(taken.sock, &byte, 1, MSG_DONTWAIT), -1);
+	spare_end(&taken);
 	ck_assert(is_killed(pid));
-	ck_assert_int_eq(recv(sock, &byte, 1, MSG_DONTWAIT), 0);
-	close(sock);
+	ck_assert_int_eq(taken.sock, 0);
 	close(orders);
 }
 END_TEST
