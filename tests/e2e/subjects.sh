@@ -9,7 +9,8 @@
 #	twice		copied, killed, restored, and all that again
 #	cloned		restored from the mount beside the original, with
 #			another pid
-#	instance	copied, killed, restored as a clone of a template, twice
+#	instance	copied, killed, restored as a clone of a template, twice,
+#			then as one with another pid that was made ahead
 #
 # $PHASES: only these.
 #
@@ -88,7 +89,42 @@ instance()
 	kill9 "$PID" || return
 	revive "$DIR/image" template=yes || return
 	of_template "$refused" || return
+	# Where it may have another pid.
+	case $clones,$name in
+	refused,* | none,* | glibc,*.*) ;;
+	*) has_template && { of_spare && check_subject cloned; return; } ;;
+	esac
 	check_subject restored
+}
+
+has_template()
+{
+	grep -q "^template: .* path $DIR/image\$" "$MNT/.status"
+}
+
+has_spare()
+{
+	grep -q "^template: .* spare .* path $DIR/image\$" "$MNT/.status"
+}
+
+# The last is a spare, made ahead by the one before.
+of_spare()
+{
+	local i opts=(pid=new) spare=
+	[ "$needs" != tty ] || opts+=("tty=${ttys[1]}")
+	for i in 1 2; do
+		kill9 "$PID" || return
+		ANSWER=$("$TOOLS/request" "$MNT/.restore" "$DIR/image" "${opts[@]}") || {
+			echo "restore: $ANSWER"
+			return 1
+		}
+		PID=$(restored_pid)
+		PIDS+=("$PID")
+		[ -z "$state" ] || wait_for 2 is_state "$state" || return
+		[ $i = 2 ] || wait_for 10 has_spare || { echo "no spare"; return 1; }
+		[ -n "$spare" ] || spare=$(sed -n "s/^template: .* spare \([0-9]*\) .*/\1/p" "$MNT/.status")
+	done
+	[ "$PID" = "$spare" ] || { echo "it is $PID, not the spare $spare"; return 1; }
 }
 
 refusals()
