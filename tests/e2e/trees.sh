@@ -20,12 +20,14 @@ ended()
 
 # ---- real programs ----
 
-# usage: undisturbed_and_restored NAME: the script $WORK/job DIR leaves DIR/out.
+# The script $WORK/job DIR makes DIR/middle, is not done before there is DIR/go,
+# and leaves DIR/out.
 undisturbed_and_restored()
 {
 	local pid
 	rm -rf "$WORK/plain" "$WORK/again" "$WORK/image"
 	mkdir "$WORK/plain" "$WORK/again"
+	touch "$WORK/plain/go"
 	bash "$WORK/job" "$WORK/plain" </dev/null >"$WORK/plain/log" 2>&1 3>&- 9>&- || {
 		echo "without a restore: $(tail -n 5 "$WORK/plain/log")"
 		return 1
@@ -39,6 +41,7 @@ undisturbed_and_restored()
 	fell "$pid" || return
 	[ ! -e "$WORK/again/out" ] || { echo "it was done already"; return 1; }
 	restore "$pid" "$WORK/image" || return
+	touch "$WORK/again/go"
 	wait_for 60 ended "$pid" || { echo "it does not end"; return 1; }
 	forget "$pid"
 	cmp "$WORK/plain/out" "$WORK/again/out" || {
@@ -50,7 +53,7 @@ undisturbed_and_restored()
 cat >"$WORK/job" <<'END'
 cd "$1" || exit
 seq 1 300000 | sed 's/^/line /' |
-    awk 'NR == 20000 { system("touch middle; sleep 1") } 1' |
+    awk 'NR == 20000 { system("touch middle; until [ -e go ]; do sleep 0.1; done") } 1' |
     (while read -r a b; do ((b % 3)) || echo "$b $a"; done) |
     sort -r | md5sum >part && mv part out
 END
@@ -71,6 +74,7 @@ printf '%s\n' 'OBJS = f1.o f2.o f3.o f4.o f5.o f6.o f7.o f8.o main.o' \
     'out: prog' '	./prog >part && mv part out' \
     'prog: $(OBJS)' '	cc -o $@ $(OBJS)' \
     '%.o: %.c' '	@if [ $@ = f4.o ]; then touch middle; fi; sleep 0.4' \
+    '	@if [ $@ = f6.o ]; then until [ -e go ]; do sleep 0.1; done; fi' \
     '	cc -c -o $@ $<' >Makefile
 make -j2
 END
@@ -85,6 +89,8 @@ total = mp.Value('q', 0)
 def work(n):
     if n == 10:
         open('middle', 'w').close()
+        while not os.path.exists('go'):
+            time.sleep(0.01)
     time.sleep(0.02)
     with lock:
         total.value += n
