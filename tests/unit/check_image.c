@@ -11,7 +11,7 @@
 static struct snap_ctx *cx;
 static struct process *p;
 static struct image_tree tree;
-static char name[64];
+static char name[320];
 static int dir;
 
 static void
@@ -20,7 +20,7 @@ set_up(void)
 	cx = snap_ctx_new(NULL);
 	p = sample_process();
 	ck_assert_int_eq(image_write(cx, p, &tree), 0);
-	strcpy(name, "/tmp/check_image.XXXXXX");
+	snprintf(name, sizeof(name), "%s/XXXXXX", unit_dir());
 	ck_assert_ptr_nonnull(mkdtemp(name));
 	dir = open(name, O_RDONLY | O_DIRECTORY);
 	ck_assert_int_ge(dir, 0);
@@ -30,7 +30,7 @@ set_up(void)
 static void
 tear_down(void)
 {
-	char command[128];
+	char command[400];
 
 	snprintf(command, sizeof(command), "rm -rf '%s'", name);
 	ck_assert_int_eq(system(command), 0);
@@ -207,8 +207,7 @@ END_TEST
 
 START_TEST(xxhsum_agrees)
 {
-	char command[256];
-
+	char command[512];
 	if (system("command -v xxhsum >/dev/null") != 0)
 		return;
 	snprintf(command, sizeof(command),

@@ -47,9 +47,10 @@ static void
 set_up(void)
 {
 	int rw = PROT_READ | PROT_WRITE, priv = MAP_PRIVATE | MAP_ANONYMOUS;
-	char name[] = "/tmp/check_memory.XXXXXX";
+	char name[320];
 	int fd;
 
+	snprintf(name, sizeof(name), "%s/XXXXXX", unit_dir());
 	for (int i = 0; crowd && i < 300; i++)
 		map(PAGE, i % 2 == 0 ? PROT_READ : PROT_NONE, priv, -1);
 	at.anon = map(MIB, rw, priv, -1);

@@ -45,8 +45,9 @@ static int show_fd;
 static void
 setup(void)
 {
-	char path[] = "/tmp/check_restore.XXXXXX";
+	char path[320];
 
+	snprintf(path, sizeof(path), "%s/XXXXXX", unit_dir());
 	show_fd = mkstemp(path);
 	ck_assert_int_ge(show_fd, 0);
 	ck_assert_int_eq(ftruncate(show_fd, 4096), 0);

@@ -25,6 +25,7 @@
 #include "process.h"
 #include "resource.h"
 #include "restore.h"
+#include "unit.h"
 
 #pragma GCC diagnostic ignored "-Wunused-function"
 
@@ -40,7 +41,7 @@ struct board {
 };
 
 static struct board *board;
-static char dir[64]; /* for files, empty at the start of each test */
+static char dir[320]; /* for files, empty at the start of each test */
 
 #define OK(cond) \
 	do { \
@@ -57,7 +58,7 @@ set_up(void)
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert(board != MAP_FAILED);
-	strcpy(dir, "/tmp/check_resource.XXXXXX");
+	snprintf(dir, sizeof(dir), "%s/XXXXXX", unit_dir());
 	ck_assert(mkdtemp(dir) != NULL);
 }
 
@@ -76,7 +77,7 @@ tear_down(void)
 static const char *
 in_dir(const char *name)
 {
-	static char path[128];
+	static char path[400];
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	return path;
