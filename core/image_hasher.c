@@ -47,9 +47,10 @@ is_summed(const struct image_tree *t, size_t i)
 uint64_t
 image_sums_length(const struct image_tree *t, uint32_t dir)
 {
+	const size_t end = end_of(t, dir);
 	uint64_t len = 0;
 
-	for (size_t i = dir + 1; i < end_of(t, dir); i++) {
+	for (size_t i = dir + 1; i < end; i++) {
 		if (!is_summed(t, i))
 			continue;
 		len += DIGITS + 3;
