@@ -23,6 +23,7 @@
 #include "shared.h"
 #include "sock_queue.h"
 #include "tcp_sock.h"
+#include "unix_index.h"
 #include "unix_sock.h"
 
 /* ---- what they are ---- */
@@ -403,6 +404,8 @@ collect_all(struct walks *ws)
 			err = share(&ws->v[i].v[k]);
 	for (size_t i = 0; err == 0 && i < ws->n; i++)
 		err = list_fds(&ws->v[i]);
+	for (size_t i = 0; err == 0 && i < ws->n; i++)
+		err = unix_index_make(ws->v[i].p);
 	/* Whose other end is in another process is known when all are. */
 	for (size_t i = 0; err == 0 && i < ws->n; i++)
 		err = list_all_unsupported(&ws->v[i]);
@@ -422,7 +425,7 @@ run(struct walks *ws, struct process *const *p)
 			.place = { 0, -1, -1, -1 },
 			.own = { 0, -1, -1, -1 },
 			.root = -1,
-			.diag = -1,
+			.diag = { .fd = -1 },
 		};
 	}
 	for (size_t i = 0; err == 0 && i < ws->n; i++) {

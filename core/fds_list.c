@@ -57,8 +57,7 @@ fds_walk_fini(struct walk *w)
 	free(w->mountinfo);
 	place_fini(&w->place);
 	place_fini(&w->own);
-	if (w->diag >= 0)
-		close(w->diag);
+	sock_diag_all_fini(&w->diag);
 	if (w->root >= 0)
 		close(w->root);
 }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "process.h"
+#include "sock_diag_all.h"
 
 struct snap_ctx;
 struct sock_queue;
@@ -56,7 +57,8 @@ struct walk {
 	pid_t pid;
 	struct process *p;
 	struct place place, own;
-	int root, diag;
+	int root;
+	struct sock_diag_all diag; /* of UNIX sockets */
 	struct entry *v;
 	size_t n;
 	char *buf; /* for reading fdinfo */

@@ -23,6 +23,7 @@
 #include "img.h"
 #include "pagesums.h"
 #include "resource.h"
+#include "unix_index.h"
 
 #define MAX_TEXT (256u << 20)
 #define MAX_STRINGS (64u << 20) /* cmdline, environ */
@@ -567,6 +568,8 @@ read_all(struct input *in)
 		err = open_large(in);
 	if (err == 0)
 		err = image_sums_rest(in->cx, in->sums, in->dir);
+	if (err == 0)
+		err = unix_index_make(in->p);
 	return err == 0 ? fds_check(in->cx, in->p) : err;
 }
 

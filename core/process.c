@@ -89,6 +89,7 @@ process_free(struct process *p)
 	}
 	memory_fini(p);
 	filters_free(&p->filters);
+	free(p->unix_index);
 	free(p->threads);
 	free(p->files);
 	free(p->fds);

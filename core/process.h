@@ -358,6 +358,7 @@ struct process {
 				   thread: needed at restore */
 	char vdso[65];	    /* build-id of the vDSO, hex; "" if none */
 
+	struct unix_index *unix_index; /* see there; or NULL */
 	struct family *tree; /* of which it is v[index], NULL: none; borrowed */
 	size_t index;
 	size_t parent;	/* the index of its parent, its own for the first */

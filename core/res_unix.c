@@ -20,10 +20,11 @@
 #include "ctx.h"
 #include "fdkv.h"
 #include "res.h"
-#include "sock_diag.h"
+#include "sock_diag_all.h"
 #include "sock_name.h"
 #include "sock_option.h"
 #include "sock_queue.h"
+#include "unix_index.h"
 #include "unix_sock.h"
 
 #include <linux/sockios.h>
@@ -191,11 +192,8 @@ collect(struct snap_ctx *cx, const struct fd_probe *q, struct process *p,
 	struct unix_info u = { 0 };
 	int err;
 
-	if (*q->diag < 0)
-		*q->diag = sock_diag_open(cx, p->pid);
-	if (*q->diag < 0)
-		return *q->diag;
-	err = sock_diag_unix(cx, *q->diag, (uint32_t)q->st.st_ino, &u);
+	err =
+	    sock_diag_all_get(cx, q->diag, p->pid, (uint32_t)q->st.st_ino, &u);
 	if (err != 0)
 		return err;
 	err = put_state(cx, q, f, fd, &u);
@@ -230,17 +228,6 @@ unix_sock_ino(const struct openfile *f)
 	uint64_t v;
 
 	return ino != NULL && kv_number(ino + 1, 10, UINT64_MAX, &v) ? v : 0;
-}
-
-const struct openfile *
-unix_sock_find(const struct process *p, uint64_t ino)
-{
-	for (size_t i = 0; i < p->nfiles; i++)
-		if (strcmp(p->files[i].kind, "unix") == 0 &&
-		    !resource_edited(&p->files[i]) &&
-		    unix_sock_ino(&p->files[i]) == ino)
-			return &p->files[i];
-	return NULL;
 }
 
 static bool
@@ -349,11 +336,11 @@ unix_sock_fits(
 		return snap_fail(cx, -EBADMSG,
 		    "fdinfo/%u: not a well-formed socket of the UNIX domain",
 		    f->id);
-	if (unix_sock_find(p, unix_sock_ino(f)) != f)
+	if (unix_index_find(p, unix_sock_ino(f)) != f)
 		return snap_fail(cx, -EBADMSG,
 		    "fdinfo/%u: another socket has its `object'", f->id);
 	if (u.peer == UNIX_SOCKET && !u.listening &&
-	    (g = unix_sock_find(p, u.ino)) != NULL &&
+	    (g = unix_index_find(p, u.ino)) != NULL &&
 	    (g == f || !unix_sock_parse(g, &v) || v.type != u.type ||
 		(u.type != SOCK_DGRAM &&
 		    (v.peer != UNIX_SOCKET || v.ino != unix_sock_ino(f)))))
@@ -420,9 +407,9 @@ static bool
 is_there(const struct process *p, uint64_t ino)
 {
 	if (p->tree == NULL)
-		return unix_sock_find(p, ino) != NULL;
+		return unix_index_find(p, ino) != NULL;
 	for (size_t i = 0; i < p->tree->n; i++)
-		if (unix_sock_find(p->tree->v[i], ino) != NULL)
+		if (unix_index_find(p->tree->v[i], ino) != NULL)
 			return true;
 	return false;
 }

@@ -31,7 +31,7 @@ struct fd_probe {
 	bool tcp;	     /* a stream of the Internet */
 	const struct tcp_state *tcp_state; /* if it is connected, or NULL */
 	const struct sock_queue *queue; /* what waits in it; NULL: not known */
-	int *diag;	      /* of sock_diag_open(), -1: not yet opened */
+	struct sock_diag_all *diag;
 	uint32_t group_flags; /* the flags of all of them */
 	/* Of a pipe or FIFO: who in the tree has the end that this has not. */
 	pid_t other;

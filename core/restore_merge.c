@@ -9,6 +9,7 @@
 #include "fdkv.h"
 #include "resource.h"
 #include "restore_tree.h"
+#include "unix_index.h"
 #include "unix_sock.h"
 
 /* Its index among all; the first that asks adds it. */
@@ -125,6 +126,8 @@ restore_merge(struct restore_tree *t)
 			err = merge_contents(t, t->family->v[i]);
 	}
 	if (err == 0)
+		err = unix_index_make(&t->all);
+	if (err == 0)
 		err = check_sockets(t);
 	return err == -ENOMEM ? snap_fail(t->cx, err, "no memory") : err;
 }
@@ -134,6 +137,7 @@ restore_merge_free(struct restore_tree *t)
 {
 	for (size_t i = 0; i < t->n; i++)
 		free(t->v[i].merged);
+	unix_index_free(&t->all);
 	free(t->all.files);
 	free(t->all.contents);
 	free(t->owner);

@@ -165,6 +165,7 @@ parse(const struct nlmsghdr *h, struct unix_info *u)
 	if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || len < 0)
 		return 0;
 	u->state = m->udiag_state;
+	u->ino = m->udiag_ino;
 	for (a = (const void *)(m + 1); err == 0 && RTA_OK(a, len);
 	     a = RTA_NEXT(a, len))
 		err = take_attribute(u, a);
@@ -189,10 +190,7 @@ sock_diag_unix(
 	memset(out, 0, sizeof(*out));
 	if (h == NULL)
 		return -ENOMEM;
-	err = request(diag, ino, ~0u,
-	    UDIAG_SHOW_PEER | UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS |
-		UDIAG_SHOW_RQLEN,
-	    0);
+	err = request(diag, ino, ~0u, SOCK_DIAG_SHOW, 0);
 	n = err == 0 ? recv(diag, h, REPLY_MAX, 0) : 0;
 	if (n < 0)
 		err = -errno;
@@ -206,35 +204,71 @@ sock_diag_unix(
 	    "sock_diag of socket %u: %s", ino, strerror(-err));
 }
 
+/* The messages of one reply; 1: the last was among them. */
+static int
+each_of(struct nlmsghdr *h, size_t left,
+    int (*f)(void *arg, struct unix_info *u), void *arg)
+{
+	bool done = false;
+	int err = 0;
+
+	for (; err >= 0 && NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		struct unix_info u;
+
+		done |= h->nlmsg_type == NLMSG_DONE;
+		err = parse(h, &u);
+		if (err == 1)
+			err = f(arg, &u);
+		else
+			unix_info_fini(&u);
+	}
+	return err < 0 ? err : done;
+}
+
+int
+sock_diag_each(struct snap_ctx *cx, int diag, uint32_t show,
+    int (*f)(void *arg, struct unix_info *u), void *arg)
+{
+	char *buf = malloc(REPLY_MAX);
+	int err = buf == NULL ? -ENOMEM : 0;
+
+	if (err == 0)
+		err = request(diag, 0, ~0u, show, NLM_F_DUMP);
+	while (err == 0) {
+		ssize_t n = recv(diag, buf, REPLY_MAX, 0);
+
+		err = n < 0    ? -errno
+		      : n == 0 ? -EPROTO
+			       : each_of((void *)buf, (size_t)n, f, arg);
+	}
+	free(buf);
+	return err > 0 ? 0
+		       : snap_fail(cx, err, "sock_diag: %s", strerror(-err));
+}
+
+struct sought {
+	uint32_t ino;
+	dev_t dev;
+	bool found;
+};
+
+static int
+is_bound(void *arg, struct unix_info *u)
+{
+	struct sought *s = arg;
+
+	s->found |=
+	    u->has_file && u->file_ino == s->ino && u->file_dev == s->dev;
+	unix_info_fini(u);
+	return 0;
+}
+
 int
 sock_diag_bound(
     struct snap_ctx *cx, int diag, uint32_t file_ino, dev_t file_dev)
 {
-	char *buf = malloc(REPLY_MAX);
-	int err = buf == NULL ? -ENOMEM : 0, found = 0;
-	bool done = false;
+	struct sought s = { .ino = file_ino, .dev = file_dev };
+	int err = sock_diag_each(cx, diag, UDIAG_SHOW_VFS, is_bound, &s);
 
-	if (err == 0)
-		err = request(diag, 0, ~0u, UDIAG_SHOW_VFS, NLM_F_DUMP);
-	while (err == 0 && !done) {
-		ssize_t n = recv(diag, buf, REPLY_MAX, 0);
-		size_t left = n > 0 ? (size_t)n : 0;
-		struct nlmsghdr *h = (void *)buf;
-
-		err = n < 0 ? -errno : n == 0 ? -EPROTO : 0;
-		for (; err >= 0 && NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-			struct unix_info u;
-
-			done |= h->nlmsg_type == NLMSG_DONE;
-			err = parse(h, &u);
-			if (err == 1 && u.has_file && u.file_ino == file_ino &&
-			    u.file_dev == file_dev)
-				found = 1;
-			unix_info_fini(&u);
-		}
-		err = err > 0 ? 0 : err;
-	}
-	free(buf);
-	return err == 0 ? found
-			: snap_fail(cx, err, "sock_diag: %s", strerror(-err));
+	return err == 0 ? s.found : err;
 }

@@ -21,6 +21,7 @@
 #include "sock_name.h"
 #include "sock_option.h"
 #include "sock_queue.h"
+#include "unix_index.h"
 #include "unix_sock.h"
 
 static int
@@ -379,7 +380,7 @@ static int
 make_connected(struct snap_ctx *cx, const struct fd_restore *r,
     const struct openfile *f, const struct unix_sock *u)
 {
-	const struct openfile *g = unix_sock_find(r->p, u->ino);
+	const struct openfile *g = unix_index_find(r->p, u->ino);
 
 	if (g == NULL || !is_pair(f, u, g))
 		return make(cx, r, f, u);
@@ -454,8 +455,9 @@ socket_named(const struct fd_restore *r, const struct sock_message *m)
 static int
 sender(struct settle *s, const struct sock_message *m, bool *own)
 {
-	const struct openfile *g =
-	    s->u.peer == UNIX_SOCKET ? unix_sock_find(s->r->p, s->u.ino) : NULL;
+	const struct openfile *g = s->u.peer == UNIX_SOCKET
+				       ? unix_index_find(s->r->p, s->u.ino)
+				       : NULL;
 	int fd;
 
 	*own = false;
@@ -557,7 +559,7 @@ connect_named(struct settle *s)
 	if (u->type != SOCK_DGRAM || u->peer != UNIX_SOCKET ||
 	    u->peer_name_len == 0 || getpeername(s->fd, (void *)&a, &len) == 0)
 		return 0;
-	g = unix_sock_find(s->r->p, u->ino);
+	g = unix_index_find(s->r->p, u->ino);
 	if (g != NULL && is_pair(s->f, u, g))
 		return 0;
 	err = unix_enter(s->cx, s->r, g == NULL ? s->f : g, &u->peer_name,
@@ -608,7 +610,7 @@ let_wait(struct settle *s)
 		    strcmp(s->f->kv[i].key, "pending") != 0 ||
 		    !kv_number(s->f->kv[i].value, 10, UINT32_MAX, &ino))
 			continue;
-		client = unix_sock_find(s->r->p, ino);
+		client = unix_index_find(s->r->p, ino);
 		if (client != NULL && unix_sock_parse(client, &u) &&
 		    u.peer == UNIX_WAITING)
 			err = connect_waiting(s, &s->u, client);

@@ -38,9 +38,6 @@ struct unix_sock {
 
 bool unix_sock_parse(const struct openfile *f, struct unix_sock *u);
 
-/* The socket of that inode, or NULL if the image has it not. */
-const struct openfile *unix_sock_find(const struct process *p, uint64_t ino);
-
 /* Of an image: do f and its peer say the same of each other?  Pure. */
 int unix_sock_fits(
     struct snap_ctx *cx, const struct process *p, const struct openfile *f);

@@ -268,6 +268,61 @@ START_TEST(crowded)
 }
 END_TEST
 
+/* So many that the kernel is asked for all at once; of one it has more to say. */
+static void
+hundreds_prepare(void)
+{
+	struct sockaddr_un u = in("l");
+	int fd[2];
+
+	for (int i = 10; i < 210; i += 2) {
+		OK(socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == 0);
+		/* At numbers that are not in the order of their inodes. */
+		at(fd[0], 219 - i);
+		at(fd[1], 218 - i);
+		OK(write(219 - i, &i, sizeof(i)) == sizeof(i));
+	}
+	OK(shutdown(100, SHUT_WR) == 0);
+	at(socket(AF_UNIX, SOCK_STREAM, 0), 300);
+	OK(bind(300, (void *)&u, sizeof(u)) == 0 && listen(300, 7) == 0);
+	for (int i = 301; i < 304; i++) {
+		at(socket(AF_UNIX, SOCK_STREAM, 0), i);
+		OK(connect(i, (void *)&u, sizeof(u)) == 0);
+	}
+}
+
+static void
+hundreds_verify(void)
+{
+	int v;
+
+	for (int i = 10; i < 210; i += 2) {
+		OK(read(218 - i, &v, sizeof(v)) == sizeof(v) && v == i);
+		OK(218 - i == 100 ||
+		    (write(218 - i, &i, sizeof(i)) == sizeof(i) &&
+			read(219 - i, &v, sizeof(v)) == sizeof(v) && v == i));
+	}
+	OK(read(101, &v, sizeof(v)) == 0);
+	for (int i = 301; i < 304; i++) {
+		int fd = accept(300, NULL, NULL);
+
+		OK(fd >= 0 && write(i, &i, sizeof(i)) == sizeof(i));
+		OK(read(fd, &v, sizeof(v)) == sizeof(v) && v == i);
+	}
+}
+
+START_TEST(hundreds)
+{
+	struct sockaddr_un u = in("l");
+	struct process *p = collect(hundreds_prepare);
+
+	ck_assert_int_eq(p->nunsupported, 0);
+	unlink(u.sun_path);
+	ck_assert_int_eq(restore(p, hundreds_verify), 0);
+	process_free(p);
+}
+END_TEST
+
 static void
 client_prepare(void)
 {
@@ -711,6 +766,7 @@ suite(void)
 	tcase_add_test(tc, path_elsewhere);
 	tcase_add_test(tc, path_rooted);
 	tcase_add_test(tc, crowded);
+	tcase_add_test(tc, hundreds);
 	tcase_add_test(tc, outsiders);
 	tcase_add_test(tc, unseen);
 	tcase_add_test(tc, urgent);
