@@ -62,18 +62,15 @@ put_in_order(struct extents *x)
 
 int
 extents_make(struct extents *x, const struct process *p, uint64_t piece,
-    const uint64_t *bases, bool (*wanted)(const struct vma *v))
+    const uint64_t *bases)
 {
-	size_t v = 0;
 	int err = 0;
 
 	memset(x, 0, sizeof(*x));
 	for (size_t i = 0; err == 0 && i < p->nruns; i++) {
 		const struct run *r = &p->runs[i];
 
-		while (v < p->nvmas && p->vmas[v].end <= r->start)
-			v++;
-		if (r->kind == RUN_HELD && v < p->nvmas && wanted(&p->vmas[v]))
+		if (r->late)
 			err = add_run(x, r, piece, bases[r->up] + r->offset);
 	}
 	if (err == 0)

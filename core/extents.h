@@ -25,11 +25,11 @@ struct extents {
 };
 
 /*
- * The held runs of those of p's VMAs for which wanted() says so, all to come.
- * What a run calls its offset is one from bases[run->up] on.  0 or -ENOMEM.
+ * The runs of p that are late, all to come.  What a run calls its offset is one
+ * from bases[run->up] on.  0 or -ENOMEM.
  */
 int extents_make(struct extents *x, const struct process *p, uint64_t piece,
-    const uint64_t *bases, bool (*wanted)(const struct vma *v));
+    const uint64_t *bases);
 /* Those of `from` that are not done. */
 int extents_copy(struct extents *x, const struct extents *from);
 void extents_free(struct extents *x);

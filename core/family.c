@@ -79,6 +79,20 @@ family_find(const struct family *t, pid_t pid)
 	return NULL;
 }
 
+size_t
+family_above(const struct family *t, const struct process *p, uint32_t up)
+{
+	size_t above = 0;
+
+	for (; up > 0; up--) {
+		if (above == 0 && p->depth > 0)
+			p = t->v[p->parent];
+		else
+			above++;
+	}
+	return above == 0 ? p->index : t->n + above - 1;
+}
+
 struct process *
 family_keeper(const struct process *p, const struct content *c)
 {

@@ -21,6 +21,13 @@ void family_fini(struct family *t);
 /* NULL if there is none. */
 struct process *family_find(const struct family *t, pid_t pid);
 
+/*
+ * Whose `pages` has the bytes of a run of p with this `up`: the number of a
+ * process of the tree; behind these, of one above it.
+ */
+size_t family_above(
+    const struct family *t, const struct process *p, uint32_t up);
+
 /* The process that has the bytes of this content of p: p itself, mostly. */
 struct process *family_keeper(const struct process *p, const struct content *c);
 

@@ -114,12 +114,11 @@ const struct pagesums *image_pagesums(const struct image_sums *sums);
 
 /*
  * Verify files/ID and `pages`: reads them whole.  What a pager brings is
- * verified as it is read: then `paged` is who is restored, p itself or one
- * `up` levels below, and only those pieces are verified here that hold what
- * the new process reads itself.  NULL: it has no pager.
+ * verified as it is read: then `pieces` says of each piece of `pages`, if there
+ * are sums of pieces, whether it is to be verified here.  NULL: all are.
  */
 int image_verify(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums, const struct process *paged, uint32_t up);
+    const struct image_sums *sums, const bool *pieces);
 /* Only files/ID. */
 int image_verify_contents(struct snap_ctx *cx, const struct process *p,
     const struct image_sums *sums);

@@ -12,7 +12,6 @@
 
 #include "ctx.h"
 #include "hash.h"
-#include "pager.h"
 #include "pagesums.h"
 #include "text.h"
 
@@ -284,57 +283,28 @@ verify_piece(struct verifier *v, const struct process *p, size_t i)
 		   : snap_fail(v->cx, -EBADMSG, PAGESUMS_BAD, i * s->piece);
 }
 
-/* The pieces from *next on that hold bytes of [off, end), each once. */
 static int
-verify_pieces(struct verifier *v, const struct process *p, uint64_t off,
-    uint64_t end, size_t *next)
+verify_pieces(struct verifier *v, const struct process *p, const bool *pieces)
 {
-	const struct pagesums *s = v->sums->pages;
-	size_t i = (size_t)(off / s->piece);
 	int err = 0;
 
-	for (i = i < *next ? *next : i;
-	     err == 0 && i < s->n && i * s->piece < end; i++) {
-		err = verify_piece(v, p, i);
-		*next = i + 1;
-	}
-	return err;
-}
-
-/* What the new process reads itself: all that no pager wants. */
-static int
-verify_unpaged(struct verifier *v, const struct process *p,
-    const struct process *reader, uint32_t up)
-{
-	size_t next = 0, k = 0;
-	int err = 0;
-
-	for (size_t i = 0; err == 0 && i < reader->nruns; i++) {
-		const struct run *r = &reader->runs[i];
-
-		while (k < reader->nvmas && reader->vmas[k].end <= r->start)
-			k++;
-		if (r->kind == RUN_HELD && r->up == up && k < reader->nvmas &&
-		    !pager_wants(&reader->vmas[k]))
-			err = verify_pieces(v, p, r->offset,
-			    r->offset + (r->end - r->start), &next);
-	}
+	for (size_t i = 0; err == 0 && i < v->sums->pages->n; i++)
+		if (pieces[i])
+			err = verify_piece(v, p, i);
 	return err;
 }
 
 static int
-verify_pages(struct verifier *v, const struct process *p,
-    const struct process *paged, uint32_t up)
+verify_pages(struct verifier *v, const struct process *p, const bool *pieces)
 {
-	if (paged != NULL && v->sums->pages != NULL)
-		return verify_unpaged(v, p, paged, up);
+	if (pieces != NULL && v->sums->pages != NULL)
+		return verify_pieces(v, p, pieces);
 	return verify(v, "pages", p->pages_fd, p->pages_size);
 }
 
 static int
 verify_image(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums, bool pages, const struct process *paged,
-    uint32_t up)
+    const struct image_sums *sums, bool pages, const bool *pieces)
 {
 	struct verifier v = { cx, sums, malloc(CHUNK), XXH3_createState() };
 	char path[32];
@@ -343,7 +313,7 @@ verify_image(struct snap_ctx *cx, const struct process *p,
 	if (v.buf == NULL || v.state == NULL)
 		err = snap_fail(cx, -ENOMEM, "verifying: out of memory");
 	if (err == 0 && pages)
-		err = verify_pages(&v, p, paged, up);
+		err = verify_pages(&v, p, pieces);
 	for (size_t i = 0; err == 0 && i < p->ncontents; i++) {
 		if (p->contents[i].up > 0)
 			continue;
@@ -357,14 +327,14 @@ verify_image(struct snap_ctx *cx, const struct process *p,
 
 int
 image_verify(struct snap_ctx *cx, const struct process *p,
-    const struct image_sums *sums, const struct process *paged, uint32_t up)
+    const struct image_sums *sums, const bool *pieces)
 {
-	return verify_image(cx, p, sums, true, paged, up);
+	return verify_image(cx, p, sums, true, pieces);
 }
 
 int
 image_verify_contents(
     struct snap_ctx *cx, const struct process *p, const struct image_sums *sums)
 {
-	return verify_image(cx, p, sums, false, NULL, 0);
+	return verify_image(cx, p, sums, false, NULL);
 }

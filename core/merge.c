@@ -129,11 +129,11 @@ write_image(struct merge *m, int out)
 static int
 verify(struct snap_ctx *cx, const struct family *f)
 {
-	int err = image_verify(cx, f->v[0], f->sums[0], NULL, 0);
+	int err = image_verify(cx, f->v[0], f->sums[0], NULL);
 
 	for (size_t i = 0; err == 0 && i < f->nabove; i++) {
 		cx->where = f->above[i]->dir;
-		err = image_verify(cx, f->above[i], f->above_sums[i], NULL, 0);
+		err = image_verify(cx, f->above[i], f->above_sums[i], NULL);
 	}
 	cx->where = NULL;
 	return err;

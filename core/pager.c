@@ -89,14 +89,9 @@ init_locks(struct snap_pager *g)
 }
 
 /* Which pieces are wanted, and how much that is. */
-static int
-make_pieces(struct snap_pager *g, const struct extents *x)
+static void
+want(struct snap_pager *g, const struct extents *x)
 {
-	g->npieces = (size_t)((g->pages_size + g->piece - 1) / g->piece);
-	g->state = calloc(g->npieces + 1, 1);
-	g->queue = calloc(g->npieces + 1, sizeof(*g->queue));
-	if (g->state == NULL || g->queue == NULL)
-		return -ENOMEM;
 	for (size_t i = 0; i < x->n; i++) {
 		size_t k = (size_t)(x->v[i].off / g->piece);
 
@@ -105,67 +100,106 @@ make_pieces(struct snap_pager *g, const struct extents *x)
 			g->nwanted++;
 		g->state[k] = PIECE_WANTED;
 	}
+}
+
+static int
+make_pieces(struct snap_pager *g)
+{
+	g->npieces = (size_t)((g->pages_size + g->piece - 1) / g->piece);
+	g->state = calloc(g->npieces + 1, 1);
+	g->queue = calloc(g->npieces + 1, sizeof(*g->queue));
+	if (g->state == NULL || g->queue == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->nroots; i++)
+		want(g, &g->spaces[i].x);
 	g->total = g->left;
 	return 0;
 }
 
 static int
 make_extents(
-    const struct snap_pager *g, const struct process *p, struct extents *x)
+    const struct snap_pager *g, const struct pager_client *c, struct extents *x)
 {
-	uint64_t *bases = calloc(g->nsources + 1, sizeof(*bases));
+	uint64_t *bases = calloc(c->nsources + 1, sizeof(*bases));
 	int err;
 
 	if (bases == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; i < g->nsources; i++)
-		bases[i] = g->sources[i].base;
-	err = extents_make(x, p, g->piece, bases, pager_wants);
+	for (size_t i = 0; i < c->nsources; i++)
+		bases[i] = g->sources[c->sources[i]].base;
+	err = extents_make(x, c->p, g->piece, bases);
 	free(bases);
 	return err;
 }
 
 static int
+make_root(struct snap_pager *g, const struct pager_client *c, struct space *sp)
+{
+	int err;
+
+	sp->pid = c->pid;
+	sp->pidfd = pidfd_open(c->pid, 0);
+	if (sp->pidfd < 0)
+		return -errno;
+	err = make_extents(g, c, &sp->x);
+	if (err < 0 || !c->huge || c->p->nhuge == 0)
+		return err;
+	sp->huge = calloc(c->p->nhuge, sizeof(*sp->huge));
+	if (sp->huge == NULL)
+		return -ENOMEM;
+	sp->nhuge = c->p->nhuge;
+	memcpy(sp->huge, c->p->huge, sp->nhuge * sizeof(*sp->huge));
+	return 0;
+}
+
+/* From here on the descriptors are closed by pager_free(). */
+static int
+take_clients(struct snap_pager *g, const struct pager_setup *s)
+{
+	for (size_t i = 0; i < s->nclients; i++) {
+		struct space *sp =
+		    process_grow(&g->spaces, &g->nspaces, sizeof(*sp));
+
+		if (sp == NULL) {
+			for (; i < s->nclients; i++)
+				close(s->clients[i].uffd);
+			return -ENOMEM;
+		}
+		*sp = (struct space){ .fd = s->clients[i].uffd,
+			.pm.fd = -1,
+			.root = i,
+			.pidfd = -1,
+			.tie = { -1, -1, -1 } };
+	}
+	g->nroots = g->nspaces;
+	return 0;
+}
+
+static int
 make(struct snap_pager *g, const struct pager_setup *s)
 {
-	struct space *sp;
-	int err = 0;
+	int err = take_clients(g, s);
 
-	init_locks(g);
-	guard_init(&g->guard);
-	g->pid = s->pid;
+	if (err < 0)
+		return err;
 	g->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	g->pidfd = pidfd_open(s->pid, 0);
-	if (g->wake < 0 || g->pidfd < 0)
+	if (g->wake < 0)
 		return -errno;
-	sp = process_grow(&g->spaces, &g->nspaces, sizeof(*sp));
-	if (sp == NULL)
-		return -ENOMEM;
-	sp->fd = s->uffd;
-	sp->pm.fd = -1;
 	sources_piece(g, s);
 	for (size_t i = 0; err == 0 && i < s->nsources; i++)
 		err = source_add(g, &s->sources[i]);
+	for (size_t i = 0; err == 0 && i < s->nclients; i++)
+		err = make_root(g, &s->clients[i], &g->spaces[i]);
 	if (err == 0)
-		err = make_extents(g, s->p, &sp->x);
-	if (err == 0)
-		err = make_pieces(g, &sp->x);
-	if (err == 0 && s->huge && s->p->nhuge > 0) {
-		g->huge = calloc(s->p->nhuge, sizeof(*g->huge));
-		if (g->huge == NULL)
-			return -ENOMEM;
-		g->nhuge = s->p->nhuge;
-		memcpy(g->huge, s->p->huge, g->nhuge * sizeof(*g->huge));
-	}
+		err = make_pieces(g);
 	return err == 0 ? early_make(g, s) : err;
 }
 
 /* Whole VMAs: what was never touched is served with zeros meanwhile. */
 static int
 register_memory(
-    struct snap_ctx *cx, struct snap_pager *g, const struct process *p)
+    struct snap_ctx *cx, const struct space *sp, const struct process *p)
 {
-	const struct space *sp = &g->spaces[0];
 
 	for (size_t i = 0, k = 0; i < p->nvmas; i++) {
 		const struct vma *v = &p->vmas[i];
@@ -185,10 +219,11 @@ register_memory(
 }
 
 static void
-ask_for_hot(struct snap_pager *g, const struct pager_setup *s)
+ask_for_hot(
+    struct snap_pager *g, const struct extents *x, const struct pager_client *c)
 {
-	for (size_t i = 0; i < s->nhot; i++) {
-		struct extent *e = extents_find(&g->spaces[0].x, s->hot[i]);
+	for (size_t i = 0; i < c->nhot; i++) {
+		struct extent *e = extents_find(x, c->hot[i]);
 
 		size_t k = e == NULL ? 0 : (size_t)(e->off / g->piece);
 
@@ -228,6 +263,26 @@ start_threads(struct snap_pager *g)
 	return -err;
 }
 
+static int
+begin(struct snap_ctx *cx, struct snap_pager *g, const struct pager_setup *s)
+{
+	int err = make(g, s);
+
+	for (size_t i = 0; err == 0 && i < g->nroots; i++) {
+		struct space *sp = &g->spaces[i];
+
+		err = pagemap_open(cx, sp->pid, &sp->pm);
+		if (err == 0)
+			err = register_memory(cx, sp, s->clients[i].p);
+	}
+	if (err < 0)
+		return err;
+	guard_reserve(g->wake);
+	for (size_t i = 0; i < g->nroots; i++)
+		ask_for_hot(g, &g->spaces[i].x, &s->clients[i]);
+	return start_threads(g);
+}
+
 int
 pager_start(
     struct snap_ctx *cx, const struct pager_setup *s, struct snap_pager **out)
@@ -236,25 +291,18 @@ pager_start(
 	int err;
 
 	if (g == NULL) {
-		close(s->uffd);
+		for (size_t i = 0; i < s->nclients; i++)
+			close(s->clients[i].uffd);
 		return snap_fail(cx, -ENOMEM, "no memory for the pager");
 	}
-	g->wake = g->pidfd = g->early.file = -1;
+	g->wake = g->early.file = -1;
 	g->held = true;
-	err = make(g, s);
-	if (err == 0)
-		err = pagemap_open(cx, s->pid, &g->spaces[0].pm);
-	if (err == 0)
-		err = register_memory(cx, g, s->p);
-	if (err == 0) {
-		guard_reserve(g->wake);
-		ask_for_hot(g, s);
-		err = start_threads(g);
-	}
+	g->tree = s->tree;
+	init_locks(g);
+	guard_init(&g->guard);
+	err = begin(cx, g, s);
 	if (err < 0) {
 		snap_fail(cx, err, "starting the pager: %s", strerror(-err));
-		if (g->nspaces == 0)
-			close(s->uffd);
 		pager_free(g);
 		return err;
 	}
@@ -369,29 +417,34 @@ join(struct snap_pager *g)
 		pthread_join(g->events, NULL);
 }
 
+static void
+space_fini(struct space *sp)
+{
+	if (sp->fd >= 0)
+		close(sp->fd);
+	if (sp->pidfd >= 0)
+		close(sp->pidfd);
+	pagemap_close(&sp->pm);
+	extents_free(&sp->x);
+	free(sp->huge);
+}
+
 void
 pager_free(struct snap_pager *g)
 {
 	if (g == NULL)
 		return;
 	join(g);
-	for (size_t i = 0; i < g->nspaces; i++) {
-		if (g->spaces[i].fd >= 0)
-			close(g->spaces[i].fd);
-		pagemap_close(&g->spaces[i].pm);
-		extents_free(&g->spaces[i].x);
-	}
+	guard_fini(g);
+	for (size_t i = 0; i < g->nspaces; i++)
+		space_fini(&g->spaces[i]);
 	free(g->spaces);
-	guard_fini(&g->guard);
 	sources_free(g);
 	free(g->state);
 	free(g->queue);
 	early_fini(&g->early);
-	free(g->huge);
 	if (g->wake >= 0)
 		close(g->wake);
-	if (g->pidfd >= 0)
-		close(g->pidfd);
 	pthread_rwlock_destroy(&g->layout);
 	pthread_mutex_destroy(&g->lock);
 	pthread_cond_destroy(&g->work);
@@ -400,6 +453,20 @@ pager_free(struct snap_pager *g)
 }
 
 /* ---- for the front end ---- */
+
+/* Who of a tree it is that lacked memory is not known otherwise. */
+static int
+tree_error(struct snap_ctx *cx, struct snap_pager *g)
+{
+	int err = pager_error(cx, g);
+
+	if (err == 0)
+		return 0;
+	snap_clear(cx);
+	return snap_fail(cx, err,
+	    "%s killed, for memory could not be brought: %s", g->victims,
+	    g->text);
+}
 
 int
 snap_pager_wait(struct snap_ctx *cx, struct snap_pager *g,
@@ -414,7 +481,7 @@ snap_pager_wait(struct snap_ctx *cx, struct snap_pager *g,
 		unwritten = early_learned(g);
 	}
 	wait_end(g, tell, arg, 0);
-	err = pager_error(cx, g);
+	err = g->tree ? tree_error(cx, g) : pager_error(cx, g);
 	pager_free(g);
 	if (err == 0 && unwritten < 0)
 		err = snap_fail(cx, unwritten,

@@ -2,7 +2,7 @@
  * pager.h - memory that comes when the process runs already.
  *
  * The pager is a few threads of the process that did the restore.  They hold
- * the userfaultfd of the new process and serve its page faults from the
+ * the userfaultfds of the new processes and serve their page faults from the
  * image; meanwhile they bring the rest.  See pager_parts.h for how.
  *
  * Promise: memory is never silently zero.  What a missing page means when the
@@ -26,33 +26,42 @@ struct pager_source {
 	const char *name; /* of its directory, with a slash, or NULL; copied */
 };
 
-struct pager_setup {
+/* A new process, some of whose runs are late. */
+struct pager_client {
 	const struct process *p;
-	pid_t pid; /* the new process */
-	int uffd;  /* of it, shaken hands with; taken over */
-	const struct pager_source *sources;
+	pid_t pid;
+	int uffd;	       /* of it, shaken hands with; taken over */
+	const size_t *sources; /* by `up` of its runs */
 	size_t nsources;
 	/* Addresses that will be touched first. */
-	const uint64_t *hot;
+	uint64_t *hot;
 	size_t nhot;
+	bool huge; /* make huge pages of what was such, at the end */
+};
+
+struct pager_setup {
+	const struct pager_client *clients;
+	size_t nclients;
+	const struct pager_source *sources;
+	size_t nsources;
 	/*
 	 * Bring nothing but what the process touches, for some time, and then
 	 * write to this file what that was: `prefetch` of snapfs(5).  -1: no.
 	 */
 	int learn; /* not consumed */
-	bool huge; /* make huge pages of what was such, at the end */
+	bool tree; /* there are others: say who was killed */
 };
 
 /* Is this memory that a pager brings? */
 bool pager_wants(const struct vma *v);
 
-/* Register the memory and begin.  On failure the descriptor is closed. */
+/* Register the memory and begin.  On failure the descriptors are closed. */
 int pager_start(
     struct snap_ctx *cx, const struct pager_setup *s, struct snap_pager **out);
 
 /*
  * Until all is there.  0, or -errno with the pager's sentence if it could not
- * be brought: then the process is dead.
+ * be brought: then those who lack some are dead.
  */
 int pager_finish(struct snap_ctx *cx, struct snap_pager *g);
 
@@ -60,8 +69,8 @@ int pager_finish(struct snap_ctx *cx, struct snap_pager *g);
 void pager_hot_is_there(struct snap_pager *g);
 
 /*
- * The process is about to run: from here on it dies if the pager does.  0, or
- * -errno as above.
+ * They are about to run: from here on each dies if the pager does before all
+ * its memory is there.  0, or -errno as above.
  */
 int pager_commit(struct snap_ctx *cx, struct snap_pager *g);
 

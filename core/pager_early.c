@@ -17,7 +17,25 @@
 #define LOOK_NS 10000000
 #define REST_NS 30000000
 
-/* Only of the image itself: `prefetch` has nothing of its parents. */
+/* Its own `pages` begin at `base`: `prefetch` has nothing of its parents. */
+static void
+list_early(struct snap_pager *g, const struct process *p, uint64_t base)
+{
+	struct early *e = &g->early;
+
+	for (size_t i = 0; i < p->nprefetch; i++) {
+		uint64_t end = base + p->prefetch[i].end;
+		size_t k = (size_t)((base + p->prefetch[i].start) / g->piece);
+
+		for (; k * g->piece < end; k++) {
+			if (g->state[k] != PIECE_WANTED)
+				continue;
+			g->state[k] |= PIECE_NOTED;
+			e->list[e->n++] = k;
+		}
+	}
+}
+
 int
 early_make(struct snap_pager *g, const struct pager_setup *s)
 {
@@ -26,17 +44,9 @@ early_make(struct snap_pager *g, const struct pager_setup *s)
 	e->list = calloc(g->npieces + 1, sizeof(*e->list));
 	if (e->list == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; i < s->p->nprefetch; i++) {
-		const struct part *part = &s->p->prefetch[i];
-		size_t k = (size_t)(part->start / g->piece);
-
-		for (; k * g->piece < part->end; k++) {
-			if (g->state[k] != PIECE_WANTED)
-				continue;
-			g->state[k] |= PIECE_NOTED;
-			e->list[e->n++] = k;
-		}
-	}
+	for (size_t i = 0; i < s->nclients; i++)
+		list_early(g, s->clients[i].p,
+		    g->sources[s->clients[i].sources[0]].base);
 	for (size_t i = 0; i < e->n; i++)
 		g->state[e->list[i]] = PIECE_WANTED;
 	if (s->learn < 0)

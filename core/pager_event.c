@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -19,7 +20,8 @@
 /* How often it is seen whether those are gone of whom we have no pid. */
 #define LOOK_MS 500
 #define DYING_MS 5
-#define MANY 64 /* children, so that it is worth to look who has ended */
+#define VICTIMS 8 /* that are told by name */
+#define MANY 64	  /* children, so that it is worth to look who has ended */
 
 /* ---- one event; `layout` is held for writing ---- */
 
@@ -48,7 +50,7 @@ on_fault(struct snap_pager *g, struct space *sp, uint64_t addr)
 		pager_ask(g, (size_t)(e->off / g->piece));
 		pthread_mutex_unlock(&g->lock);
 		/* Nothing comes any more. */
-		if (sp != &g->spaces[0] && pager_has_failed(g))
+		if (sp >= g->spaces + g->nroots && pager_has_failed(g))
 			uffd_poison(sp->fd, page, PAGE);
 		return;
 	}
@@ -66,13 +68,15 @@ on_fork(struct snap_pager *g, size_t parent, int fd)
 {
 	struct space *sp = process_grow(&g->spaces, &g->nspaces, sizeof(*sp));
 	const struct extents *x = &g->spaces[parent].x;
-	int err = sp == NULL ? -ENOMEM : guard_add_space(g, fd);
+	size_t root = g->spaces[parent].root;
+	int err = sp == NULL ? -ENOMEM : guard_add_space(g, root, fd);
 
 	if (err < 0 && sp != NULL)
 		g->nspaces--;
 	if (err == 0) {
 		sp->fd = fd;
-		sp->pm.fd = -1;
+		sp->root = root;
+		sp->pm.fd = sp->pidfd = -1;
 		err = extents_copy(&sp->x, x);
 	}
 	if (err < 0 || pager_has_failed(g))
@@ -140,9 +144,19 @@ forget(struct snap_pager *g, struct space *sp)
 	extents_free(&sp->x);
 }
 
+static bool
+is_whole(const struct extents *x)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (!x->v[i].done)
+			return false;
+	return true;
+}
+
 /*
  * Those that have ended want nothing any more, and of children the descriptor
- * is given back: a program may make any number.  Is anybody left?
+ * is given back: a program may make any number.  Nor do those that have all.  Is
+ * anybody left?
  */
 static bool
 look_who_is_left(struct snap_pager *g)
@@ -156,8 +170,13 @@ look_who_is_left(struct snap_pager *g)
 
 		if (!sp->gone && uffd_state(sp->fd) == -ESRCH)
 			sp->gone = true;
-		any = any || !sp->gone;
-		if (i > 0 && sp->gone)
+		if (!sp->gone && !sp->whole && is_whole(&sp->x)) {
+			sp->whole = true;
+			if (i < g->nroots)
+				guard_whole(g, sp);
+		}
+		any = any || !(sp->gone || sp->whole);
+		if (i >= g->nroots && sp->gone)
 			forget(g, sp);
 		else
 			g->spaces[n++] = *sp;
@@ -167,15 +186,43 @@ look_who_is_left(struct snap_pager *g)
 	return any;
 }
 
+/* "processes 1, 2 were" */
+static void
+name_victims(struct snap_pager *g)
+{
+	size_t room = sizeof(g->victims), n, many = 0;
+
+	for (size_t i = 0; i < g->nroots; i++)
+		many += !g->spaces[i].gone && !g->spaces[i].whole;
+	n = (size_t)snprintf(
+	    g->victims, room, many == 1 ? "process" : "processes");
+	for (size_t i = 0, k = 0; i < g->nroots && k < VICTIMS; i++)
+		if (!g->spaces[i].gone && !g->spaces[i].whole)
+			n += (size_t)snprintf(g->victims + n, room - n, "%s %d",
+			    k++ > 0 ? "," : "", (int)g->spaces[i].pid);
+	if (many > VICTIMS)
+		n += (size_t)snprintf(
+		    g->victims + n, room - n, " and %zu more", many - VICTIMS);
+	snprintf(g->victims + n, room - n, many == 1 ? " was" : " were");
+}
+
 /* Nothing of it may run on with what it has not. */
 static void
 end_all(struct snap_pager *g)
 {
-	pidfd_send_signal(g->pidfd, SIGKILL, NULL, 0);
+	(void)look_who_is_left(g);
 	pthread_rwlock_wrlock(&g->layout);
-	for (size_t i = 1; i < g->nspaces; i++)
-		if (!g->spaces[i].gone)
-			poison(g->spaces[i].fd, &g->spaces[i].x);
+	name_victims(g);
+	for (size_t i = 0; i < g->nspaces; i++) {
+		struct space *sp = &g->spaces[i];
+
+		if (sp->gone || sp->whole)
+			continue;
+		if (i < g->nroots)
+			pidfd_send_signal(sp->pidfd, SIGKILL, NULL, 0);
+		else
+			poison(sp->fd, &sp->x);
+	}
 	pthread_rwlock_unlock(&g->layout);
 }
 
@@ -185,18 +232,23 @@ struct listener {
 	struct snap_pager *g;
 	struct pollfd *v;
 	size_t room;
-	bool dead; /* the new process */
 	bool ending;
 	uint64_t looked; /* ms */
 	size_t many;	 /* spaces, at which it is time to look */
 };
 
-#define FIXED 3 /* of the descriptors that are waited for */
+#define FIXED 2 /* of the descriptors that are waited for; then roots */
+
+static size_t
+first_space(const struct snap_pager *g)
+{
+	return FIXED + g->nroots;
+}
 
 static bool
 make_room(struct listener *l)
 {
-	size_t n = l->g->nspaces + FIXED;
+	size_t n = l->g->nspaces + first_space(l->g);
 	struct pollfd *v;
 
 	if (n <= l->room)
@@ -226,12 +278,15 @@ list_descriptors(struct listener *l, size_t n)
 
 	pthread_rwlock_rdlock(&g->layout);
 	l->v[0] = (struct pollfd){ .fd = g->wake, .events = POLLIN };
-	l->v[1] =
-	    (struct pollfd){ .fd = l->dead ? -1 : g->pidfd, .events = POLLIN };
-	l->v[2] = (struct pollfd){ .fd = l->ending ? -1 : g->guard.pidfd,
+	l->v[1] = (struct pollfd){ .fd = l->ending ? -1 : g->guard.pidfd,
 		.events = POLLIN };
+	for (size_t i = 0; i < g->nroots; i++)
+		l->v[FIXED + i] = (struct pollfd){
+			.fd = g->spaces[i].dead ? -1 : g->spaces[i].pidfd,
+			.events = POLLIN
+		};
 	for (size_t i = 0; i < n; i++)
-		l->v[FIXED + i] =
+		l->v[first_space(g) + i] =
 		    (struct pollfd){ .fd = g->spaces[i].gone ? -1
 							     : g->spaces[i].fd,
 			    .events = POLLIN };
@@ -245,7 +300,8 @@ await(struct listener *l)
 	size_t n = l->g->nspaces;
 
 	list_descriptors(l, n);
-	if (poll(l->v, n + FIXED, l->ending ? DYING_MS : LOOK_MS) < 0)
+	if (poll(l->v, n + first_space(l->g), l->ending ? DYING_MS : LOOK_MS) <
+	    0)
 		return 0;
 	return n;
 }
@@ -270,7 +326,7 @@ look_at_times(struct listener *l, bool now)
 	struct snap_pager *g = l->g;
 	bool left;
 
-	if (!now && !l->dead && !l->ending && g->nspaces < l->many &&
+	if (!now && !l->ending && g->nspaces < l->many &&
 	    now_ms() - l->looked < LOOK_MS)
 		return true;
 	l->looked = now_ms();
@@ -301,7 +357,7 @@ static bool
 turn(struct listener *l)
 {
 	struct snap_pager *g = l->g;
-	bool failed, done, full = false, left;
+	bool failed, done, full = false, left, died = false;
 	size_t n;
 
 	if (!make_room(l)) {
@@ -310,19 +366,21 @@ turn(struct listener *l)
 	}
 	n = await(l);
 	for (size_t i = 0; i < n; i++)
-		if (l->v[FIXED + i].revents != 0 && !read_events(g, i))
+		if (l->v[first_space(g) + i].revents != 0 && !read_events(g, i))
 			full = true;
 	if (full)
 		make_way(l);
-	if (n > 0 && l->v[2].revents != 0)
+	if (n > 0 && l->v[1].revents != 0)
 		pager_fail(g, -EIO, "the pager's guard was killed");
-	l->dead = l->dead || (n > 0 && l->v[1].revents != 0);
+	for (size_t i = 0; n > 0 && i < g->nroots; i++)
+		if (l->v[FIXED + i].revents != 0)
+			g->spaces[i].dead = died = true;
 	look(g, &failed, &done);
 	if (failed && !l->ending) {
 		l->ending = true;
 		end_all(g);
 	}
-	left = look_at_times(l, false);
+	left = look_at_times(l, died);
 	return left && (l->ending || !done);
 }
 
@@ -341,15 +399,16 @@ pager_events(void *pager)
 	 * is not started any more.
 	 */
 	pthread_rwlock_wrlock(&g->layout);
-	guard_release(&g->guard);
+	guard_release(g);
 	for (size_t i = 0; i < g->nspaces; i++) {
 		close(g->spaces[i].fd);
 		g->spaces[i].fd = -1;
 		g->spaces[i].gone = true;
 	}
 	pthread_rwlock_unlock(&g->layout);
-	if (!pager_has_failed(g))
-		(void)huge_collapse(g->pidfd, g->huge, g->nhuge);
+	for (size_t i = 0; i < g->nroots && !pager_has_failed(g); i++)
+		(void)huge_collapse(
+		    g->spaces[i].pidfd, g->spaces[i].huge, g->spaces[i].nhuge);
 	pthread_mutex_lock(&g->lock);
 	g->stop = true;
 	g->ended = true;

@@ -13,10 +13,11 @@
  *    (CLONE_FILES).  Whatever happens to us, they stay open, even one that the
  *    kernel put there a moment ago for a forked child.  It waits for our end;
  *    if not all was there by then, it kills the process, and waits until its
- *    memory is gone.  If the guard is killed, we do the same.
+ *    memory is gone.  If the guard is killed, we do the same.  Of several
+ *    processes it kills those of whom something is still to come.
  *
- * 2. The tie, for the case that both are killed: a pipe whose reading end
- *    sends SIGKILL to the process (F_SETSIG) when its writing end is closed.
+ * 2. The tie, for the case that both are killed: a pipe, one for each process,
+ *    whose reading end sends it SIGKILL (F_SETSIG) when its writing end is closed.
  *    Who is the last to leave the shared table closes all of it; the kernel
  *    does the last of the closing in the reverse order of the numbers.  The
  *    writing end has the highest number, and the lowest too, should that order
@@ -64,8 +65,6 @@ guard_init(struct guard *d)
 {
 	memset(d, 0, sizeof(*d));
 	d->pidfd = d->own = d->release = -1;
-	for (size_t i = 0; i < 3; i++)
-		d->tie[i] = -1;
 }
 
 /* ---- the guard: what follows runs in it ---- */
@@ -111,10 +110,13 @@ static void __attribute__((noreturn)) guard_main(struct snap_pager *g)
 		;
 	if (d->word->done)
 		_exit(0);
-	pidfd_send_signal(g->pidfd, SIGKILL, NULL, 0);
-	for (int i = 1; i < d->word->nspaces; i++)
+	for (size_t i = 0; i < g->nroots; i++)
 		if (d->word->spaces[i] >= 0)
-			poison(d->word->spaces[i], &g->spaces[0].x);
+			pidfd_send_signal(g->spaces[i].pidfd, SIGKILL, NULL, 0);
+	for (int i = (int)g->nroots; i < d->word->nspaces; i++)
+		if (d->word->spaces[i] >= 0)
+			poison(d->word->spaces[i],
+			    &g->spaces[d->word->roots[i]].x);
 	while (!all_gone(d->word))
 		nanosleep(&look, NULL);
 	_exit(1);
@@ -163,31 +165,44 @@ guard_reserve(int any_fd)
 }
 
 static int
-make_tie(struct guard *d, pid_t pid, int *uffd)
+make_tie(struct space *sp, int last)
 {
-	struct f_owner_ex owner = { F_OWNER_PID, pid };
-	int last = last_number(), p[2], fd;
+	struct f_owner_ex owner = { F_OWNER_PID, sp->pid };
+	int *tie = sp->tie, p[2], fd;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return -errno;
+	tie[0] = p[1];
+	tie[1] = fd = move_up(p[0], READ_END);
+	if (fd < 0) {
+		tie[1] = p[0];
+		return fd;
+	}
+	tie[2] = fcntl(p[1], F_DUPFD_CLOEXEC, last);
+	fd = move_up(sp->fd, UFFD_FIRST);
+	if (tie[2] < 0 || fd < 0)
+		return -EMFILE;
+	sp->fd = fd;
+	if (fcntl(tie[1], F_SETOWN_EX, &owner) < 0 ||
+	    fcntl(tie[1], F_SETSIG, SIGKILL) < 0 ||
+	    fcntl(tie[1], F_SETFL, O_ASYNC) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The writing ends of all are above all else. */
+static int
+make_ties(struct snap_pager *g)
+{
+	int last = last_number() - (int)g->nroots + 1, err = 0;
 
 	if (last <= UFFD_FIRST)
 		return -EMFILE;
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return -errno;
-	d->tie[0] = p[1];
-	d->tie[1] = fd = move_up(p[0], READ_END);
-	if (fd < 0) {
-		d->tie[1] = p[0];
-		return fd;
-	}
-	d->tie[2] = fcntl(p[1], F_DUPFD_CLOEXEC, last);
-	fd = move_up(*uffd, UFFD_FIRST);
-	if (d->tie[2] < 0 || fd < 0)
-		return -EMFILE;
-	*uffd = fd;
-	if (fcntl(d->tie[1], F_SETOWN_EX, &owner) < 0 ||
-	    fcntl(d->tie[1], F_SETSIG, SIGKILL) < 0 ||
-	    fcntl(d->tie[1], F_SETFL, O_ASYNC) < 0)
-		return -errno;
-	return 0;
+	for (size_t i = 0; err == 0 && i < g->nroots; i++)
+		if (g->spaces[i].fd >= 0)
+			err = make_tie(&g->spaces[i], last);
+	g->guard.last = last;
+	return err;
 }
 
 static int
@@ -206,8 +221,9 @@ make_guard(struct snap_pager *g)
 	d->release = eventfd(0, EFD_CLOEXEC);
 	if (d->own < 0 || d->release < 0)
 		return -errno;
-	d->word->spaces[0] = g->spaces[0].fd;
-	d->word->nspaces = 1;
+	for (size_t i = 0; i < g->nroots; i++)
+		d->word->spaces[i] = g->spaces[i].whole ? -1 : g->spaces[i].fd;
+	d->word->nspaces = (int)g->nroots;
 	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 	if (pid == 0)
 		guard_main(g);
@@ -221,15 +237,19 @@ make_guard(struct snap_pager *g)
 int
 guard_start(struct snap_ctx *cx, struct snap_pager *g)
 {
-	int err;
+	bool ended;
+	int err = 0;
 
 	/* The event thread shall not be about to use what is moved. */
 	pthread_rwlock_wrlock(&g->layout);
-	err = g->spaces[0].fd < 0
-		  ? 0
-		  : make_tie(&g->guard, g->pid, &g->spaces[0].fd);
-	if (err == 0 && g->spaces[0].fd >= 0)
+	ended = g->spaces[0].fd < 0;
+	if (!ended)
+		err = make_ties(g);
+	if (err == 0 && !ended)
 		err = make_guard(g);
+	for (size_t i = 0; err == 0 && i < g->nroots; i++)
+		if (g->spaces[i].whole)
+			guard_whole(g, &g->spaces[i]);
 	pthread_rwlock_unlock(&g->layout);
 	pager_nudge(g);
 	if (err < 0)
@@ -243,17 +263,18 @@ guard_start(struct snap_ctx *cx, struct snap_pager *g)
  * unless there are very many.
  */
 int
-guard_add_space(struct snap_pager *g, int fd)
+guard_add_space(struct snap_pager *g, size_t root, int fd)
 {
 	struct guard_word *w = g->guard.word;
-	int i = 0;
+	int i = (int)g->nroots;
 
 	if (w == NULL)
 		return 0;
 	while (i < w->nspaces && w->spaces[i] >= 0)
 		i++;
-	if (i == NSPACES || fd > g->guard.tie[2])
+	if (i == NSPACES || fd >= g->guard.last)
 		return -EMFILE;
+	w->roots[i] = (int)root;
 	w->spaces[i] = fd;
 	if (i == w->nspaces)
 		w->nspaces++;
@@ -272,33 +293,53 @@ guard_drop_space(struct snap_pager *g, int fd)
 }
 
 void
-guard_release(struct guard *d)
+guard_whole(struct snap_pager *g, struct space *root)
 {
+	if (g->guard.word != NULL)
+		g->guard.word->spaces[root->root] = -1;
+	if (root->tie[1] >= 0)
+		fcntl(root->tie[1], F_SETFL, 0);
+}
+
+void
+guard_release(struct snap_pager *g)
+{
+	struct guard *d = &g->guard;
 	uint64_t one = 1;
 
 	if (d->word != NULL)
 		d->word->done = 1;
-	if (d->tie[1] >= 0)
-		fcntl(d->tie[1], F_SETFL, 0);
+	for (size_t i = 0; i < g->nroots; i++)
+		if (g->spaces[i].tie[1] >= 0)
+			fcntl(g->spaces[i].tie[1], F_SETFL, 0);
 	if (d->release >= 0 && write(d->release, &one, sizeof(one)) < 0)
 		return; /* it cannot be full */
 }
 
-void
-guard_fini(struct guard *d)
+static void
+close_all(int *fds, size_t n)
 {
-	int *fds[] = { &d->tie[0], &d->tie[1], &d->tie[2], &d->pidfd, &d->own,
-		&d->release };
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
 
-	guard_release(d);
+void
+guard_fini(struct snap_pager *g)
+{
+	struct guard *d = &g->guard;
+	int fds[] = { d->pidfd, d->own, d->release };
+
+	guard_release(g);
 	if (d->pid > 0)
 		while (waitpid(d->pid, NULL, 0) < 0 && errno == EINTR)
 			;
-	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
-		if (*fds[i] >= 0)
-			close(*fds[i]);
-		*fds[i] = -1;
-	}
+	for (size_t i = 0; i < g->nroots; i++)
+		close_all(g->spaces[i].tie, 3);
+	close_all(fds, sizeof(fds) / sizeof(fds[0]));
+	d->pidfd = d->own = d->release = -1;
 	if (d->word != NULL)
 		munmap(d->word, sizeof(*d->word));
 	d->word = NULL;

@@ -9,9 +9,10 @@
  *			userfaultfd: faults, forks, changes of the layout
  *	pager_guard.c	the process and its pager die together
  *
- * A fork of the half-filled process has missing pages of its own, and the
- * kernel hands us a userfaultfd for it: a *space* is one address space.  A
- * piece is read once and put into all spaces that want it.
+ * A *space* is one address space.  The first are those of the new processes, the
+ * *roots*; a fork of a half-filled one has missing pages of its own, and the
+ * kernel hands us a userfaultfd for it.  A piece is read once and put into all
+ * spaces that want it.
  *
  * The order of locks is `layout`, then `lock`.
  *
@@ -37,8 +38,18 @@
 struct space {
 	int fd;
 	struct extents x;
-	struct pagemap pm; /* of the first; fd -1: unknown */
+	struct pagemap pm; /* of a root; fd -1: unknown */
+	size_t root;	   /* of whom it was forked; itself */
 	bool gone;	   /* it has ended; a child's is soon forgotten */
+	bool whole;	   /* nothing is to come any more */
+	/* Of roots, the new processes: */
+	pid_t pid;
+	int pidfd;
+	bool dead;	   /* heard of its end, which may not be that of its
+			   memory */
+	int tie[3];	   /* writing, reading, writing: see pager_guard.c */
+	struct part *huge; /* what shall be in huge pages when it is there */
+	size_t nhuge;
 };
 
 /* What is to be done about a piece. */
@@ -54,7 +65,10 @@ enum {
 struct guard_word {
 	_Atomic int done; /* all is there: nobody need die */
 	_Atomic int nspaces;
-	_Atomic int spaces[4096]; /* descriptors, of forked children too; -1 */
+	/* Descriptors: of roots, then of forked children; -1: it is whole, or
+	   has ended. */
+	_Atomic int spaces[4096];
+	_Atomic int roots[4096];
 };
 
 struct guard {
@@ -62,7 +76,7 @@ struct guard {
 	pid_t pid;	/* of the guard; 0: there is none yet */
 	int pidfd, own; /* of the guard; of ourselves */
 	int release;	/* an eventfd: `done` was set */
-	int tie[3];	/* writing, reading, writing: see pager_guard.c */
+	int last;	/* the numbers of all others are below; 0: no tie yet */
 };
 
 /*
@@ -90,13 +104,11 @@ struct snap_pager {
 	size_t nsources;
 	uint64_t piece;
 	uint64_t pages_size; /* the end of the last */
-	pid_t pid;
-	int pidfd; /* of the new process */
 	struct guard guard;
 
 	pthread_rwlock_t layout;
-	struct space *spaces; /* the first is the new process's */
-	size_t nspaces;
+	struct space *spaces;
+	size_t nspaces, nroots;
 
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t work;  /* something for the workers */
@@ -107,8 +119,7 @@ struct snap_pager {
 	size_t *queue; /* pieces that somebody waits for, a ring */
 	size_t qhead, qlen;
 	struct early early;
-	struct part *huge; /* what shall be in huge pages when it is there */
-	size_t nhuge;
+	bool tree;
 	bool held;	      /* bring only what somebody waits for */
 	unsigned nback;	      /* workers that are about what nobody waits for */
 	unsigned nworkers;    /* of them all */
@@ -117,6 +128,7 @@ struct snap_pager {
 	bool ended;	      /* the event thread has */
 	int error;	      /* the first failure */
 	char text[256];
+	char victims[256]; /* who was killed for it */
 
 	int wake; /* an eventfd: the event thread shall look at the above */
 	pthread_t events, workers[PAGER_WORKERS];
@@ -168,11 +180,13 @@ void *pager_events(void *pager);
 void guard_reserve(int any_fd);
 int guard_start(struct snap_ctx *cx, struct snap_pager *g);
 /* EMFILE: it cannot be looked after. */
-int guard_add_space(struct snap_pager *g, int fd);
+int guard_add_space(struct snap_pager *g, size_t root, int fd);
 void guard_drop_space(struct snap_pager *g, int fd);
+/* All of this root is there: it does not die with anybody. */
+void guard_whole(struct snap_pager *g, struct space *root);
 /* All is there: from now on nobody dies with anybody. */
-void guard_release(struct guard *d);
+void guard_release(struct snap_pager *g);
 void guard_init(struct guard *d);
-void guard_fini(struct guard *d);
+void guard_fini(struct snap_pager *g);
 
 #endif

@@ -44,13 +44,13 @@ struct host {
 	/* PLAN_INSTANCE: it stays in the template's session, in this group; 0:
 	 * it leads a session of its own. */
 	pid_t group;
-	bool mortal; /* PLAN_TEMPLATE: it dies with its parent */
-	int fd_first;		     /* descriptors from here up are ours, */
-	int fd_end;		     /* to here; 0: all, the table is its own */
+	bool mortal;  /* PLAN_TEMPLATE: it dies with its parent */
+	int fd_first; /* descriptors from here up are ours, */
+	int fd_end;   /* to here; 0: all, the table is its own */
 	int pages_fd, exe_fd;
 	const int
 	    *above_fds; /* the pages of those so many levels above, less 1 */
-	bool paged;	/* a pager brings what pager_wants() */
+	bool paged;	/* a pager brings the runs that are late */
 	int uffd_fd;	/* then: /dev/userfaultfd; -1: there is none */
 	struct pieces pieces;  /* memory that is there already; borrowed */
 	struct patch *patches; /* owned, with their bytes */
@@ -171,7 +171,7 @@ void plan_clear(struct plan *pl, const struct host *h);
 /* Move it to where it belongs. */
 void plan_bring_home(
     struct plan *pl, const struct host *h, size_t vma, size_t k);
-/* Will a pager fill it? */
+/* Is it memory that a pager fills, in part at least? */
 bool plan_is_paged(const struct host *h, const struct vma *v);
 void plan_pager_begin(struct plan *pl, const struct host *h);
 void plan_pager_await(struct plan *pl);

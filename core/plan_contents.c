@@ -17,13 +17,6 @@ plan_is_paged(const struct host *h, const struct vma *v)
 	return h->paged && pager_wants(v);
 }
 
-/* Our own vDSO replaces the image's. */
-static bool
-is_read(const struct host *h, const struct vma *v)
-{
-	return !plan_is_system(v) && !plan_is_paged(h, v);
-}
-
 static int
 pages_of(const struct host *h, uint32_t up)
 {
@@ -68,12 +61,13 @@ plan_fill(struct plan *pl, const struct process *p, const struct host *h)
 	for (size_t i = 0; i < p->nruns; i++) {
 		const struct run *r = &p->runs[i];
 
-		if (r->kind != RUN_HELD)
+		if (r->kind != RUN_HELD || r->late)
 			continue;
 		while (v < p->nvmas && p->vmas[v].end <= r->start)
 			v++;
+		/* Our own vDSO replaces the image's. */
 		if (v == p->nvmas ||
-		    (is_read(h, &p->vmas[v]) && !plan_is_there(h, v, &k)))
+		    (!plan_is_system(&p->vmas[v]) && !plan_is_there(h, v, &k)))
 			plan_read(pl, h, &rd, r, r->start);
 	}
 	plan_read(pl, h, &rd, NULL, 0);

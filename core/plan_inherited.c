@@ -117,7 +117,10 @@ drop(struct plan *pl, const struct piece *c, uint64_t from, uint64_t to)
 		    to - from, MADV_DONTNEED);
 }
 
-/* What the parent has and the child does not: `run` is the first beyond. */
+/*
+ * What the parent has and the child does not, or will have from its pager: `run`
+ * is the first beyond.
+ */
 static void
 drop_rest(
     struct plan *pl, const struct process *p, const struct piece *c, size_t run)
@@ -128,7 +131,7 @@ drop_rest(
 	for (; run < p->nruns && p->runs[run].start < c->end; run++) {
 		const struct run *r = &p->runs[run];
 
-		if (r->kind != RUN_HELD)
+		if (r->kind != RUN_HELD || r->late)
 			continue;
 		drop(pl, c, at, r->start);
 		if (r->end > at)
@@ -144,7 +147,8 @@ read_piece(struct plan *pl, const struct process *p, const struct host *h,
 	for (; run < p->nruns && p->runs[run].start < c->end; run++) {
 		struct run r = p->runs[run];
 
-		if (r.kind != RUN_HELD || (c->inherited && inherit_is_same(&r)))
+		if (r.kind != RUN_HELD || r.late ||
+		    (c->inherited && inherit_is_same(&r)))
 			continue;
 		if (r.start < c->start) {
 			r.offset += c->start - r.start;

@@ -265,6 +265,7 @@ struct run {
 	uint32_t up; /* whose `pages`: of the process so many levels above, or
 			of the link so many above in a chain */
 	bool former; /* resolved: of the parent's `former` */
+	bool late;   /* a restore: a pager brings it, see late.h */
 };
 
 struct mm_layout { /* struct prctl_mm_map, without auxv and exe */

@@ -97,9 +97,6 @@ open_process(struct restore *r)
 {
 	int err = restore_check(r);
 
-	/* A template is not worth less for being read at once. */
-	if (err == 0 && r->host.part == PLAN_WHOLE)
-		restore_pager_probe(r);
 	return err == 0 ? restore_open(r) : err;
 }
 
@@ -114,44 +111,6 @@ for_each(struct restore_tree *t, int (*step)(struct restore *r))
 		err = step(&t->v[i]);
 	}
 	t->cx->where = NULL;
-	return err;
-}
-
-/* An instance reads no pages. */
-static int
-verify_one(struct restore *r, const struct process *p,
-    const struct image_sums *sums, uint32_t up)
-{
-	return r->host.part == PLAN_INSTANCE
-		   ? image_verify_contents(r->cx, p, sums)
-		   : image_verify(
-			 r->cx, p, sums, r->host.paged ? r->p : NULL, up);
-}
-
-/* All that it reads: the pages of those above it, too. */
-static int
-verify(struct restore *r)
-{
-	const struct family *t = r->tree->family;
-	const struct image_sums *sums = t->sums[r->index];
-	int err = 0;
-
-	for (size_t i = 0; err == 0 && r->index == 0 && i < t->nabove; i++) {
-		r->cx->where = t->above[i]->dir;
-		err = verify_one(
-		    r, t->above[i], t->above_sums[i], (uint32_t)i + 1);
-	}
-	r->cx->where = r->where;
-	return err == 0 && sums != NULL ? verify_one(r, r->p, sums, 0) : err;
-}
-
-int
-restore_verify(struct restore_tree *t)
-{
-	int err = for_each(t, verify);
-
-	if (err == 0)
-		snap_logf(t->cx, SNAP_STEP, "pages verified");
 	return err;
 }
 
@@ -224,12 +183,16 @@ prepare(struct restore_tree *t)
 	if (err == 0)
 		err = restore_terminal_ask(t);
 	if (err == 0)
+		restore_pager_probe(t);
+	if (err == 0)
 		err = for_each(t, open_process);
 	if (err < 0)
 		return err;
 	restore_number(t);
 	restore_seccomp_probe(t);
 	err = restore_inherit(t);
+	if (err == 0)
+		err = restore_pager_divide(t);
 	if (err == 0)
 		err = for_each(t, prepare_process);
 	if (err == 0)
@@ -245,7 +208,7 @@ prepare(struct restore_tree *t)
 static int
 free_pids(struct restore_tree *t)
 {
-	int err = t->opt->replace ? for_each(t, verify) : 0;
+	int err = t->opt->replace ? restore_verify(t) : 0;
 
 	if (err == 0 && t->opt->replace)
 		err = restore_replace(t);
@@ -275,22 +238,22 @@ bring_up(struct restore_tree *t)
 	if (err == 0)
 		snap_logf(
 		    t->cx, SNAP_STEP, "process %d made", (int)t->v[0].pid);
-	if (err == 0 && t->v[0].host.paged)
-		err = restore_pager_start(&t->v[0]);
+	if (err == 0 && t->npaged > 0)
+		err = restore_pager_start(t);
 	if (err == 0)
 		err = restore_verify(t);
 	if (err == 0)
 		err = restore_wait(t);
-	if (err == 0 && t->v[0].pager != NULL)
-		err = restore_pager_settle(&t->v[0]);
+	if (err == 0 && t->pager != NULL)
+		err = restore_pager_settle(t);
 	if (err == 0)
 		restore_huge(&t->v[0]);
 	if (err == 0)
 		snap_logf(t->cx, SNAP_STEP, "memory and threads made");
 	if (err == 0)
 		err = restore_finish(t);
-	if (err == 0 && t->v[0].pager != NULL)
-		pager_let_go(t->v[0].pager);
+	if (err == 0 && t->pager != NULL)
+		pager_let_go(t->pager);
 	return err;
 }
 
@@ -298,7 +261,7 @@ bring_up(struct restore_tree *t)
 static int
 undo(struct restore_tree *t, int err)
 {
-	struct snap_pager *pager = t->v[0].pager;
+	struct snap_pager *pager = t->pager;
 	int why = 0;
 
 	restore_kill(t);
@@ -330,7 +293,8 @@ restore_blocked(struct restore_tree *t)
 		err = bring_up(t);
 	if (err == 0) {
 		t->res->pid = t->v[0].pid;
-		t->res->pager = t->v[0].pager;
+		t->res->pager = t->pager;
+		t->res->tree = t->n > 1;
 		snap_logf(
 		    t->cx, SNAP_STEP, "process %d goes on", (int)t->v[0].pid);
 		for (size_t i = 0; i < t->n; i++)

@@ -63,8 +63,7 @@ struct restore {
 	uint8_t *map; /* the area, at the same address everywhere */
 	size_t map_len;
 	struct area *area;
-	uint64_t entry;		  /* of the restorer */
-	struct snap_pager *pager; /* NULL: the new process reads all itself */
+	uint64_t entry; /* of the restorer */
 
 	int area_fd; /* PLAN_INSTANCE: the memory of the area; or -1 */
 	pid_t pid;
@@ -146,7 +145,7 @@ int restore_descriptors(struct restore *r, pid_t pid);
 /* The soft limit of open files, to the hard one. */
 void restore_raise_limit(void);
 
-/* restore.c: what is read of the image is what was written. */
+/* restore_verify.c: what is read of the image is what was written. */
 int restore_verify(struct restore_tree *t);
 
 /* restore_template.c: a template, in place of a process. */
@@ -155,16 +154,22 @@ int restore_template(struct restore_tree *t);
 /* restore_instance.c: a clone of one, in place of restore_spawn(). */
 int restore_instance(struct restore_tree *t);
 
-/* restore_pager.c: memory that is brought from outside. */
-void restore_pager_probe(struct restore *r);
-int restore_pager_start(struct restore *r);
-/* Before the process is let go. */
-int restore_pager_settle(struct restore *r);
+/*
+ * restore_pager.c: memory that is brought from outside.  Can that be?  When it
+ * is known what they inherit: which memory?
+ */
+void restore_pager_probe(struct restore_tree *t);
+int restore_pager_divide(struct restore_tree *t);
+int restore_pager_start(struct restore_tree *t);
+/* Before they are let go. */
+int restore_pager_settle(struct restore_tree *t);
 /* What was in huge pages is so again. */
 void restore_huge(struct restore *r);
 
 /* restore_wait.c: until all lanes of all are done, or one failed. */
 int restore_wait(struct restore_tree *t);
+/* Until all processes are born. */
+int restore_wait_births(struct restore_tree *t);
 /* Until it offers its userfaultfd; 1 + the number. */
 int restore_wait_uffd(struct restore *r);
 /* Others failed with `err`; if it has failed itself, that is the reason. */

@@ -399,9 +399,8 @@ static int
 open_above(struct restore *r)
 {
 	const struct family *t = r->tree->family;
-	const struct process *q = r->p;
+	const struct process *q;
 	uint32_t levels = 0;
-	size_t above = 0;
 	int err = 0;
 
 	for (size_t i = 0; i < r->p->nruns; i++)
@@ -411,8 +410,9 @@ open_above(struct restore *r)
 	if (r->above_fds == NULL)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
 	for (uint32_t i = 0; err >= 0 && i < levels; i++) {
-		q = q->depth > 0 && above == 0 ? t->v[q->parent]
-					       : t->above[above++];
+		size_t k = family_above(t, r->p, i + 1);
+
+		q = k < t->n ? t->v[k] : t->above[k - t->n];
 		err = r->above_fds[i] = keep_dup(r, q->pages_fd, "pages");
 	}
 	r->nabove = levels;

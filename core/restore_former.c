@@ -75,7 +75,7 @@ take_current(
 		uint64_t a = run->start > from ? run->start : from;
 		uint64_t b = run->end < to ? run->end : to;
 
-		if (run->kind == RUN_HELD)
+		if (run->kind == RUN_HELD && !run->late)
 			err = read_at(pages_of(r, run->up),
 			    c->at + (a - c->start), b - a,
 			    run->offset + (a - run->start));

@@ -106,6 +106,9 @@ struct restore_tree {
 	size_t nursery_len;
 	size_t nborn; /* processes and threads that came up, but the first */
 
+	struct snap_pager *pager; /* NULL: they read all themselves */
+	size_t npaged;		  /* those for whom it works */
+
 	int go[2];  /* agent -> first process: it is traced, go on */
 	int end[2]; /* agent -> parent: the end, and which */
 	pid_t parent;

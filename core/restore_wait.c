@@ -17,6 +17,7 @@
 
 /* How often a death is looked for while nothing else can be waited for. */
 #define TICK_NS 5000000
+#define TICK_OF_TREE_NS 500000 /* they have more to say than that they died */
 
 static int
 operation_failed(struct restore *r, uint32_t i)
@@ -141,10 +142,11 @@ stopped(struct restore_tree *t, pid_t pid, int st)
 	    WSTOPSIG(st));
 }
 
+/* 1; 0: there was none; or an error. */
 static int
 next_report(struct restore_tree *t, int flags)
 {
-	int st, i;
+	int st, i, err;
 	pid_t w;
 
 	do
@@ -160,18 +162,55 @@ next_report(struct restore_tree *t, int flags)
 	}
 	if (w == 0)
 		return 0;
-	if (WIFSTOPPED(st))
-		return stopped(t, w, st);
+	if (WIFSTOPPED(st)) {
+		err = stopped(t, w, st);
+		return err < 0 ? err : 1;
+	}
 	if (w == t->opener)
 		t->opener = 0;
 	i = index_of(t, w);
-	return i >= 0 ? explain(&t->v[i], st) : passed(t, w);
+	err = i >= 0 ? explain(&t->v[i], st) : passed(t, w);
+	return err < 0 ? err : 1;
+}
+
+/* All that they have to say by now. */
+static int
+hear_all(struct restore_tree *t)
+{
+	int r;
+
+	while ((r = next_report(t, WNOHANG)) > 0)
+		;
+	return r;
+}
+
+static size_t
+births(const struct restore_tree *t)
+{
+	return t->ninfants - 1 + t->nadopted;
+}
+
+static int
+await_births(struct restore_tree *t, size_t n)
+{
+	int err = 0;
+
+	while (err >= 0 && t->nborn < n)
+		err = next_report(t, 0);
+	return err < 0 ? err : 0;
+}
+
+int
+restore_wait_births(struct restore_tree *t)
+{
+	return await_births(t, births(t));
 }
 
 int
 restore_wait_uffd(struct restore *r)
 {
-	struct timespec tick = { 0, TICK_NS };
+	struct timespec tick = { 0,
+		r->tree->n > 1 ? TICK_OF_TREE_NS : TICK_NS };
 	struct area *a = r->area;
 	int32_t fd;
 	int err;
@@ -181,7 +220,7 @@ restore_wait_uffd(struct restore *r)
 		if (fd > 0)
 			return fd;
 		syscall(SYS_futex, &a->uffd, FUTEX_WAIT, 0, &tick, NULL, 0);
-		err = next_report(r->tree, WNOHANG);
+		err = hear_all(r->tree);
 		if (err < 0)
 			return err;
 	}
@@ -200,7 +239,7 @@ await_lanes(struct restore_tree *t, struct area *a)
 		if (done >= a->nlanes)
 			return 0;
 		syscall(SYS_futex, &a->done, FUTEX_WAIT, done, &tick, NULL, 0);
-		err = next_report(t, WNOHANG);
+		err = hear_all(t);
 	}
 	return err;
 }
@@ -208,16 +247,14 @@ await_lanes(struct restore_tree *t, struct area *a)
 int
 restore_wait(struct restore_tree *t)
 {
-	size_t births = t->ninfants - 1 + t->nadopted;
-	int err = 0;
+	size_t n = births(t);
+	int err;
 
 	for (size_t i = 0; i < t->n; i++)
-		births += t->v[i].plan->nlanes - 1;
-	while (t->nborn < births) {
-		err = next_report(t, 0);
-		if (err < 0)
-			return err;
-	}
+		n += t->v[i].plan->nlanes - 1;
+	err = await_births(t, n);
+	if (err < 0)
+		return err;
 	for (size_t i = 0; err >= 0 && i < t->n; i++)
 		err = await_lanes(t, t->v[i].area);
 	/* Until then it has all that the instance has open. */

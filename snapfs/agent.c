@@ -281,6 +281,7 @@ restore_image(struct agent *a, int image, struct terminal *terminal, int cwd)
 		tell_notes(a, &t, &res);
 	a->pager = res.pager;
 	a->result.paging = res.pager != NULL;
+	a->result.tree = res.tree;
 }
 
 /* ---- after a lazy restore: the pager ---- */
@@ -312,7 +313,10 @@ page(struct agent *a)
 {
 	int err = snap_pager_wait(a->cx, a->pager, show_progress, a);
 
-	if (err < 0)
+	if (err < 0 && a->result.tree)
+		SNAP_LOG(log_message(a, &snap_log_record), SNAP_ERROR, "%s",
+		    snap_error(a->cx));
+	else if (err < 0)
 		SNAP_LOG(log_message(a, &snap_log_record), SNAP_ERROR,
 		    "process %d was killed, for its memory could not be "
 		    "brought: %s",

@@ -84,6 +84,7 @@ struct agent_message {
 	int err;     /* AGENT_RESULT: 0 or -errno */
 	pid_t pid;   /* AGENT_WAITS; AGENT_RESULT, if 0 */
 	bool paging; /* likewise */
+	bool tree;   /* likewise: of more than one process */
 	union {
 		char text[AGENT_TEXT_MAX]; /* the sentence, or the note */
 		uint64_t record[SNAP_LOG_PACKED_MAX / 8]; /* AGENT_LOG */

@@ -375,6 +375,7 @@ keep_pager(struct restore *r)
 		*p = (struct paging){ .fs = r->fs,
 			.pager = r->agent,
 			.pid = r->result.pid,
+			.tree = r->result.tree,
 			.sock = r->sock,
 			.log = r->log };
 		pthread_mutex_lock(&r->fs->lock);
@@ -403,7 +404,13 @@ restore_listen_to_pager(struct paging *p)
 	} while (n > 0 || (n < 0 && errno == EINTR));
 	while (waitpid(p->pager, &status, 0) < 0 && errno == EINTR)
 		;
-	if (WIFSIGNALED(status))
+	if (WIFSIGNALED(status) && p->tree)
+		log_put_job(&p->log, SNAP_ERROR,
+		    "of process %d and those below it, all were killed that "
+		    "waited for memory, for their pager %d was killed by "
+		    "signal %d",
+		    p->pid, p->pager, WTERMSIG(status));
+	else if (WIFSIGNALED(status))
 		log_put_job(&p->log, SNAP_ERROR,
 		    "process %d was killed, for its pager %d was killed by "
 		    "signal %d before all memory was there",

@@ -31,6 +31,7 @@ struct paging {
 	LIST_ENTRY(paging) entry;
 	struct snapfs *fs;
 	pid_t pager, pid; /* it, and of whom */
+	bool tree;	  /* and of those below it */
 	int sock;
 	struct log_job log;
 };

@@ -198,8 +198,8 @@ struct snap_tracker_info {
 	char parent[33];  /* the next increment's parent, "": none yet */
 	uint64_t scans;	  /* how often it was asked what was written */
 	uint64_t scan_us; /* how long that held the process, the last time */
-	uint64_t pages; /* that were written before the last time: one fault */
-			/* of the process each */
+	uint64_t pages;	 /* that were written before the last time: one fault */
+			 /* of the process each */
 	uint64_t copied; /* increments for which no twin was made */
 };
 
@@ -436,6 +436,7 @@ struct snap_restore_result {
 	pid_t pid;
 	char note[512]; /* what came back differently; "" if nothing */
 	struct snap_pager *pager; /* NULL: all its memory is there */
+	bool tree;		  /* there are more processes than one */
 };
 
 /*
@@ -451,8 +452,9 @@ int snap_restore(struct snap_ctx *cx, const struct snap_restore_options *opt,
     struct snap_restore_result *res);
 
 /*
- * Wait until all memory is there, or the process has ended: 0.  Or -errno and a
- * sentence: it could not be brought, and so the process was killed; or all is well
+ * Wait until all memory is there, or the processes have ended: 0.  Or -errno and
+ * a sentence: it could not be brought, and so the process was killed, of a tree
+ * those that lacked some, which the sentence then tells; or all is well
  * but what was learned could not be written.  Should the
  * caller be killed meanwhile, the process is, too.  `tell`, if not NULL, is
  * called now and then with the bytes that are there and their sum.  Accepts

@@ -4,45 +4,9 @@
 # that it had, or dies.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lazy_lib.sh"
 need_root
 [ -c /dev/userfaultfd ] || skip_all "there is no /dev/userfaultfd"
-
-mib=24
-slow=$WORK/slow		# $WORK/images, slowly
-control=$WORK/control
-mkdir -p "$WORK/images" "$slow"
-SLOWFS=
-
-set_speed()
-{
-	echo "$1" >"$control.new"
-	mv "$control.new" "$control"
-}
-
-start_slowfs()
-{
-	set_speed 0
-	"$TOOLS/slowfs" "$WORK/images" "$slow" "$control" </dev/null \
-	    >"$WORK/slowfs.log" 2>&1 3>&- 9>&- &
-	SLOWFS=$!
-	PIDS+=("$SLOWFS")
-	wait_for 10 slowfs_is_up || die "slowfs: $(cat "$WORK/slowfs.log")"
-}
-
-slowfs_is_up()
-{
-	grep -q " $slow fuse" /proc/mounts
-}
-
-stop_slowfs()
-{
-	[ -n "$SLOWFS" ] || return 0
-	set_speed 0
-	umount "$slow" || { echo "slowfs is busy"; umount -l "$slow"; return 1; }
-	wait "$SLOWFS"
-	forget "$SLOWFS"
-	SLOWFS=
-}
 
 # Start late, copy it, kill it: PID, DIR, $WORK/images/NAME.
 # usage: prepare NAME ACTION
@@ -72,37 +36,6 @@ result()
 	forget "$PID"
 	rm -rf "$DIR"
 	wait_for 5 no_pagers || { echo "left: $(pagers)"; return 1; }
-}
-
-said()
-{
-	[ -e "$DIR/result" ] || gone "$PID"
-}
-
-# The pagers of this mount's daemon, or orphans of its.
-pagers()
-{
-	sed -n 's/^pager: //p' "$MNT/.status"
-}
-
-pager_of()
-{
-	sed -n "s/^pager: \([0-9]*\) of $1 .*/\1/p" "$MNT/.status"
-}
-
-no_pagers()
-{
-	[ -z "$(pagers)" ]
-}
-
-has_pager()
-{
-	[ -n "$(pager_of "$1")" ]
-}
-
-guard_of()
-{
-	cat "/proc/$1/task/$1/children" | tr -d ' '
 }
 
 # ---- what the process does ----
@@ -215,12 +148,6 @@ died()
 says_why()
 {
 	grep "^error: .*process $PID was killed" "$MNT/.status" | grep -q "$1"
-}
-
-no_guards()
-{
-	! grep -l '^snapfs-guard$' /proc/[0-9]*/comm 2>/dev/null |
-	    grep -q "/$guard/"
 }
 
 pager_killed()

@@ -141,6 +141,11 @@ all_right()
 	}
 }
 
+no_pagers()
+{
+	! grep -q '^pager: ' "$MNT/.status"
+}
+
 # Restored, it takes hardly more memory than before, nor does it a second time.
 # usage: shared_again MIB PROCESSES [OPTION...]
 shared_again()
@@ -161,6 +166,7 @@ shared_again()
 		echo "held: $held KiB"
 		[ "$held" -le "$most" ] || return
 		fell "$PID" && restore "$PID" "$WORK/image" || return
+		wait_for 20 no_pagers || { echo "its pager does not end"; return 1; }
 		after=$(pss "$PID")
 		echo "PSS before: $before KiB, after: $after KiB"
 		[ "$after" -le "$most" ] || return

@@ -77,7 +77,7 @@ make_child(struct process *p)
 	*(struct run *)SAMPLE_GROW(p->runs, p->nruns) = p->runs[4];
 	memmove(&p->runs[3], &p->runs[2], 3 * sizeof(p->runs[0]));
 	p->runs[2] = (struct run){ 0x1002000, 0x1004000, RUN_HELD, 0x1000,
-		p->pages_fd, 0x1000, 0, false };
+		p->pages_fd, 0x1000, 0, false, false };
 	for (size_t i = 0; i < p->nruns; i++)
 		p->runs[i].src_off = p->runs[i].offset;
 }
@@ -334,7 +334,7 @@ read_image(struct snap_ctx *cx, const char *name, struct family *t)
 		err = chain_resolve(cx, dir, NULL, 0, t);
 	close(dir);
 	for (size_t i = 0; err == 0 && i < t->n; i++)
-		err = image_verify(cx, t->v[i], t->sums[i], NULL, 0);
+		err = image_verify(cx, t->v[i], t->sums[i], NULL);
 	for (size_t i = 0; err == 0 && i < t->n; i++)
 		err = fds_check(cx, t->v[i]);
 	return err;

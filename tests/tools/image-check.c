@@ -30,7 +30,7 @@ main(int argc, char **argv)
 		err(1, "%s", argv[1]);
 	rc = image_read(cx, dir, &p, &sums);
 	if (rc == 0 && sums != NULL)
-		rc = image_verify(cx, p, sums, NULL, 0);
+		rc = image_verify(cx, p, sums, NULL);
 	if (rc == 0)
 		rc = fds_check(cx, p);
 	if (rc < 0) {

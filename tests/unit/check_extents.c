@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "extents.h"
+#include "late.h"
 #include "pager.h"
 #include "unit.h"
 
@@ -40,6 +41,18 @@ run(uint64_t start, uint64_t end, enum run_kind kind)
 		p->pages_size += end - start;
 }
 
+static void
+mark(void)
+{
+	const struct inheritance none = { 0 };
+	struct process *v[] = { p };
+	struct family t = { .v = v, .n = 1 };
+	uint64_t soon;
+
+	ck_assert_int_eq(late_find(&t, &none, &soon), 0);
+	ck_assert_uint_eq(soon, 0);
+}
+
 /* 3 pages of a file, 2 + 5 of memory with a guard between, 8 at once. */
 static void
 setup(void)
@@ -55,7 +68,8 @@ setup(void)
 	run(0x102000, 0x103000, RUN_GUARD);
 	run(0x108000, 0x10d000, RUN_HELD);
 	run(0x200000, 0x208000, RUN_HELD);
-	ck_assert_int_eq(extents_make(&x, p, PIECE, &base, pager_wants), 0);
+	mark();
+	ck_assert_int_eq(extents_make(&x, p, PIECE, &base), 0);
 }
 
 static void
@@ -134,7 +148,8 @@ START_TEST(of_two_files)
 		p->runs[i].up = i % 2;
 		p->runs[i].offset = i / 2 * P;
 	}
-	ck_assert_int_eq(extents_make(&y, p, PIECE, bases, pager_wants), 0);
+	mark();
+	ck_assert_int_eq(extents_make(&y, p, PIECE, bases), 0);
 	ck_assert_int_eq(where(&y, 0x200000 + 6 * P), 3 * P);
 	ck_assert_int_eq(where(&y, 0x200000 + 7 * P), 67 * P);
 	while ((e = extents_next(&y, e, 0, 128 * P)) != NULL) {

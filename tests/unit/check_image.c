@@ -51,7 +51,7 @@ try(struct process **out)
 	snap_clear(cx);
 	err = image_read(cx, dir, &q, &sums);
 	if (err == 0) {
-		err = image_verify(cx, q, sums, NULL, 0);
+		err = image_verify(cx, q, sums, NULL);
 		image_sums_free(sums);
 		if (err == 0 && out != NULL)
 			*out = q;

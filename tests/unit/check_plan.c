@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "ctx.h"
+#include "late.h"
 #include "layout.h"
 #include "plan.h"
 #include "unit.h"
@@ -227,7 +228,12 @@ END_TEST
 /* What a pager fills comes first, and is waited for when the rest is there. */
 START_TEST(paged)
 {
+	const struct inheritance none = { 0 };
+	struct family t = { .v = &p, .n = 1 };
+	uint64_t soon;
+
 	add_memory();
+	ck_assert_int_eq(late_find(&t, &none, &soon), 0);
 	host.paged = true;
 	host.uffd_fd = 102;
 	plan_is("plan-paged");
