@@ -19,6 +19,7 @@
 #include "gather.h"
 #include "heal.h"
 #include "increment.h"
+#include "look_ahead.h"
 #include "memory.h"
 #include "numa_areas.h"
 #include "resource.h"
@@ -28,6 +29,7 @@
 #include "tracker.h"
 #include "twin.h"
 #include "unseen.h"
+#include "written_ahead.h"
 
 /* A checkpoint that something was changed under is taken again. */
 #define TRIES 5
@@ -85,38 +87,59 @@ note_hidden(
 	return 0;
 }
 
+/*
+ * What was written since the parent, and how much of that is not copied yet; is
+ * it shorter to copy this than to fork?
+ */
+static int
+is_to_copy(struct snap_checkpoint *cp, const struct written *w,
+    uint64_t copy_max, int64_t *left)
+{
+	struct spans dirty = { 0 }, held = { 0 };
+	uint64_t bytes;
+	int err = ahead_renew(cp->ahead, w);
+
+	if (err == 0)
+		err = tracker_since_parent(
+		    cp->tracker, cp->generation, cp->parent, &dirty);
+	if (err > 0) {
+		err = written_spans(cp->tree.v[0], &dirty, &held);
+		bytes = spans_bytes(&held);
+		*left = err < 0 ? err : ahead_settle(cp->ahead, &held);
+		err = *left < 0 ? (int)*left
+				: bytes <= copy_max &&
+				      written_is_shorter(w, (uint64_t)*left);
+	}
+	spans_fini(&dirty);
+	spans_fini(&held);
+	return err;
+}
+
 /* What of it was written since the parent is copied, if that is shorter. */
 static int
 try_to_copy(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp,
     const struct written *w, uint64_t copy_max)
 {
 	struct process *p = cp->tree.v[0];
-	struct spans dirty = { 0 };
-	uint64_t bytes = 0;
-	int err = 0, twin = 1;
+	int64_t left = 0;
+	int err = is_to_copy(cp, w, copy_max, &left), twin = 1;
 
-	/* Of those before it there may be more, but not fewer. */
-	if (written_is_shorter(w, w->written_bytes))
-		err = tracker_since_parent(
-		    cp->tracker, cp->generation, cp->parent, &dirty);
-	if (err > 0)
-		bytes = written_bytes(p, &dirty);
 	/* What only a twin could tell: there may be nothing of that. */
-	if (err > 0 && bytes <= copy_max && written_is_shorter(w, bytes) &&
-	    !secret_any(p))
+	if (err > 0 && !secret_any(p))
 		twin = unseen_maybe(cx, z, p);
 	if (err < 0 || twin != 0) {
 		p->nruns = 0;
-	} else {
-		cp->copied = true;
-		err = written_copy(cx, z, p, &dirty, &cp->room);
-		snap_logf(cx, SNAP_STEP,
-		    "process %d: no twin: %llu bytes that were written are "
-		    "copied while it is frozen",
-		    (int)z->pid, (unsigned long long)bytes);
+		/* What was copied in vain will not be the next time. */
+		tracker_missed(cp->tracker);
+		return err < 0 ? err : twin < 0 ? twin : 0;
 	}
-	spans_fini(&dirty);
-	return err < 0 ? err : twin < 0 ? twin : 0;
+	cp->copied = true;
+	err = written_copy(cx, z, p, cp->ahead);
+	snap_logf(cx, SNAP_STEP,
+	    "process %d: no twin: of what was written, %lld bytes are copied "
+	    "while it is frozen",
+	    (int)z->pid, (long long)left);
+	return err;
 }
 
 /* Before the twin is made: see tracker.h. */
@@ -124,10 +147,11 @@ static int
 track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
     const struct snap_take_options *opt)
 {
-	bool copy = cp->may_copy;
+	bool copy = cp->ahead != NULL;
 	struct written w = { .p = cp->tree.v[0] };
 	struct frozen *z = ft->v[0];
 	int64_t gen;
+	int err = 0;
 
 	if (ft->n > 1) {
 		tracker_pass(
@@ -135,11 +159,13 @@ track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 		return 0;
 	}
 	gen = tracker_scan(cx, z, cp->tree.v[0], cp->tracker, copy ? &w : NULL);
-	if (gen < 0)
-		return (int)gen;
-	cp->generation = (uint64_t)gen;
+	if (gen > 0)
+		cp->generation = (uint64_t)gen;
 	frozen_step(cx, z, "what was written seen");
-	return copy && gen != 0 ? try_to_copy(cx, z, cp, &w, opt->copy_max) : 0;
+	if (gen > 0 && copy)
+		err = try_to_copy(cx, z, cp, &w, opt->copy_max);
+	written_fini(&w);
+	return gen < 0 ? (int)gen : err;
 }
 
 /* Without a twin: all of it is copied, or only what was written was. */
@@ -286,6 +312,8 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	int err = 0;
 
 	if (cp->copied)
+		err = written_runs(cp->tree.v[0], cp->ahead);
+	if (err == 0 && cp->copied)
 		err = tracker_settle(cx, cp->tracker, cp->tree.v[0]);
 	for (size_t i = 0; err == 0 && i < cp->tree.n; i++)
 		err = take_late(cx, cp->twins[i], cp->tree.v[i]);
@@ -314,7 +342,7 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (cp->generation != 0)
 		tracker_dropped(cp->tracker, cp->generation);
 	snap_tracker_put(cp->tracker);
-	written_room_close(&cp->room);
+	ahead_free(cp->ahead);
 	for (size_t i = cp->tree.n; i-- > 0;)
 		twin_free(cx, cp->twins[i]);
 	checkpoint_files_fini(cp);
@@ -372,67 +400,6 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 	return err;
 }
 
-/* Of a process that runs, a VMA may be told as a part of two. */
-static bool
-are_in_order(const struct process *p)
-{
-	for (size_t i = 1; i < p->nvmas; i++)
-		if (p->vmas[i].start < p->vmas[i - 1].end)
-			return false;
-	return true;
-}
-
-/*
- * What of the process was written so far; and is that to be copied?  Not of more
- * than `copy_max` bytes.
- */
-static int
-look_ahead(struct snap_ctx *cx, struct process *p, struct snap_checkpoint *cp,
-    uint64_t copy_max)
-{
-	struct written w = { .p = p };
-	struct spans dirty = { 0 };
-	uint64_t bytes;
-	int err;
-
-	err = memory_collect_vmas(cx, p->pid, p);
-	if (err == 0 && !are_in_order(p))
-		return 0;
-	if (err == 0)
-		err = tracker_look(cx, p, cp->tracker, &w);
-	if (err < 0 || copy_max == 0 || !tracker_may_copy(cp->tracker))
-		return err;
-	err = tracker_since_parent(cp->tracker, UINT64_MAX, cp->parent, &dirty);
-	bytes = written_bytes(p, &dirty);
-	spans_fini(&dirty);
-	cp->may_copy =
-	    err > 0 && bytes <= copy_max && written_is_shorter(&w, bytes);
-	if (cp->may_copy)
-		written_room_open(&cp->room, bytes);
-	return err;
-}
-
-/* What can be done before it is frozen. */
-static void
-prepare(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
-    struct snap_checkpoint *cp)
-{
-	struct process *p;
-
-	cp->room.fd = -1;
-	cp->tracker = snap_tracker_get(opt->tracker);
-	if (cp->tracker == NULL || !tracker_is_at_work(cp->tracker))
-		return;
-	p = process_new();
-	if (p == NULL)
-		return;
-	p->pid = pid;
-	/* It is no failure; if it is one of the process that shows again. */
-	if (look_ahead(cx, p, cp, opt->delta ? opt->copy_max : 0) < 0)
-		snap_clear(cx);
-	process_free(p);
-}
-
 static int
 take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
     struct snap_checkpoint **out)
@@ -445,14 +412,20 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	if (cp == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	pthread_mutex_init(&cp->lock, NULL);
-	prepare(cx, pid, opt, cp);
+	cp->tracker = snap_tracker_get(opt->tracker);
+	if (cp->tracker != NULL && tracker_is_at_work(cp->tracker))
+		look_ahead(cx, pid, cp->tracker, opt->delta ? opt->copy_max : 0,
+		    &cp->ahead);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)
 		return err;
 	err = take_frozen(cx, ft, opt, cp);
 	err = let_go(cx, ft, cp, opt->hold, err);
-	written_room_close(&cp->room);
-	return err == 0 ? take_all_late(cx, cp) : err;
+	if (err == 0)
+		err = take_all_late(cx, cp);
+	ahead_free(cp->ahead);
+	cp->ahead = NULL;
+	return err;
 }
 
 /*

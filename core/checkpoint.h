@@ -8,10 +8,10 @@
 #include "process.h"
 #include "served.h"
 #include "snap.h"
-#include "written.h"
 
-struct frozen_tree;
+struct ahead;
 struct core_node;
+struct frozen_tree;
 
 struct snap_checkpoint {
 	struct family tree;
@@ -20,10 +20,9 @@ struct snap_checkpoint {
 	struct snap_tracker *tracker; /* NULL: it is not tracked */
 	uint64_t generation;	      /* the tracker's number, 0: none */
 	struct increment *increment;  /* NULL: there is no parent */
-	bool may_copy;		      /* it is shorter; there is room: */
-	struct written_room room;     /* until it is thawed */
-	bool copied;	 /* no twin: there is nothing but its increment */
-	char parent[33]; /* of that */
+	struct ahead *ahead; /* until it is thawed; NULL: with a twin */
+	bool copied;	     /* no twin: there is nothing but its increment */
+	char parent[33];     /* of that */
 	struct frozen_tree *held; /* NULL: the original was let go */
 	pthread_mutex_t lock;	  /* of: */
 	struct core_node *cores;  /* of each process; NULL: not yet asked for */

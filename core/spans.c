@@ -1,6 +1,7 @@
 #include "spans.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 void
@@ -55,6 +56,38 @@ spans_unite(struct spans *s, const struct spans *other)
 	}
 	spans_fini(s);
 	*s = sum;
+	return 0;
+}
+
+int
+spans_subtract(struct spans *s, const struct spans *other)
+{
+	struct spans rest = { 0 };
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < s->n; i++) {
+		uint64_t at = s->v[i].start, end = s->v[i].end;
+
+		while (k < other->n && other->v[k].end <= at)
+			k++;
+		/* The last one may reach into the next range. */
+		for (size_t n = k; err == 0 && at < end; n++) {
+			bool is = n < other->n && other->v[n].start < end;
+			uint64_t to = is ? other->v[n].start : end;
+
+			if (to > at)
+				err = spans_add(&rest, at, to);
+			at = is ? other->v[n].end : end;
+			k = is ? n : k;
+		}
+	}
+	if (err < 0) {
+		spans_fini(&rest);
+		return err;
+	}
+	spans_fini(s);
+	*s = rest;
 	return 0;
 }
 

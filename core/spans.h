@@ -24,6 +24,9 @@ int spans_add(struct spans *s, uint64_t start, uint64_t end);
 /* `s` becomes the union of both: 0, or -ENOMEM and it is as it was. */
 int spans_unite(struct spans *s, const struct spans *other);
 
+/* What is in `other` is taken out of `s`: as spans_unite(). */
+int spans_subtract(struct spans *s, const struct spans *other);
+
 uint64_t spans_bytes(const struct spans *s);
 
 /*

@@ -29,7 +29,9 @@ struct snap_tracker {
 	bool can_build; /* on what was seen before: see tracker_uffd.c */
 	bool has_seen;
 	struct tracker_seen seen; /* what was there at the last scan */
-	struct spans ahead;   /* told by tracker_look(), not yet by a scan */
+	struct spans ahead; /* told by tracker_look(), not yet by a scan */
+	uint64_t scans;	    /* of both kinds, whether they went well or not */
+	bool hung;
 	uint64_t last;	      /* seq, from 1 up */
 	uint64_t parent_seq;  /* 0: none */
 	struct generation *v; /* above parent_seq, in order, without a gap */
@@ -209,21 +211,20 @@ begin(struct snap_ctx *cx, struct frozen *z, struct snap_tracker *t)
  */
 static int
 scan_while_running(struct snap_tracker *t, const struct process *p,
-    const struct pagemap *pm, struct tracker_seen *now)
+    const struct pagemap *pm, struct tracker_seen *now, struct spans *dirty)
 {
-	struct spans dirty = { 0 }, failed = { 0 };
+	struct spans failed = { 0 };
 	size_t i = 0;
 	int err, err1;
 
-	err = scan_all(t, pm, p, &i, &dirty, now);
-	err1 = spans_unite(&t->ahead, &dirty);
+	err = scan_all(t, pm, p, &i, dirty, now);
+	err1 = spans_unite(&t->ahead, dirty);
 	if (err < 0 && err1 == 0)
 		err1 = spans_add(&failed, p->vmas[i].start, p->vmas[i].end);
 	if (err < 0 && err1 == 0)
 		err1 = spans_unite(&t->ahead, &failed);
 	if (err1 < 0 || err == -ENOMEM)
 		let_go(t);
-	spans_fini(&dirty);
 	spans_fini(&failed);
 	return err < 0 ? err : err1;
 }
@@ -327,7 +328,9 @@ tracker_look(struct snap_ctx *cx, struct process *p, struct snap_tracker *t,
 	if (err < 0)
 		return err;
 	pthread_mutex_lock(&t->lock);
-	err = t->uffd < 0 ? -ENOENT : scan_while_running(t, p, &pm, &now);
+	w->nth = ++t->scans;
+	err = t->uffd < 0 ? -ENOENT
+			  : scan_while_running(t, p, &pm, &now, &w->fresh);
 	/* What was there before says nothing of what is protected now. */
 	if (err < 0)
 		now.odd = true;
@@ -355,7 +358,12 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 		pthread_mutex_unlock(&t->lock);
 		return 0;
 	}
+	++t->scans;
 	err = scan_or_begin(cx, z, p, t, &dirty, &now);
+	if (err == 0 && w != NULL) {
+		w->nth = t->scans;
+		err = spans_unite(&w->fresh, &dirty);
+	}
 	if (err == 0)
 		err = spans_unite(&dirty, &t->ahead);
 	spans_fini(&t->ahead);
@@ -413,6 +421,25 @@ tracker_missed(struct snap_tracker *t)
 {
 	pthread_mutex_lock(&t->lock);
 	t->with_twin = WITH_TWIN;
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool
+tracker_may_copy_ahead(struct snap_tracker *t)
+{
+	bool may;
+
+	pthread_mutex_lock(&t->lock);
+	may = !t->hung;
+	pthread_mutex_unlock(&t->lock);
+	return may;
+}
+
+void
+tracker_hung(struct snap_tracker *t)
+{
+	pthread_mutex_lock(&t->lock);
+	t->hung = true;
 	pthread_mutex_unlock(&t->lock);
 }
 

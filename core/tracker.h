@@ -70,6 +70,10 @@ int tracker_since_parent(
 bool tracker_may_copy(struct snap_tracker *t);
 void tracker_missed(struct snap_tracker *t);
 
+/* May any of it be copied while the process runs?  Never again once that hung. */
+bool tracker_may_copy_ahead(struct snap_tracker *t);
+void tracker_hung(struct snap_tracker *t);
+
 /* Flags of VMAs at the last checkpoint that knew them: see written.h. */
 int tracker_settle(
     struct snap_ctx *cx, struct snap_tracker *t, struct process *p);

@@ -1,10 +1,10 @@
 #include "written.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "contents.h"
@@ -16,6 +16,7 @@
 #include "twin.h"
 #include "uapi.h"
 #include "vma.h"
+#include "written_ahead.h"
 #include "written_read.h"
 
 #define PAGE 4096ull
@@ -26,6 +27,8 @@
  */
 #define FORK_NS 50u
 #define COPY_NS 1200u
+
+#define MORE (4u << 20)
 
 /* ---- what is there ---- */
 
@@ -68,6 +71,12 @@ find_in_vma(
 	return err;
 }
 
+void
+written_fini(struct written *w)
+{
+	spans_fini(&w->fresh);
+}
+
 int
 written_find(struct written *w, const struct seen *seen, bool odd)
 {
@@ -107,20 +116,24 @@ next_written(const struct run *r, uint64_t at, const struct spans *dirty,
 	*to = s->end < r->end ? s->end : r->end;
 }
 
-uint64_t
-written_bytes(const struct process *p, const struct spans *dirty)
+int
+written_spans(
+    const struct process *p, const struct spans *dirty, struct spans *held)
 {
-	uint64_t sum = 0, from, to;
+	uint64_t from, to;
 	size_t k = 0;
+	int err = 0;
 
-	for (size_t i = 0; i < p->nruns; i++)
+	for (size_t i = 0; err == 0 && i < p->nruns; i++)
 		for (uint64_t at = p->runs[i].start;
-		     p->runs[i].kind == RUN_HELD && at < p->runs[i].end;
+		     err == 0 && p->runs[i].kind == RUN_HELD &&
+		     at < p->runs[i].end;
 		     at = to) {
 			next_written(&p->runs[i], at, dirty, &k, &from, &to);
-			sum += to - from;
+			if (from < to)
+				err = spans_add(held, from, to);
 		}
-	return sum;
+	return err;
 }
 
 /* ---- copying ---- */
@@ -128,10 +141,10 @@ written_bytes(const struct process *p, const struct spans *dirty)
 void
 written_room_open(struct written_room *room, uint64_t expected)
 {
-	/* Some more than the last time, in whole chunks. */
+	/* And some that may be written meanwhile, in whole chunks. */
+	uint64_t more = expected / 4 < MORE ? expected / 4 : MORE;
 	size_t size =
-	    (expected + expected / 4) / WRITTEN_CHUNK * WRITTEN_CHUNK +
-	    WRITTEN_CHUNK;
+	    (expected + more) / WRITTEN_CHUNK * WRITTEN_CHUNK + WRITTEN_CHUNK;
 
 	*room = (struct written_room){ .fd = -1 };
 	room->fd = memfd_create("snapfs-written", MFD_CLOEXEC);
@@ -155,52 +168,109 @@ written_room_close(struct written_room *room)
 	*room = (struct written_room){ .fd = -1 };
 }
 
+/* What has no place yet gets one behind all others, in order. */
+static int
+list_left(const struct ahead *a, struct reading *rd)
+{
+	uint64_t free = a->at[a->slots.n], at, to, place;
+	size_t k = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < a->left.n; i++) {
+		const struct span *s = &a->left.v[i];
+
+		for (at = s->start; err == 0 && at < s->end; at = to) {
+			place = ahead_place(a, &k, at, s->end, &to);
+			if (place == UINT64_MAX) {
+				place = free;
+				free += to - at;
+			}
+			err = reading_add(rd, at, to, place);
+		}
+	}
+	return err;
+}
+
+int
+written_copy(
+    struct snap_ctx *cx, struct frozen *z, struct process *p, struct ahead *a)
+{
+	const struct readable of = { z->pid, z->mem };
+	struct reading rd = { 0 };
+	int err = a->room.fd < 0 ? -ENOMEM : 0;
+
+	if (err == 0)
+		err = mapped_collect_frozen(cx, z->pid, NULL, p);
+	if (err == 0)
+		err = list_left(a, &rd);
+	if (err == 0)
+		err = reading_do(cx, &of, &rd, &a->room);
+	reading_fini(&rd);
+	return err;
+}
+
 /* What is made of a process's runs. */
-struct copier {
+struct runs {
 	struct process q; /* only runs */
-	int fd;		  /* what is held will be in here */
-	struct reading rd;
+	const struct ahead *a;
+	size_t slot;   /* for ahead_place() */
+	uint64_t free; /* as in list_left() */
 };
 
-/* A piece of a HELD run. */
 static int
-take_piece(struct copier *c, uint64_t start, uint64_t end, bool written)
+add_run(struct runs *rs, uint64_t start, uint64_t end, enum run_kind kind,
+    uint64_t place)
 {
-	struct run *r = process_grow(&c->q.runs, &c->q.nruns, sizeof(*r));
+	struct run *r = process_grow(&rs->q.runs, &rs->q.nruns, sizeof(*r));
 
 	if (r == NULL)
 		return -ENOMEM;
 	r->start = start;
 	r->end = end;
-	r->kind = written ? RUN_HELD : RUN_PARENT;
-	if (!written)
-		return 0;
-	r->src_fd = c->fd;
-	r->src_off = c->rd.size;
-	return reading_add(&c->rd, start, end);
+	r->kind = kind;
+	r->src_fd = rs->a->room.fd;
+	r->src_off = place;
+	return 0;
 }
 
 static int
-take_run(
-    struct copier *c, const struct run *r, const struct spans *dirty, size_t *k)
+take_written(struct runs *rs, uint64_t start, uint64_t end)
 {
-	uint64_t at = r->start, from, to;
+	uint64_t at, to, place;
 	int err = 0;
 
-	while (err == 0 && at < r->end) {
-		next_written(r, at, dirty, k, &from, &to);
-		if (from > at)
-			err = take_piece(c, at, from, false);
-		if (err == 0 && from < to)
-			err = take_piece(c, from, to, true);
-		at = to;
+	for (at = start; err == 0 && at < end; at = to) {
+		place = ahead_place(rs->a, &rs->slot, at, end, &to);
+		if (place == UINT64_MAX) {
+			place = rs->free;
+			rs->free += to - at;
+		}
+		err = add_run(rs, at, to, RUN_HELD, place);
 	}
 	return err;
 }
 
 static int
-take_runs(struct copier *c, struct process *p, const struct spans *dirty)
+take_run(struct runs *rs, const struct run *r, size_t *k)
 {
+	uint64_t at = r->start, from, to;
+	int err = 0;
+
+	while (err == 0 && at < r->end) {
+		next_written(r, at, &rs->a->written, k, &from, &to);
+		if (from > at)
+			err = add_run(rs, at, from, RUN_PARENT, 0);
+		if (err == 0 && from < to)
+			err = take_written(rs, from, to);
+		at = to;
+	}
+	return err;
+}
+
+int
+written_runs(struct process *p, struct ahead *a)
+{
+	struct runs rs = { .a = a, .free = a->at[a->slots.n] };
 	size_t k = 0;
 	int err = 0;
 
@@ -208,35 +278,16 @@ take_runs(struct copier *c, struct process *p, const struct spans *dirty)
 		const struct run *r = &p->runs[i];
 
 		if (r->kind == RUN_HELD)
-			err = take_run(c, r, dirty, &k);
+			err = take_run(&rs, r, &k);
 		else
 			err = process_add_run(
-			    &c->q, c->q.nruns, r->start, r->end, r->kind);
+			    &rs.q, rs.q.nruns, r->start, r->end, r->kind);
 	}
 	free(p->runs);
-	p->runs = c->q.runs;
-	p->nruns = c->q.nruns;
-	return err;
-}
-
-int
-written_copy(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    const struct spans *dirty, struct written_room *room)
-{
-	struct copier c = { .fd = room->fd };
-	int err = c.fd < 0 ? -ENOMEM : 0;
-
-	if (err == 0)
-		err = mapped_collect_frozen(cx, z->pid, NULL, p);
-	if (err == 0)
-		err = take_runs(&c, p, dirty);
-	if (err == 0)
-		err = reading_do(cx, z, &c.rd, room);
-	reading_fini(&c.rd);
-	if (err == 0) {
-		p->frozen_fd = room->fd;
-		room->fd = -1;
-	}
+	p->runs = rs.q.runs;
+	p->nruns = rs.q.nruns;
+	p->frozen_fd = a->room.fd;
+	a->room.fd = -1;
 	return err;
 }
 
@@ -321,20 +372,55 @@ same_files(struct snap_ctx *cx, const struct process *p)
 	return err;
 }
 
+static int
+by_place(const void *a, const void *b)
+{
+	const struct span *s = a, *t = b;
+
+	return s->start < t->start ? -1 : s->start > t->start;
+}
+
+/* What of the room no run has is given back. */
+static int
+give_back(const struct process *p)
+{
+	struct span *v = calloc(p->nruns + 1, sizeof(*v));
+	uint64_t at = 0;
+	size_t n = 0;
+	int err = 0;
+
+	if (v == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->nruns; i++) {
+		const struct run *r = &p->runs[i];
+
+		if (r->kind == RUN_HELD)
+			v[n++] = (struct span){ r->src_off,
+				r->src_off + (r->end - r->start) };
+	}
+	qsort(v, n, sizeof(*v), by_place);
+	for (size_t i = 0; err == 0 && i < n; at = v[i++].end)
+		if (v[i].start > at &&
+		    fallocate(p->frozen_fd,
+			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+			(off_t)(v[i].start - at)) < 0)
+			err = -errno;
+	if (err == 0 && ftruncate(p->frozen_fd, (off_t)at) < 0)
+		err = -errno;
+	free(v);
+	return err;
+}
+
 int
 written_settle(struct snap_ctx *cx, struct process *p,
     const struct vma_flags *before, size_t n)
 {
 	const struct vma *v;
-	uint64_t used = 0;
 	int err;
 
-	/* The rest of the room is not needed. */
-	for (size_t i = 0; i < p->nruns; i++)
-		if (p->runs[i].kind == RUN_HELD)
-			used += p->runs[i].end - p->runs[i].start;
-	if (ftruncate(p->frozen_fd, (off_t)used) < 0)
-		return -errno;
+	err = give_back(p);
+	if (err < 0)
+		return err;
 	forget_cpu(p);
 	err = mapped_collect_late(cx, p->pid, p);
 	if (err == 0)

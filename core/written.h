@@ -2,12 +2,13 @@
  * written.h - an increment without a twin.
  *
  * A fork takes the longer the more memory there is.  Where few pages were
- * written since the parent it is shorter to copy these while the process is
- * frozen; then the checkpoint has nothing but its increment.  What a fork would
- * have kept is seen in three moments:
+ * written since the parent it is shorter to copy these, most of them before the
+ * process is frozen and the rest while it is; then the checkpoint has nothing
+ * but its increment.  What a fork would have kept is seen in four moments:
  *
+ *	ahead_copy(), running		the bytes of what was written so far
  *	the tracker's scan, frozen	which pages are there, which are written
- *	written_copy(), frozen		the bytes of those that are
+ *	written_copy(), frozen		the bytes of those that are not copied
  *	written_settle(), running	VMA flags and files, which take long
  *
  * The last looks at a process that goes on.  What it sees is taken only if it
@@ -21,8 +22,9 @@
 #include "seen.h"
 #include "spans.h"
 
-struct snap_ctx;
+struct ahead;
 struct frozen;
+struct snap_ctx;
 
 /* What a scan finds. */
 struct written {
@@ -30,7 +32,11 @@ struct written {
 	uint64_t written_bytes; /* of pages that are held and were written */
 	uint64_t resident;	/* pages that a fork would have to look at */
 	bool odd;		/* there is memory that cannot be scanned so */
+	struct spans fresh;	/* what was written since the scan before, */
+	uint64_t nth;		/* whose number is less by one */
 };
+
+void written_fini(struct written *w);
 
 /* Of a VMA whose first run is runs[first], a region with PAGE_IS_... bits. */
 int written_add(struct written *w, size_t first, uint64_t start, uint64_t end,
@@ -39,10 +45,11 @@ int written_add(struct written *w, size_t first, uint64_t start, uint64_t end,
 /* All that the scan saw of the VMAs of w->p.  Pure. */
 int written_find(struct written *w, const struct seen *seen, bool odd);
 
-/* How many bytes of the HELD runs are in `dirty`. */
-uint64_t written_bytes(const struct process *p, const struct spans *dirty);
+/* Add what of the HELD runs is in `dirty`: 0 or -ENOMEM. */
+int written_spans(
+    const struct process *p, const struct spans *dirty, struct spans *held);
 
-/* Is it shorter to copy `bytes` than to fork?  Pure. */
+/* Is it shorter to copy `bytes`, frozen, than to fork?  Pure. */
 bool written_is_shorter(const struct written *w, uint64_t bytes);
 
 /*
@@ -62,11 +69,16 @@ void written_room_open(struct written_room *room, uint64_t expected);
 void written_room_close(struct written_room *room);
 
 /*
- * What is in `dirty` of the HELD runs is copied into p->frozen_fd, which is that
- * of the room; the rest of them become RUN_PARENT.
+ * Frozen: what ahead_settle() left is copied into the room.
  */
-int written_copy(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    const struct spans *dirty, struct written_room *room);
+int written_copy(
+    struct snap_ctx *cx, struct frozen *z, struct process *p, struct ahead *a);
+
+/*
+ * After that: of the HELD runs, what was written is in p->frozen_fd, which is
+ * that of the room; the rest of them become RUN_PARENT.
+ */
+int written_runs(struct process *p, struct ahead *a);
 
 /* Flags of VMAs that madvise(2) and the like can change. */
 #define VMA_F_CHANGING \

@@ -3,22 +3,29 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "contents.h"
 #include "ctx.h"
-#include "freeze.h"
 #include "process.h"
+#include "tracee.h"
 #include "written.h"
 
 #define PIECES (WRITTEN_CHUNK / 4096)
 #define TWO_FROM 4 /* so many chunks: a thread costs as much as some pages */
 
+struct reading_piece {
+	uint64_t start;
+	size_t size;
+	uint64_t at; /* in the room */
+};
+
 struct reading_chunk {
 	size_t first, n; /* of reading.v */
-	uint64_t at;	 /* in the room */
 	size_t size;
 };
 
@@ -34,16 +41,16 @@ open_chunk(struct reading *rd)
 		return c;
 	c = process_grow(&rd->chunks, &rd->nchunks, sizeof(*c));
 	if (c != NULL)
-		*c = (struct reading_chunk){ .first = rd->n, .at = rd->size };
+		*c = (struct reading_chunk){ .first = rd->n };
 	return c;
 }
 
 int
-reading_add(struct reading *rd, uint64_t start, uint64_t end)
+reading_add(struct reading *rd, uint64_t start, uint64_t end, uint64_t at)
 {
 	while (start < end) {
 		struct reading_chunk *c = open_chunk(rd);
-		struct iovec *v =
+		struct reading_piece *v =
 		    c == NULL ? NULL : process_grow(&rd->v, &rd->n, sizeof(*v));
 		size_t len;
 
@@ -52,10 +59,10 @@ reading_add(struct reading *rd, uint64_t start, uint64_t end)
 		len = WRITTEN_CHUNK - c->size;
 		if (len > end - start)
 			len = end - start;
-		*v = (struct iovec){ (void *)(uintptr_t)start, len };
+		*v = (struct reading_piece){ start, len, at };
 		c->n++;
 		c->size += len;
-		rd->size += len;
+		at += len;
 		start += len;
 	}
 	return 0;
@@ -71,24 +78,16 @@ reading_fini(struct reading *rd)
 
 /* ---- reading it ---- */
 
-/* Two threads run along one. */
+/* Threads run along one. */
 struct lane {
+	const struct readable *of;
 	const struct reading *rd;
-	struct frozen *z;
 	const struct written_room *room;
-	atomic_size_t next; /* the first chunk that nobody has begun */
-	atomic_int err;	    /* the first error, */
-	uint64_t bad;	    /* and where it was: for -EIO */
+	atomic_size_t next;  /* the first chunk that nobody has begun */
+	atomic_int err;	     /* the first error, */
+	uint64_t bad;	     /* and where it was: for -EIO */
+	struct spans * not ; /* what is not to be had is no error */
 };
-
-static bool
-read_piece(struct frozen *z, char *buf, const struct iovec *v)
-{
-	uint64_t at = (uintptr_t)v->iov_base;
-
-	return frozen_read(z, buf, v->iov_len, at) ||
-	       pread(z->mem, buf, v->iov_len, (off_t)at) == (ssize_t)v->iov_len;
-}
 
 static void
 note(struct lane *l, int err, uint64_t bad)
@@ -99,46 +98,99 @@ note(struct lane *l, int err, uint64_t bad)
 		l->bad = bad;
 }
 
-/*
- * process_vm_readv(2) copies but once, and does not read what the process may
- * not read itself; for that there is /proc/PID/mem.
- */
-static void
-read_chunk(struct lane *l, const struct reading_chunk *c, char *buf)
+static bool
+read_piece(const struct readable *of, char *buf, const struct reading_piece *v)
 {
-	const struct iovec *v = l->rd->v + c->first;
-	struct iovec here = { buf, c->size };
+	struct iovec here = { buf, v->size },
+		     there = { (void *)(uintptr_t)v->start, v->size };
 
-	if (process_vm_readv(l->z->pid, &here, 1, v, c->n, 0) ==
-	    (ssize_t)c->size)
-		return;
-	for (size_t i = 0; i < c->n; i++) {
-		if (!read_piece(l->z, buf, &v[i])) {
-			note(l, -EIO, (uintptr_t)v[i].iov_base);
-			return;
-		}
-		buf += v[i].iov_len;
-	}
+	return process_vm_readv(of->pid, &here, 1, &there, 1, 0) ==
+		   (ssize_t)v->size ||
+	       pread(of->mem, buf, v->size, (off_t)v->start) ==
+		   (ssize_t)v->size;
 }
 
-/* What has no place in the room's memory goes through a buffer. */
+/* false: it is an error. */
+static bool
+leave_out(struct lane *l, const struct reading_piece *v)
+{
+	if (l->not == NULL)
+		note(l, -EIO, v->start);
+	else if (spans_add(l->not, v->start, v->start + v->size) < 0)
+		note(l, -ENOMEM, v->start);
+	else
+		return true;
+	return false;
+}
+
+/*
+ * To here[], one for each piece.  process_vm_readv(2) copies but once, and does
+ * not read what the process may not read itself; for that there is
+ * /proc/PID/mem.
+ */
+static void
+read_chunk(
+    struct lane *l, const struct reading_chunk *c, const struct iovec *here)
+{
+	const struct reading_piece *v = l->rd->v + c->first;
+	struct iovec there[PIECES];
+
+	for (size_t i = 0; i < c->n; i++)
+		there[i] =
+		    (struct iovec){ (void *)(uintptr_t)v[i].start, v[i].size };
+	if (process_vm_readv(l->of->pid, here, c->n, there, c->n, 0) ==
+	    (ssize_t)c->size)
+		return;
+	for (size_t i = 0; i < c->n; i++)
+		if (!read_piece(l->of, here[i].iov_base, &v[i]) &&
+		    !leave_out(l, &v[i]))
+			return;
+}
+
+/* Through a buffer, which is made when it is first needed. */
+static int
+take_outside(struct lane *l, const struct reading_chunk *c, char **own)
+{
+	const struct reading_piece *v = l->rd->v + c->first;
+	struct iovec here[PIECES];
+	char *at;
+	int err = 0;
+
+	if (*own == NULL)
+		*own = malloc(WRITTEN_CHUNK);
+	if (*own == NULL)
+		return -ENOMEM;
+	at = *own;
+	for (size_t i = 0; i < c->n; at += v[i++].size)
+		here[i] = (struct iovec){ at, v[i].size };
+	read_chunk(l, c, here);
+	for (size_t i = 0; err == 0 && i < c->n; i++)
+		err = contents_write(
+		    l->room->fd, here[i].iov_base, v[i].size, v[i].at);
+	return err;
+}
+
 static void
 take_chunk(struct lane *l, const struct reading_chunk *c, char **own)
 {
+	const struct reading_piece *v = l->rd->v + c->first;
+	const struct written_room *room = l->room;
+	struct iovec here[PIECES];
+	bool inside = true;
 	int err;
 
-	if (c->size <= l->room->size && c->at <= l->room->size - c->size) {
-		read_chunk(l, c, l->room->map + c->at);
+	for (size_t i = 0; inside && i < c->n; i++) {
+		inside = v[i].size <= room->size &&
+			 v[i].at <= room->size - v[i].size;
+		if (inside)
+			here[i] =
+			    (struct iovec){ room->map + v[i].at, v[i].size };
+	}
+	if (inside) {
+		read_chunk(l, c, here);
 		return;
 	}
-	if (*own == NULL)
-		*own = malloc(WRITTEN_CHUNK);
-	if (*own == NULL) {
-		note(l, -ENOMEM, 0);
-		return;
-	}
-	read_chunk(l, c, *own);
-	err = contents_write(l->room->fd, *own, c->size, c->at);
+	err = take_outside(l, c, own);
 	if (err < 0)
 		note(l, err, 0);
 }
@@ -158,10 +210,10 @@ lane_main(void *arg)
 }
 
 int
-reading_do(struct snap_ctx *cx, struct frozen *z, const struct reading *rd,
-    const struct written_room *room)
+reading_do(struct snap_ctx *cx, const struct readable *of,
+    const struct reading *rd, const struct written_room *room)
 {
-	struct lane l = { .rd = rd, .z = z, .room = room };
+	struct lane l = { .of = of, .rd = rd, .room = room };
 	pthread_t second;
 	bool two;
 	int err;
@@ -179,4 +231,24 @@ reading_do(struct snap_ctx *cx, struct frozen *z, const struct reading *rd,
 	return err == 0 ? 0
 			: snap_fail(cx, err, "copying what was written: %s",
 			      strerror(-err));
+}
+
+int
+reading_try(const struct readable *of, const struct reading *rd,
+    const struct written_room *room, uint64_t deadline, struct spans * not )
+{
+	struct lane l = { .of = of, .rd = rd, .room = room, .not = not };
+	char *own = NULL;
+	size_t i, n = 0;
+
+	for (i = 0;
+	     atomic_load(&l.err) == 0 && i < rd->nchunks && now_ns() < deadline;
+	     i++) {
+		take_chunk(&l, &rd->chunks[i], &own);
+		n = rd->chunks[i].first + rd->chunks[i].n;
+	}
+	free(own);
+	for (; atomic_load(&l.err) == 0 && n < rd->n; n++)
+		(void)leave_out(&l, &rd->v[n]);
+	return atomic_load(&l.err);
 }

@@ -17,7 +17,7 @@
 #define FREEZE_TIMEOUT_MS 2000
 #define MAX_CHECKPOINTS 64
 #define MAX_NAMED 32
-#define COPY_MAX (UINT64_C(64) << 20)
+#define COPY_MAX (UINT64_C(256) << 20)
 #define MAX_TEMPLATES 8
 #define MAX_SPARES 8
 
@@ -37,9 +37,9 @@ const char opts_usage[] =
     "                       of all together: 512M, 2G (a quarter of memory)\n"
     "  -o spares=N          how many of them have a clone made ahead, 0: none "
     "(8)\n"
-    "  -o copy_max=SIZE     what of an increment is copied while its process "
-    "is\n"
-    "                       frozen, if that is shorter than a fork (64M)\n"
+    "  -o copy_max=SIZE     how much of an increment is copied, if that is\n"
+    "                       shorter than a fork (256M, or an eighth of "
+    "memory)\n"
     "  -o log=LEVEL         error, notice, step or debug (step)\n"
     "  -o allow_other       every user may come in (root's default)\n"
     "\n"
@@ -200,15 +200,17 @@ opts_size(const char *s, uint64_t *bytes)
 static int
 parse_values(struct opts *o, const struct parse *p, char *why, size_t size)
 {
+	uint64_t memory =
+	    (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
 	o->linger_ms = LINGER_MS;
 	o->freeze_timeout_ms = FREEZE_TIMEOUT_MS;
 	o->max_checkpoints = MAX_CHECKPOINTS;
 	o->max_named = MAX_NAMED;
-	o->copy_max = COPY_MAX;
+	o->copy_max = memory / 8 < COPY_MAX ? memory / 8 : COPY_MAX;
 	o->max_templates = MAX_TEMPLATES;
 	o->max_spares = MAX_SPARES;
-	o->template_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) *
-			    (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+	o->template_bytes = memory / 4;
 	o->log_level = SNAP_STEP;
 	if (p->linger != NULL && !opts_seconds(p->linger, &o->linger_ms))
 		snprintf(

@@ -95,9 +95,10 @@ struct snap_take_options {
 	 */
 	struct snap_tracker *tracker;
 	/*
-	 * Only its `delta` is going to be read.  Then, where that is shorter
-	 * than a fork, what was written is copied while it is frozen, at most
-	 * `copy_max` bytes, no twin is made, and there is nothing but `delta`.
+	 * Only its `delta` is going to be read.  Then, if it is not more than
+	 * `copy_max` bytes, what was written is copied before it is frozen, and
+	 * what is left while it is, where that is shorter than a fork; no twin
+	 * is made, and there is nothing but `delta`.
 	 */
 	bool delta;
 	uint64_t copy_max;

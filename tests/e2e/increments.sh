@@ -407,8 +407,8 @@ part_of_full()
 }
 
 # One that has no twin has nothing to be compared with.  So the process is
-# stopped, and a full one taken of the same memory.  Now and then a copy is broken
-# off before.
+# stopped, and a full one taken of the same memory; what was copied of it before,
+# while it ran, is in that, too.  Now and then a copy is broken off before.
 without_twin()
 {
 	local k n=0
@@ -420,6 +420,13 @@ without_twin()
 	# What is changed in the wrong moment has a twin, as have some after it.
 	for ((k = 1; k <= rounds || (k <= 8 * rounds && n == 0); k++)); do
 		sleep 0.0$((RANDOM % 10))
+		[ $((RANDOM % 3)) != 0 ] ||
+		    head -c 4096 "$MNT/$PID/delta/pages" >/dev/null 2>&1
+		if [ $((RANDOM % 2)) = 0 ]; then
+			cp -r "$MNT/$PID/delta" "$chain/d$k" 2>/dev/null
+			[ ! -e "$chain/d$k" ] || counted "$chain/d$k" || return
+			continue
+		fi
 		kill -STOP "$PID"
 		wait_for 5 is_stopped || return
 		[ $((RANDOM % 3)) != 0 ] ||

@@ -278,6 +278,34 @@ answer(const char *line)
 	return true;
 }
 
+static void *
+one_more(void *levels)
+{
+	pthread_t thread;
+
+	if (levels != NULL) {
+		if (pthread_create(&thread, NULL, one_more, NULL) != 0)
+			err(1, "pthread_create");
+		pthread_join(thread, NULL);
+	}
+	return NULL;
+}
+
+/*
+ * What the C library keeps of threads that have ended, some bytes for each of
+ * those that were there at once, is there from the start: a checkpoint is taken
+ * by one thread, and it makes one at a time.
+ */
+static void
+have_threads(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, one_more, &plan) != 0)
+		err(1, "pthread_create");
+	pthread_join(thread, NULL);
+}
+
 int
 main(void)
 {
@@ -289,6 +317,7 @@ main(void)
 		err(1, "mmap");
 	fault_use(plan);
 	snap_log_table_own(&table);
+	have_threads();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (fgets(line, sizeof(line), stdin) != NULL)
 		if (!answer(line))

@@ -66,6 +66,15 @@ START_TEST(as_bits)
 			a[i] |= b[i];
 		same(&s, a);
 		same(&t, b);
+		spans_fini(&t);
+		fill(&t, b, &seed);
+		ck_assert_int_eq(spans_subtract(&s, &t), 0);
+		for (unsigned i = 0; i < N; i++)
+			a[i] = a[i] && !b[i];
+		same(&s, a);
+		same(&t, b);
+		ck_assert_int_eq(spans_subtract(&s, &s), 0);
+		ck_assert_uint_eq(s.n, 0);
 		spans_fini(&s);
 		spans_fini(&t);
 	}
