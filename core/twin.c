@@ -184,6 +184,42 @@ born(struct snap_ctx *cx, struct frozen *z, bool direct, pid_t child,
 }
 
 /*
+ * Something failed, and nothing is known of a child: it may have been born, or
+ * be born yet.
+ */
+static void
+end_unknown(struct snap_ctx *cx, struct frozen *z, struct twin *t)
+{
+	struct tracee *caller = &z->v[heal_caller(z)];
+	pid_t child = 0;
+
+	twin_end_children(z, z->pid, caller->tid);
+	if (t->tracee.tid != 0 ||
+	    heal_event(cx, z, PTRACE_EVENT_CLONE, &child) != 1)
+		return;
+	t->tracee = (struct tracee){ .tid = child };
+	twin_end_child(&t->tracee);
+}
+
+/*
+ * The caller is back only when it has reaped the intermediate, which another
+ * thread of the process may find once it runs: so it is tried again.
+ */
+static int
+leave(struct snap_ctx *cx, struct frozen *z, struct heal_slot *slot)
+{
+	int err = heal_leave(cx, z, slot);
+
+	if (err == 0 || err == -EAGAIN)
+		return err;
+	if (z->deadline < now_ns() + UNDO_NS)
+		z->deadline = now_ns() + UNDO_NS;
+	twin_end_children(z, z->pid, z->v[heal_caller(z)].tid);
+	(void)heal_leave(cx, z, slot);
+	return err;
+}
+
+/*
  * Have the caller make the twin, and wait until it is done.  If anything fails,
  * no child may be left: the caller waits for the intermediate, and is only
  * taken home when that has ended.
@@ -204,18 +240,16 @@ make(struct snap_ctx *cx, struct frozen *z, struct twin *t,
 	if (err == 1)
 		err = born(cx, z, t->direct, child, t);
 	if (err < 0) {
-		twin_end_child(&t->tracee);
-		twin_end_children(z, z->pid, caller->tid);
 		if (z->deadline < now_ns() + UNDO_NS)
 			z->deadline = now_ns() + UNDO_NS;
+		twin_end_child(&t->tracee);
+		end_unknown(cx, z, t);
 	}
 	if (caller->state == TRACEE_STOPPED) {
 		err1 = tracee_resume(caller, PTRACE_CONT, 0);
 		err = err == 0 ? err1 : err;
 	}
-	err1 = heal_leave(cx, z, slot);
-	if (err < 0)
-		twin_end_children(z, z->pid, caller->tid);
+	err1 = leave(cx, z, slot);
 	if (err < 0 && err1 == 0 && t->direct && t->tracee.tid != 0)
 		twin_reap_dead(cx, z, t->tracee.tid);
 	return err == 0 ? err1 : err;
