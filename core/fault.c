@@ -20,7 +20,11 @@ fault_use(struct fault_plan *p)
 	plan = p;
 }
 
-/* Before anything else of the program; nothing here is counted. */
+/*
+ * Before anything else of the program; nothing here is counted.  It is for this
+ * process: an agent, which has our environment where a sanitizer wants it, would
+ * be hit in its place.
+ */
 __attribute__((constructor)) static void
 begin(void)
 {
@@ -36,6 +40,7 @@ begin(void)
 	p = (void *)syscall(SYS_mmap, NULL, sizeof(*plan),
 	    PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	syscall(SYS_close, fd);
+	unsetenv("SNAPFS_FAULT_PLAN");
 	if (p != MAP_FAILED)
 		plan = p;
 }
