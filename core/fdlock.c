@@ -44,7 +44,11 @@ lock_line(struct snap_ctx *cx, const char *line, struct openfile *f)
 	for (i = 0; i < NCLASSES; i++)
 		if (strcmp(class, classes[i].proc) == 0)
 			break;
-	if (i == NCLASSES || strcmp(state, "BREAKING") == 0)
+	if (strcmp(state, "BREAKING") == 0)
+		return snap_fail(cx, -ENOTSUP,
+		    "a lease that somebody waits for it to give up, which the "
+		    "kernel cannot be told");
+	if (i == NCLASSES)
 		return snap_fail(cx, -ENOTSUP,
 		    "it has a lock of kind %s %s, which is not restored", class,
 		    state);

@@ -111,6 +111,8 @@ back()
 }
 
 t "io_uring" named io_uring fd "an io_uring"
+t "a lease that somebody waits for" named lease_wanted fd \
+    "a lease that somebody waits for"
 t "fanotify that decides" named fanotify_permission fd \
     "a fanotify group that decides"
 t "fanotify with unread events" named fanotify_unread fd \
