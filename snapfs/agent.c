@@ -447,9 +447,11 @@ run(struct agent *a)
 	/* Before it has the writer's rights, and his root. */
 	a->uffd_dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	writer_die_with_parent();
+	prctl(PR_SET_NAME, AGENT_COMM_STANDBY, 0, 0, 0);
 	if (recv(AGENT_FD, &a->ask, sizeof(a->ask), 0) !=
 	    (ssize_t)sizeof(a->ask))
 		return 1;
+	prctl(PR_SET_NAME, AGENT_COMM, 0, 0, 0);
 	err = writer_open(&a->writer, &a->ask);
 	if (err == 0)
 		err = writer_become(&a->writer, &fork_needed);

@@ -15,6 +15,9 @@
 
 /* argv[0] of an agent, by which main() knows that it is one. */
 #define AGENT_NAME "snapfs: restore"
+/* And what ps(1) shows, until it has a request and from then on. */
+#define AGENT_COMM_STANDBY "snapfs-standby"
+#define AGENT_COMM "snapfs-restore"
 #define AGENT_FD 3 /* a SOCK_SEQPACKET socket */
 
 /* From the daemon: one. */

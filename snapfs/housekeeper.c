@@ -185,6 +185,28 @@ is_time_to_give_back(struct housekeeper *h, int *timeout)
 	return true;
 }
 
+/* There is one where there are templates.  Without the lock: it takes a while. */
+static void
+look_after_standby(struct snapfs *fs)
+{
+	struct standby s = { 0 };
+	bool wanted;
+
+	pthread_mutex_lock(&fs->lock);
+	wanted = fs->templates.n > 0 && !fs->closing;
+	if (!wanted)
+		s = standby_take(&fs->standby);
+	wanted = wanted && fs->standby.pid == 0;
+	pthread_mutex_unlock(&fs->lock);
+	standby_end(&s);
+	/* By this thread, which does not end: so it does not, either. */
+	if (!wanted || standby_begin(&s) < 0)
+		return;
+	pthread_mutex_lock(&fs->lock);
+	fs->standby = s;
+	pthread_mutex_unlock(&fs->lock);
+}
+
 static void *
 housekeeper_main(void *arg)
 {
@@ -204,6 +226,7 @@ housekeeper_main(void *arg)
 		give_back = is_time_to_give_back(h, &timeout);
 		h->asleep = timeout < 0;
 		pthread_mutex_unlock(&fs->lock);
+		look_after_standby(fs);
 		if (give_back)
 			giveback_some(fs->proc);
 	}

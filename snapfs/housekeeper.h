@@ -1,7 +1,7 @@
 /*
  * housekeeper.h - a thread that ends views: those whose reader has exited, and
- * those that were left unused.  It looks after the templates, and what memory
- * the daemon keeps, too.
+ * those that were left unused.  It looks after the templates, what is made ahead
+ * for the next restore, and what memory the daemon keeps, too.
  */
 #ifndef HOUSEKEEPER_H
 #define HOUSEKEEPER_H

@@ -192,8 +192,10 @@ restore_main(void *arg)
 	struct restore *r = arg;
 	struct snapfs *fs = r->fs;
 	struct paging *p;
+	pid_t ends;
 
 	restore_run_agent(r);
+	ends = r->ends;
 	p = r->paging;
 	if (r->result.err != -ECHILD || !r->ask.may_defer)
 		restore_done(r);
@@ -202,6 +204,8 @@ restore_main(void *arg)
 	else
 		restore_reply(r, 0);
 	housekeeper_spares(fs->housekeeper);
+	if (ends > 0)
+		restore_reap_agent(fs, ends);
 	if (p != NULL)
 		restore_listen_to_pager(p);
 	return NULL;

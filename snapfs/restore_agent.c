@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -58,86 +57,54 @@ agent_slot(struct restore *r, pid_t was, pid_t is)
 		fs->agents_uids[i] = uid;
 		found = true;
 	}
-	if (is == 0)
-		pthread_cond_broadcast(&fs->quiet);
 	pthread_mutex_unlock(&fs->lock);
 	return found;
 }
 
-/* Nothing of ours is for the agent; but a sanitizer's report is to be seen. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define TELLS_OF_ITSELF true
-#else
-#define TELLS_OF_ITSELF false
-#endif
-
-static int
-spawn(int sock, pid_t *pid)
+static void
+free_slot(struct snapfs *fs, pid_t was)
 {
-	char room[AGENT_ROOM + 1];
-	char *argv[] = { (char[]){ AGENT_NAME }, room, NULL };
-	char *nothing[] = { NULL };
-	char **envp = TELLS_OF_ITSELF ? environ : nothing;
-	posix_spawn_file_actions_t fa;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int err;
+	bool found = false;
 
-	memset(room, ' ', AGENT_ROOM);
-	room[AGENT_ROOM] = '\0';
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(
-	    &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	posix_spawn_file_actions_init(&fa);
-	err = posix_spawn_file_actions_adddup2(&fa, sock, AGENT_FD);
-	if (err == 0)
-		err = posix_spawn_file_actions_addopen(
-		    &fa, 0, "/dev/null", O_RDWR, 0);
-	if (err == 0)
-		err = posix_spawn_file_actions_adddup2(&fa, 0, 1);
-	if (err == 0 && !TELLS_OF_ITSELF)
-		err = posix_spawn_file_actions_adddup2(&fa, 0, 2);
-	if (err == 0)
-		err =
-		    posix_spawn_file_actions_addclosefrom_np(&fa, AGENT_FD + 1);
-	if (err == 0)
-		err =
-		    posix_spawn(pid, "/proc/self/exe", &fa, &attr, argv, envp);
-	posix_spawn_file_actions_destroy(&fa);
-	posix_spawnattr_destroy(&attr);
-	return -err;
+	pthread_mutex_lock(&fs->lock);
+	for (size_t i = 0; i < MAX_AGENTS && !found; i++) {
+		found = fs->agents[i] == was;
+		if (found)
+			fs->agents[i] = 0;
+	}
+	pthread_cond_broadcast(&fs->quiet);
+	pthread_mutex_unlock(&fs->lock);
+}
+
+/* It died before it had heard of anything, so another can be asked. */
+static bool
+try_agent(struct restore *r, const struct standby *v)
+{
+	r->agent = v->pid;
+	r->sock = v->sock;
+	return send(r->sock, &r->ask, sizeof(r->ask), MSG_NOSIGNAL) ==
+	       (ssize_t)sizeof(r->ask);
 }
 
 static int
 start_agent(struct restore *r)
 {
-	int sv[2], moved, err;
+	struct snapfs *fs = r->fs;
+	struct standby v;
+	int err;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
-		return -errno;
-	/* dup2() onto itself would leave close-on-exec set. */
-	moved = fcntl(sv[1], F_DUPFD_CLOEXEC, AGENT_FD + 1);
-	close(sv[1]);
-	if (moved < 0) {
-		close(sv[0]);
-		return -EMFILE;
-	}
-	err = spawn(moved, &r->agent);
-	close(moved);
-	if (err < 0) {
-		close(sv[0]);
-		r->agent = 0;
+	pthread_mutex_lock(&fs->lock);
+	v = standby_take(&fs->standby);
+	pthread_mutex_unlock(&fs->lock);
+	if (v.pid > 0 && try_agent(r, &v))
+		return 0;
+	standby_end(&v);
+	r->agent = 0;
+	err = standby_begin(&v);
+	if (err < 0)
 		return err;
-	}
-	r->sock = sv[0];
-	if (send(r->sock, &r->ask, sizeof(r->ask), MSG_NOSIGNAL) !=
-	    (ssize_t)sizeof(r->ask))
-		return -EIO; /* it died: its end is looked at */
-	return 0;
+	/* Its end is looked at. */
+	return try_agent(r, &v) ? 0 : -EIO;
 }
 
 /*
@@ -337,29 +304,35 @@ listen_to_agent(struct restore *r)
  * before its number is: whoever ends all agents ends no other process.
  */
 static int
-reap(struct restore *r)
+reap(struct snapfs *fs, pid_t agent)
 {
 	uint64_t end = snapfs_now() + EXIT_MS;
 	int status = 0, pidfd;
 	struct pollfd p = { .events = POLLIN };
 	siginfo_t info;
 
-	pidfd = pidfd_open(r->agent, 0);
+	pidfd = pidfd_open(agent, 0);
 	p.fd = pidfd;
 	while (pidfd >= 0 && snapfs_now() < end)
 		if (poll(&p, 1, (int)EXIT_MS) == 1)
 			break;
 	if (pidfd < 0 || p.revents == 0)
-		kill(r->agent, SIGKILL);
+		kill(agent, SIGKILL);
 	if (pidfd >= 0)
 		close(pidfd);
-	while (waitid(P_PID, (id_t)r->agent, &info, WEXITED | WNOWAIT) < 0 &&
+	while (waitid(P_PID, (id_t)agent, &info, WEXITED | WNOWAIT) < 0 &&
 	       errno == EINTR)
 		;
-	agent_slot(r, r->agent, 0);
-	while (waitpid(r->agent, &status, 0) < 0 && errno == EINTR)
+	free_slot(fs, agent);
+	while (waitpid(agent, &status, 0) < 0 && errno == EINTR)
 		;
 	return status;
+}
+
+void
+restore_reap_agent(struct snapfs *fs, pid_t agent)
+{
+	(void)reap(fs, agent);
 }
 
 /*
@@ -384,7 +357,7 @@ keep_pager(struct restore *r)
 	} else {
 		close(r->sock);
 	}
-	agent_slot(r, r->agent, 0);
+	free_slot(r->fs, r->agent);
 	r->paging = p;
 }
 
@@ -430,10 +403,22 @@ instances_made(const struct restore *r)
 	return !r->has_result || r->result.err != 0 ? 0 : n == 0 ? 1 : n;
 }
 
+/*
+ * An instance runs: nobody need wait for the end of its agent.  But what was to
+ * be stopped is so a moment later than its agent has let go of it.
+ */
+static bool
+is_over(const struct restore *r, bool instance)
+{
+	return instance && r->has_result && r->result.err == 0 &&
+	       !r->ask.restore.stopped;
+}
+
 void
 restore_run_agent(struct restore *r)
 {
 	int err, status;
+	bool instance;
 
 	if (!agent_slot(r, 0, -1)) {
 		restore_set_result(r, -EAGAIN, "too many restores at once");
@@ -443,7 +428,7 @@ restore_run_agent(struct restore *r)
 	if (r->agent == 0) {
 		restore_set_result(
 		    r, err, "no process for the restore: %s", strerror(-err));
-		agent_slot(r, -1, 0);
+		free_slot(r->fs, -1);
 		return;
 	}
 	agent_slot(r, -1, r->agent);
@@ -454,13 +439,18 @@ restore_run_agent(struct restore *r)
 	if (err == 0)
 		listen_to_agent(r);
 	restore_waits_no_more(r);
+	instance = r->broker.in_use != NULL;
 	broker_end(&r->broker, instances_made(r));
 	if (r->has_result && r->result.err == 0 && r->result.paging) {
 		keep_pager(r);
 		return;
 	}
 	close(r->sock);
-	status = reap(r);
+	if (is_over(r, instance)) {
+		r->ends = r->agent;
+		return;
+	}
+	status = reap(r->fs, r->agent);
 	if (r->has_result)
 		return;
 	if (WIFSIGNALED(status))

@@ -38,12 +38,17 @@ struct restore {
 	struct agent_message result;
 	char more[CONTROL_ANSWER_MAX / 2]; /* pids, one a line */
 	bool has_result;
+	pid_t ends;	       /* it has said all, and is to be reaped; or 0 */
 	struct paging *paging; /* it goes on as a pager */
 	int terminal;	       /* see struct handle; owned */
 };
 
-/* Its agent, from start to end; or to its result, where that has `paging`. */
+/*
+ * Its agent, from start to end; or to its result, where that is a process: then
+ * it goes on as a pager, or `ends`.
+ */
 void restore_run_agent(struct restore *r);
+void restore_reap_agent(struct snapfs *fs, pid_t agent);
 
 /* As recv(2); the descriptors, -1 where there is none, are the caller's. */
 ssize_t restore_receive(

@@ -11,6 +11,7 @@
 #include "control.h"
 #include "log.h"
 #include "opts.h"
+#include "standby.h"
 #include "templates.h"
 #include "view.h"
 
@@ -53,6 +54,7 @@ struct snapfs {
 	pthread_cond_t made;   /* a template was made, or will not be */
 	struct view_table views;
 	struct templates templates;
+	struct standby standby;
 	struct control_answers answers;
 	struct counters counters;
 	unsigned njobs;		       /* threads of checkpoints */

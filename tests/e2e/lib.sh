@@ -456,7 +456,7 @@ strays()
 		done
 		# Kept by the daemon as long as that lives.
 		[ -z "$DAEMON" ] || [[ $(cat "/proc/$p/comm" 2>/dev/null) != \
-		    snapfs-@(template|spare) ]] || continue
+		    snapfs-@(template|spare|standby) ]] || continue
 		echo "$p $(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)" \
 		    "($(state_of "$p"))"
 	done

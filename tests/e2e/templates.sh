@@ -279,6 +279,41 @@ is_given()
 	[ -z "$(template spare)" ]
 }
 
+as()
+{
+	setpriv --reuid=54321 --regid=54321 --clear-groups --inh-caps=-all "$@"
+}
+
+# The daemon's child that waits for the next request: STANDBY.
+has_standby()
+{
+	local p
+	STANDBY=
+	for p in $(cat /proc/"$DAEMON"/task/*/children); do
+		[ "$(cat "/proc/$p/comm")" != snapfs-standby ] || STANDBY=$p
+	done
+	[ -n "$STANDBY" ]
+}
+
+standby()
+{
+	local old
+	with_spare standby && wait_for 10 has_standby || return
+	[ ! -e "$MNT/$STANDBY" ] || return
+	old=$STANDBY
+	make pid=new && all_right "${NEW[@]}" || return
+	wait_for 10 gone "$old" && wait_for 10 has_standby || return
+	# It is killed, and nobody notices.
+	kill -9 "$STANDBY" || return
+	make pid=new && all_right "${NEW[@]}" || return
+	# For whoever writes: the next is of another user, who gets nothing of root's.
+	wait_for 10 has_standby || return
+	ANSWER=$(as "$TOOLS/request" "$MNT/.restore" "$PWD/$IMAGE" pid=new) && return 1
+	[[ $ANSWER == EACCES* ]] || { echo "$ANSWER"; return 1; }
+	wait_for 10 has_standby
+}
+t "the process of the next restore is begun ahead" standby
+
 spare_killed()
 {
 	local pid old
@@ -308,11 +343,6 @@ spare_killed()
 	no_strays 5
 }
 t "a spare is killed, or its template" spare_killed
-
-as()
-{
-	setpriv --reuid=54321 --regid=54321 --clear-groups --inh-caps=-all "$@"
-}
 
 others()
 {
@@ -527,6 +557,7 @@ without()
 	mount_snapfs templates=0
 	make instances=2 || return
 	[ "$(status templates-live)" = 0 ] || return
+	has_standby && return 1
 	all_right "${NEW[@]}" && unmount_snapfs || return
 	mount_snapfs template_memory=1M
 	make instances=2 || return
