@@ -36,7 +36,9 @@ struct call_sample {
 	uint64_t args[6];
 	uint64_t since; /* CLOCK_MONOTONIC, ns: when it fell asleep */
 	uint64_t runs;	/* how often it had been given a CPU */
+	uint64_t ran;	/* for how long in all, ns */
 	uint64_t slept; /* ns, until it was stopped; see calls_stopped() */
+	uint64_t until; /* of a call of timed.h: 0 not known; see stubs.h */
 	char wchan[32]; /* the kernel function it sleeps in, or "" */
 };
 
@@ -52,6 +54,11 @@ struct calls_clock {
 		int64_t offset;
 	} cpu[CALLS_CPUS];
 };
+
+/* Does it answer EINTR whenever it is interrupted? */
+bool calls_is_fragile(int nr);
+
+void calls_args(const struct user_regs_struct *r, uint64_t a[6]);
 
 /* Samples a thread that sleeps with a time-out; reads /proc only. */
 void calls_sample(

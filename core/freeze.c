@@ -20,6 +20,7 @@
 #include "proc.h"
 #include "proc_parse.h"
 #include "seccomp.h"
+#include "stubs.h"
 
 #define USER64_CS 0x33
 
@@ -119,6 +120,7 @@ check_process(struct snap_ctx *cx, struct frozen *z)
 	/* Anybody may have that name: of a filter of his it would be the heir. */
 	z->held_filter = unfiltered && st.seccomp_filters == 1;
 	z->adopts = st.nspids > 1 || st.nspid == 1;
+	z->cancels = (st.sigcgt >> (STUBS_SIGCANCEL - 1) & 1) != 0;
 	err = proc_parse_stat(text, &stat);
 	free(text);
 	if (err != 0)
@@ -659,6 +661,7 @@ thaw(struct snap_ctx *cx, struct frozen *z)
 		return 0;
 	stop_again(z);
 	heal_abandon(cx, z);
+	stubs_settle(z);
 	hurry_begin(&hurry);
 	for (size_t i = 0; i < z->n; i++) {
 		struct tracee *t = &z->v[i];

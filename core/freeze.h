@@ -45,7 +45,8 @@ struct frozen {
 	bool adopts;
 	/* A thread is in code that another tracer left: its home is unknown. */
 	bool astray;
-	int mem; /* /proc/PID/mem for reading and writing, -1: not open */
+	bool cancels; /* has a handler of STUBS_SIGCANCEL */
+	int mem;      /* /proc/PID/mem for reading and writing, -1: not open */
 	struct heal *heal; /* calls can be run in it; see heal.h */
 	/* All processes that are frozen with it; borrowed, none: it is alone. */
 	const pid_t *members;

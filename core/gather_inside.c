@@ -20,6 +20,7 @@
 #include "heal.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "stubs.h"
 #include "twin.h"
 #include "uapi.h"
 
@@ -293,10 +294,12 @@ settle_calls(struct frozen *z, struct process *p)
 
 	for (size_t i = 0; i < z->n; i++) {
 		struct thread *t = &p->threads[i];
+		struct user_regs_struct home;
 		const struct ksigaction *a;
 
 		t->sigmask = z->v[i].sigmask;
-		if (!calls_image(t, &z->v[i].regs, &z->v[i].sample, &memory)) {
+		stubs_home(z, &z->v[i], &home);
+		if (!calls_image(t, &home, &z->v[i].sample, &memory)) {
 			snprintf(what, sizeof(what), "thread %d", (int)t->tid);
 			if (process_unsupported(p, what,
 				"it sleeps in a call that cannot be issued "
@@ -309,7 +312,7 @@ settle_calls(struct frozen *z, struct process *p)
 			shared_taken = a != NULL;
 		}
 		if (a != NULL)
-			calls_signalled(t, &z->v[i].regs, a->flags);
+			calls_signalled(t, &home, a->flags);
 	}
 	return 0;
 }

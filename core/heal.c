@@ -10,6 +10,7 @@
 #include "freeze_seccomp.h"
 #include "heal_area.h"
 #include "leftover.h"
+#include "stubs.h"
 
 /* What clearing up may take when the freeze has taken too long already. */
 #define CLEARING_NS 50000000u
@@ -123,6 +124,11 @@ open_tail(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 		return snap_fail(
 		    cx, err, "process %d: %s", (int)z->pid, strerror(-err));
 	leftovers_wipe(z, l);
+	err = stubs_enter(z, p);
+	if (err != 0)
+		return snap_fail(cx, err,
+		    "process %d: calls with a time-out: %s", (int)z->pid,
+		    strerror(-err));
 	return heal_write_tail(cx, z, p);
 }
 

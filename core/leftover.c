@@ -176,8 +176,8 @@ leftovers_go_home(struct frozen *z, const struct leftovers *l)
  * made: rip, the flags, cs.  A word alone may be anything, and may be there for
  * as long as the process lives.
  */
-static bool
-stack_refers(struct frozen *z, const struct process *p, uint64_t sp,
+bool
+leftovers_returns(struct frozen *z, const struct process *p, uint64_t sp,
     const struct leftovers *l)
 {
 	const struct vma *v = vma_find(p, sp);
@@ -208,7 +208,7 @@ in_use(struct frozen *z, const struct process *p, const struct leftovers *l)
 		const struct user_regs_struct *r = &z->v[i].regs;
 
 		if (region_of(l, r->rip) != NULL ||
-		    stack_refers(z, p, r->rsp, l))
+		    leftovers_returns(z, p, r->rsp, l))
 			return true;
 	}
 	return false;

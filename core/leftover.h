@@ -36,6 +36,10 @@ int leftovers_check(
     struct frozen *z, const struct process *p, struct leftovers *l);
 void leftovers_free(struct leftovers *l);
 
+/* Does a signal's frame on the stack, from `sp` up, lead into one of them? */
+bool leftovers_returns(struct frozen *z, const struct process *p, uint64_t sp,
+    const struct leftovers *l);
+
 /* Wipe the blocks; nothing is called in the process. */
 void leftovers_wipe(struct frozen *z, const struct leftovers *l);
 

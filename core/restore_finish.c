@@ -30,8 +30,10 @@
 #include "proc.h"
 #include "proc_parse.h"
 #include "restore_stops.h"
+#include "restore_timed.h"
 #include "restore_tree.h"
 #include "tcp_sock.h"
+#include "timed.h"
 
 #define XSAVE_MAX (64u << 10)
 #define XSAVE_MIN (512u + 64u)
@@ -290,6 +292,10 @@ restart_call(struct finish *f, size_t i)
 
 	if (t->restart.nr < 0)
 		return 0;
+	if (timed_find(t->restart.nr) != NULL) {
+		restore_timed(r, i, tid_of(r, i), u);
+		return 0;
+	}
 	scratch = (uint64_t)r->map + r->plan->stacks_off + i * LANE_STACK;
 	if (!restart_args(&t->restart, (struct timespec *)scratch, args)) {
 		u->rax = (uint64_t)-EINTR;

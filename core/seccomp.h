@@ -47,6 +47,13 @@ uint32_t seccomp_run(
 bool filters_allow(
     const struct filters *f, uint32_t last, long nr, const uint64_t args[6]);
 
+/*
+ * The same of the call that a thread with these registers is in, made at another
+ * place: one that looks at places might not let it pass there.
+ */
+bool filters_allow_elsewhere(
+    const struct filters *f, uint32_t last, const struct user_regs_struct *r);
+
 /* May one of the chain hand a call to a supervisor (SECCOMP_RET_USER_NOTIF)? */
 bool filters_notify(const struct filters *f, uint32_t last);
 

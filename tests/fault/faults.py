@@ -31,7 +31,7 @@ import time
 import typing
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from footprint import Footprint, listing, text  # noqa: E402
+from footprint import TIMED, Footprint, listing, text  # noqa: E402
 
 PTRACE, CALL, MEMORY, TASK, IO = 1, 2, 4, 8, 16
 VERBOSE = os.environ.get("VERBOSE")
@@ -167,7 +167,8 @@ def whereabouts(pid):
 
 
 def in_our_code(pid):
-    """Is a thread still in code of ours, on its way home?"""
+    """Is a thread still in code of ours, on its way home?  One that goes on
+    with its call in a stub (core/stubs.h) is not."""
     areas = []
     for line in text(f"/proc/{pid}/maps").splitlines():
         m = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line)
@@ -183,7 +184,7 @@ def in_our_code(pid):
         if len(f) < 2 or not f[-1].startswith("0x"):
             continue
         pc = int(f[-1], 16)
-        if any(a <= pc < b for a, b in areas):
+        if int(f[0]) not in TIMED and any(a <= pc < b for a, b in areas):
             return True
     return False
 

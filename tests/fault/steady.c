@@ -126,8 +126,9 @@ slept(struct worker *w, const char *what, uint64_t from, uint64_t us)
 #define EACH_GPR(X) \
 	X("rax") \
 	X("rbx") \
-	X("rdx") X("rsi") X("rdi") X("rbp") X("r8") X("r9") X("r10") X("r11") \
-	    X("r12") X("r13") X("r14") X("r15")
+	X("rdx") \
+	X("rsi") X("rdi") X("rbp") X("r8") X("r9") X("r10") X("r11") X("r12") \
+	    X("r13") X("r14") X("r15")
 #define PATTERN "0x5a0f1e2d3c4b"
 #define SET(r) "movabs $" PATTERN ", %%" r "\n"
 #define SUM(r) "movabs $" PATTERN ", %%rcx\n cmp %%rcx, %%" r "\n jne 3f\n"
@@ -242,7 +243,8 @@ epoll_start(struct worker *w)
 
 	w->fds[0] = epoll_create1(0);
 	w->fds[1] = eventfd(0, EFD_NONBLOCK);
-	must(w->fds[0] >= 0 && w->fds[1] >= 0, "epoll");
+	w->fds[2] = epoll_create1(0);
+	must(w->fds[0] >= 0 && w->fds[1] >= 0 && w->fds[2] >= 0, "epoll");
 	must(epoll_ctl(w->fds[0], EPOLL_CTL_ADD, w->fds[1], &ev) == 0, "ctl");
 	must(pthread_create(&w->peer, NULL, epoll_peer, w) == 0, "thread");
 }
@@ -250,9 +252,9 @@ epoll_start(struct worker *w)
 static void
 epoll_round(struct worker *w)
 {
-	const struct timespec t = { 0, 1000000 };
+	const struct timespec t = { 0, 2000000 };
 	struct epoll_event ev;
-	uint64_t n = 0;
+	uint64_t n = 0, from;
 	sigset_t set;
 	int r;
 
@@ -264,9 +266,16 @@ epoll_round(struct worker *w)
 	atomic_fetch_add(&w->seen, n);
 	sigemptyset(&set);
 	sigaddset(&set, SIG_NEVER);
+	from = now_us();
 	r = sigtimedwait(&set, NULL, &t);
 	if (r != -1 || errno != EAGAIN)
 		wrong("sigtimedwait: %d, %s", r, strerror(errno));
+	slept(w, "sigtimedwait", from, 2000);
+	from = now_us();
+	r = epoll_wait(w->fds[2], &ev, 1, 2);
+	if (r != 0)
+		wrong("epoll_wait of 2 ms: %d, %s", r, strerror(errno));
+	slept(w, "epoll_wait", from, 2000);
 }
 
 /* ---- pipe ---- */

@@ -32,8 +32,12 @@ void call_end(const char *what, struct call *c, long want);
  * `want`.
  */
 void call_timed(const char *what, struct call *c, long want, int ms);
-/* The same, but each interruption starts the time anew (snapfs(1)). */
-void call_timed_anew(const char *what, struct call *c, long want, int ms);
+
+/*
+ * Make a call by the bare instruction: what it returned.  Every register must
+ * be as it is to be after that, flags included.
+ */
+long call_exactly(long nr, const uint64_t args[6]);
 
 /* -errno where a libc call gave -1. */
 static inline long

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "calls.h"
+#include "tracee.h"
 #include "unit.h"
 
 #define RIP 0x401000u
@@ -114,6 +115,36 @@ START_TEST(image_of_a_sleep)
 }
 END_TEST
 
+/* One whose time-out the kernel does not keep, of which we know the end. */
+START_TEST(image_of_a_timed_call)
+{
+	struct place nowhere = { 0 };
+	const struct calls_memory m = { read_place, &nowhere };
+	struct user_regs_struct r = in_call(SYS_epoll_wait, -514);
+	struct call_sample s = { .since = 7000, .slept = 500, .until = 9000 };
+	struct thread th = { 0 };
+
+	r.r10 = 30000;
+	ck_assert(calls_image(&th, &r, &s, &m));
+	ck_assert_int_eq(th.restart.nr, SYS_epoll_wait);
+	ck_assert(th.restart.has_timeout);
+	ck_assert_uint_eq(th.restart.left_ns, 1500);
+	ck_assert_uint_eq(th.restart.args[3], 30000);
+	ck_assert_uint_eq(th.regs.rip, RIP);
+	/* It is over; it is far away; it is not known. */
+	s.until = 1;
+	ck_assert(calls_image(&th, &r, &s, &m));
+	ck_assert_uint_eq(th.restart.left_ns, 0);
+	s.until = UINT64_MAX;
+	ck_assert(calls_image(&th, &r, &s, &m));
+	ck_assert_uint_eq(th.restart.left_ns, INT64_MAX);
+	s.until = 0;
+	ck_assert(calls_image(&th, &r, &s, &m));
+	ck_assert_int_lt(th.restart.nr, 0);
+	ck_assert_uint_eq(th.regs.rip, RIP - 2);
+}
+END_TEST
+
 /* restart_syscall: the call's own number is to be found out. */
 START_TEST(image_of_a_restarted_sleep)
 {
@@ -148,6 +179,22 @@ START_TEST(image_of_a_restarted_sleep)
 	memset(&th, 0, sizeof(th));
 	ck_assert(!calls_image(&th, &r, &s, &m));
 	ck_assert_int_eq((long)th.regs.rax, -4);
+}
+END_TEST
+
+/* What we take for the time at which it fell asleep may be a little too late. */
+START_TEST(asleep_just_now)
+{
+	const uint64_t now = now_ns();
+	struct call_sample s = { .since = now + 3600000000000u };
+
+	calls_stopped(&s);
+	ck_assert_uint_eq(s.slept, 0);
+	ck_assert(s.since >= now && s.since < now + 3600000000000u);
+	s.since = now - 1000;
+	calls_stopped(&s);
+	ck_assert_uint_ge(s.slept, 1000);
+	ck_assert_uint_eq(s.since, now - 1000);
 }
 END_TEST
 
@@ -237,6 +284,8 @@ main(void)
 	tcase_add_loop_test(
 	    tc, waits_for_clones, 0, sizeof(waits) / sizeof(*waits));
 	tcase_add_test(tc, image_of_a_sleep);
+	tcase_add_test(tc, image_of_a_timed_call);
+	tcase_add_test(tc, asleep_just_now);
 	tcase_add_test(tc, image_of_a_restarted_sleep);
 	tcase_add_test(tc, made_interruptible);
 	tcase_add_test(tc, sa_restart_counts);

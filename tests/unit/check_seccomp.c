@@ -167,6 +167,34 @@ START_TEST(chains)
 }
 END_TEST
 
+/* The same call from another place: one that looks at places is not asked. */
+START_TEST(elsewhere)
+{
+	struct sock_filter looks[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 8),
+		BPF_STMT(BPF_RET | BPF_K, ALLOW),
+	};
+	struct user_regs_struct r = { .orig_rax = SYS_times, .r10 = 5 };
+	struct filters f = { 0 };
+	uint32_t plain, place;
+
+	plain = add(&f, 0, SYS_sync, KILL);
+	place = filters_add(&f, plain, 0, looks, COUNT(looks));
+	ck_assert(filters_allow_elsewhere(&f, 0, &r));
+	ck_assert(filters_allow_elsewhere(&f, plain, &r));
+	ck_assert(!filters_allow_elsewhere(&f, place, &r));
+	looks[0].k = 12; /* its upper half */
+	place = filters_add(&f, plain, 0, looks, COUNT(looks));
+	ck_assert(!filters_allow_elsewhere(&f, place, &r));
+	looks[0].k = 16;
+	place = filters_add(&f, plain, 0, looks, COUNT(looks));
+	ck_assert(filters_allow_elsewhere(&f, place, &r));
+	r.orig_rax = SYS_sync;
+	ck_assert(!filters_allow_elsewhere(&f, plain, &r));
+	filters_free(&f);
+}
+END_TEST
+
 static struct process *
 confined(void)
 {
@@ -373,6 +401,7 @@ main(void)
 
 	tcase_add_loop_test(tc, running, 0, (int)COUNT(runs));
 	tcase_add_test(tc, chains);
+	tcase_add_test(tc, elsewhere);
 	tcase_add_test(tc, common);
 	tcase_add_test(tc, there_and_back);
 	tcase_add_loop_test(tc, refused, 0, (int)COUNT(bads));

@@ -68,9 +68,11 @@ call_end(const char *what, struct call *c, long want)
 		expect_result(what, c, want);
 }
 
-static void
-timed(const char *what, struct call *c, long want, int ms, int most)
+void
+call_timed(const char *what, struct call *c, long want, int ms)
 {
+	/* A hundred pauses of some ms each may add to it. */
+	int most = ms + 1000;
 	int64_t took;
 
 	wait_finished(what, c, most + 2000);
@@ -88,15 +90,38 @@ timed(const char *what, struct call *c, long want, int ms, int most)
 	    "%s returned after %lld ms, not %d", what, (long long)took, ms);
 }
 
-void
-call_timed(const char *what, struct call *c, long want, int ms)
+long
+call_exactly(long nr, const uint64_t args[6])
 {
-	/* A hundred pauses of some ms each may add to it. */
-	timed(what, c, want, ms, ms + 1000);
-}
+	uint64_t rax = (uint64_t)nr, rcx, a[6], behind;
+	register uint64_t r10 __asm__("r10");
+	register uint64_t r8 __asm__("r8");
+	register uint64_t r9 __asm__("r9");
+	uint8_t carry;
 
-void
-call_timed_anew(const char *what, struct call *c, long want, int ms)
-{
-	timed(what, c, want, ms, ms + 30000);
+	memcpy(a, args, sizeof(a));
+	r10 = a[3];
+	r8 = a[4];
+	r9 = a[5];
+	__asm__ volatile(
+	    "lea	1f(%%rip), %[behind]\n\t"
+	    "stc\n\t"
+	    "syscall\n"
+	    "1:\n\t"
+	    "setc	%[carry]"
+	    : "+a"(rax), "+D"(a[0]), "+S"(a[1]), "+d"(a[2]), "+r"(r10),
+	    "+r"(r8), "+r"(r9),
+	    "=&c"(rcx), [behind] "=&b"(behind), [carry] "=&q"(carry)
+	    :
+	    : "r11", "memory", "cc");
+	a[3] = r10;
+	a[4] = r8;
+	a[5] = r9;
+	for (int i = 0; i < 6; i++)
+		expect(a[i] == args[i],
+		    "call %ld: its argument %d has become %#lx", nr, i,
+		    (unsigned long)a[i]);
+	expect(rcx == behind && carry == 1, "call %ld: rcx is %#lx, carry %d",
+	    nr, (unsigned long)rcx, carry);
+	return (long)rax;
 }
