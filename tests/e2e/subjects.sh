@@ -92,7 +92,7 @@ instance()
 	# Where it may have another pid.
 	case $clones,$name in
 	refused,* | none,* | glibc,*.*) ;;
-	*) has_template && { of_spare && check_subject cloned; return; } ;;
+	*) has_template && { of_spare && check_subject restored-cloned; return; } ;;
 	esac
 	check_subject restored
 }

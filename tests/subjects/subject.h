@@ -10,7 +10,8 @@
  *
  *	DIR/ready	written by the subject: its pid
  *	DIR/check	made by the harness: check yourself now.  In it: alone,
- *			survived, restored, cloned (with another pid)
+ *			survived, restored, cloned (with another pid),
+ *			restored-cloned (both)
  *	DIR/result	written by the subject: "ok", "skip REASON", or lines of
  *			what is wrong
  *

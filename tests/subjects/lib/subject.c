@@ -266,7 +266,8 @@ subject_done(void)
 	int i;
 
 	/* A clone has another pid. */
-	if (!forgotten && !check_says("cloned")) {
+	if (!forgotten && !check_says("cloned") &&
+	    !check_says("restored-cloned")) {
 		snapshot_take(&after, allowed);
 		snapshot_compare(&before, &after);
 	}
