@@ -7,6 +7,7 @@
  * then on is there when it is touched.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdlib.h>
@@ -126,23 +127,33 @@ by_bytes(const void *a, const void *b)
 	return (x->bytes < y->bytes) - (x->bytes > y->bytes);
 }
 
-/* Each takes several of the pager's descriptors. */
+/* Each takes so many of the pager's descriptors, which has some of its own. */
+#define OF_CLIENT 8
+#define OF_PAGER 48
+
+/* Whatever is opened for the new processes is open by now, at low numbers. */
 static size_t
-most_clients(void)
+most_clients(const struct restore_tree *t)
 {
 	struct rlimit lim = { .rlim_max = 1024 };
-	size_t n;
+	int next = fcntl(t->v[0].p->pages_fd, F_DUPFD_CLOEXEC, 0);
+	uint64_t used = next < 0 ? UINT64_MAX : (uint64_t)next + OF_PAGER;
 
+	if (next >= 0)
+		close(next);
 	getrlimit(RLIMIT_NOFILE, &lim);
-	n = lim.rlim_max / 16 < CLIENTS ? (size_t)lim.rlim_max / 16 : CLIENTS;
-	return n > 0 ? n : 1;
+	if (used >= lim.rlim_max)
+		return 1;
+	if ((lim.rlim_max - used) / OF_CLIENT >= CLIENTS)
+		return CLIENTS;
+	return 1 + (size_t)(lim.rlim_max - used) / OF_CLIENT;
 }
 
 /* Those that have the most; the others read theirs themselves. */
 static void
 choose(struct restore_tree *t, struct amount *v, size_t n)
 {
-	size_t most = most_clients();
+	size_t most = most_clients(t);
 	uint64_t left = 0;
 
 	qsort(v, n, sizeof(*v), by_bytes);

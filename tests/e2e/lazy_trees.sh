@@ -150,6 +150,35 @@ forked()
 	rm -rf "$dir" "$WORK/images/forked"
 }
 
+# More processes than a pager serves: the rest have read theirs.
+# usage: many PROCESSES LIMIT SERVED
+many()
+{
+	local dir=$WORK/many
+	mkdir "$dir"
+	"$TOOLS/forks" "$dir" -m 4 -p "$1" -w 64 </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 60 test -s "$dir/ready" && copy_tree "$PID" "$WORK/images/many" &&
+	    fell "$PID" || return
+	PIDS+=("$PID")
+	ANSWER=$(ulimit -n "$2"
+	    "$TOOLS/request" "$MNT/.restore" "$WORK/images/many") || {
+		echo "restore: $ANSWER"
+		return 1
+	}
+	grep -q "not lazy: [0-9]* bytes of other processes than the $3 " \
+	    "$MNT/.log" || { echo ".log: $(grep 'not lazy' "$MNT/.log")"; return 1; }
+	: >"$dir/check"
+	wait_for 60 test -s "$dir/result" || { echo "they do not answer"; return 1; }
+	[ "$(<"$dir/result")" = "$(($1 + 1)) 0" ] || {
+		echo "right and wrong: $(<"$dir/result")"
+		return 1
+	}
+	fell "$PID" && wait_for 5 no_pagers || { echo "left: $(pagers)"; return 1; }
+	rm -rf "$dir" "$WORK/images/many"
+}
+
 # ---- what is done to them ----
 
 # They run, and their pager is at work, with not all there.
@@ -246,6 +275,8 @@ t "lazy=no" eager
 t "forked, which share memory" forked
 t "each forked by another" forked -d
 t "forked, and their parent has written since" forked -r
+t "more than are served" many 70 4096 64
+t "few descriptors" many 20 256 '[0-9]*'
 t "the pager is killed" pager_killed
 t "the guard is killed" guard_killed
 t "both are killed" both_killed
