@@ -466,6 +466,10 @@ goes_on()
 		increment d$k || return
 	done
 	[ "$(copied)" -gt "$before" ] || { echo "each has a twin"; return 1; }
+	[[ $(<"$MNT/.log") == *"process $PID: "*" are copied before it is frozen"* ]] || {
+		echo "all was copied while it was frozen"
+		return 1
+	}
 	finish
 	for k in 1 2 6 12; do
 		rm -rf "$WORK/m"
