@@ -166,7 +166,9 @@ unmount_snapfs()
 # ---- processes ----
 
 # No process, or one that only its parent has not heard of.  (One whose main
-# thread has ended while others run is a zombie with threads.)
+# thread has ended while others run is a zombie with threads; one that is dead to
+# all is a main thread whose number another one has just taken, by exec(2), or
+# is not there at the next look.)
 gone()
 {
 	local stat
@@ -174,7 +176,7 @@ gone()
 	# shellcheck disable=SC2086  # into words
 	set -- ${stat##*) }
 	case $1 in
-	[ZX]) [ "${18}" -le 1 ] ;;
+	Z) [ "${18}" = 1 ] ;;
 	*) return 1 ;;
 	esac
 }
