@@ -604,6 +604,26 @@ prepare(struct finish *f)
 	return err;
 }
 
+/* One that is killed while we trace it stays a zombie until we wait for it. */
+static bool
+all_live(const void *made)
+{
+	const struct restore_tree *t = made;
+	struct proc_stat st = { .state = 'X' };
+	char *text;
+
+	for (size_t i = 0; i < t->n; i++) {
+		if (proc_try(t->v[i].pid, "stat", &text, NULL) != 0)
+			return false;
+		if (proc_parse_stat(text, &st) != 0)
+			st.state = 'X';
+		free(text);
+		if (st.state == 'Z' || st.state == 'X')
+			return false;
+	}
+	return true;
+}
+
 /* It is complete: may it go on? */
 static int
 ready(struct finish *f)
@@ -613,9 +633,11 @@ ready(struct finish *f)
 
 	if (r->index > 0 || r->opt->ready == NULL)
 		return 0;
-	err = r->opt->ready(r->opt->ready_arg, r->pid);
+	err = r->opt->ready(r->opt->ready_arg, r->pid, all_live, r->tree);
 	if (err > 0)
 		r->tree->own_opt.stopped = true;
+	if (err == -ESRCH)
+		return snap_fail(r->cx, err, "the new process was killed");
 	return err < 0 ? snap_fail(r->cx, err, "it was called off") : 0;
 }
 

@@ -120,11 +120,13 @@ ask_for_handshake(void *arg, int fd)
 /* ---- the restore ---- */
 
 /*
- * It is complete.  What is to be kept is so whatever becomes of the daemon.
+ * It is complete.  What is to be kept is so whatever becomes of the daemon; and
+ * by that word the original will be ended, so the new one must be there.
  * 1: it goes on stopped.
  */
 static int
-wait_for_word(void *arg, pid_t pid)
+wait_for_word(
+    void *arg, pid_t pid, bool (*lives)(const void *made), const void *made)
 {
 	struct agent_message m = { .type = AGENT_WAITS, .pid = pid },
 			     yes = { .type = AGENT_KEPT };
@@ -142,6 +144,8 @@ wait_for_word(void *arg, pid_t pid)
 			return kept ? 1 : -ECANCELED;
 		if (word == AGENT_GO)
 			return 0;
+		if (!lives(made))
+			return -ESRCH;
 		kept = true;
 		writer_outlive_parent();
 		send_message(&yes);

@@ -182,10 +182,12 @@ fail(const struct instance *in, const char *dir)
 
 /* It is complete, and its keeper must know of it before it can end. */
 static int
-entrust(void *arg, pid_t pid)
+entrust(void *arg, pid_t pid, bool (*lives)(const void *made), const void *made)
 {
 	struct instance *in = arg;
 
+	(void)lives;
+	(void)made;
 	in->ward = keeper_entrust(in->tmpl.keeper, pid);
 	if (in->ward < 0)
 		return in->ward;

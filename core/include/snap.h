@@ -398,10 +398,13 @@ struct snap_restore_options {
 	const struct snap_template *tmpl;
 	/*
 	 * Called when the process is complete and would run at once; what it
-	 * returns below 0 is the end of it, and above 0 leaves it stopped.  May
-	 * be NULL.
+	 * returns below 0 is the end of it, and above 0 leaves it stopped.
+	 * lives(made) says, at any time until it returns, whether all processes
+	 * that were made are there still: they may be killed meanwhile; -ESRCH
+	 * is to be returned for that.  May be NULL.
 	 */
-	int (*ready)(void *arg, pid_t pid);
+	int (*ready)(void *arg, pid_t pid, bool (*lives)(const void *made),
+	    const void *made);
 	void *ready_arg;
 	/*
 	 * Capabilities that the caller holds only so that it can do its work

@@ -74,6 +74,27 @@ kept()
 }
 t "kept, and the file is closed: it stays, stopped" kept
 
+# `keep` is the word by which an original is ended: it is not given of what is
+# no more.
+killed_before()
+{
+	begin && kill -9 "$PID" || return
+	wait_for 10 gone_or_zombie || return
+	echo keep 2>/dev/null >&8 && { echo "kept"; return 1; }
+	exec 8>&-
+	gone_for_good && no_strays || return
+	tail -n 3 "$MNT/.log" | grep -q "was killed" ||
+	    { tail -n 3 "$MNT/.log"; return 1; }
+}
+
+gone_or_zombie()
+{
+	local state
+	state=$(state_of "$PID")
+	[ -z "$state" ] || [ "$state" = Z ]
+}
+t "it is killed while it waits: it is not kept" killed_before
+
 kept_and_let_go()
 {
 	begin && echo keep >&8 && stands && echo go >&8 && wait_for 10 counts &&
