@@ -456,6 +456,8 @@ snap_template_make(struct snap_ctx *cx, const struct snap_restore_options *opt,
 {
 	struct snap_restore_options o = {
 		.dir = opt->dir,
+		.parents = opt->parents,
+		.nparents = opt->nparents,
 		.new_pid = true,
 		.tty = -1,
 		.cwd = -1,

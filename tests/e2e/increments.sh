@@ -840,7 +840,20 @@ bad_chains()
 	kill9 "$good_pid" || return
 	restore "$good_pid" "$WORK/alone/d3" "parent=$chain" || return
 	kill9 "$good_pid" || return
+	# Beside itself, and again: when a template would be made.
+	beside "$WORK/alone/d3" "parent=$chain" && beside "$WORK/alone/d3" \
+	    "parent=$chain" || return
 	rm -rf "$WORK/m" "$WORK/alone" "$WORK/good"
+}
+
+beside()
+{
+	local answer pid
+	answer=$("$TOOLS/request" "$MNT/.restore" "$@" pid=new) ||
+	    { echo "$answer"; return 1; }
+	read -r _ pid _ <<<"$answer"
+	PIDS+=("$pid")
+	kill9 "$pid"
 }
 
 chmod 0755 "$WORK"
