@@ -40,14 +40,6 @@ result()
 
 # ---- what the process does ----
 
-does()
-{
-	prepare "$1" "$1" || return
-	set_speed "$2"
-	restore "$PID" "$slow/$1" || return
-	result
-}
-
 does_at_once()
 {
 	prepare "$1" "$1" || return

@@ -76,3 +76,14 @@ no_guards()
 	! grep -l '^snapfs-guard$' /proc/[0-9]*/comm 2>/dev/null |
 	    grep -q "/$guard/"
 }
+
+# Restored while it does what `prepare` has it do, at that speed of reading;
+# prepare, restore and result are the script's own.
+# usage: does WHAT SPEED
+does()
+{
+	prepare "$1" "$1" || return
+	set_speed "$2"
+	restore "$PID" "$slow/$1" || return
+	result
+}

@@ -68,14 +68,6 @@ over()
 
 # ---- what they do ----
 
-does()
-{
-	prepare "$1" "$1" || return
-	set_speed "$2"
-	restore "$PID" "$slow/$1" || return
-	result
-}
-
 does_at_once()
 {
 	prepare "$1" "$1" "$1" || return
