@@ -17,8 +17,12 @@ struct snap_ctx;
 
 /*
  * `f` was read from `dir`, and its first process is an increment: afterwards it
- * is whole.  The parents are those above it: a run's bytes are in `pages` of
- * the one so many above, which is still to be verified.
+ * is whole, its memory resolved.  Those of its parents whose pages it needs are
+ * those above it, and still to be verified.
+ *
+ * Of a tree each process that was there at the parent's checkpoint names what
+ * was its own there; one that is new holds all its memory.  What a process has
+ * in common with its parent process is said by each link for its own time.
  *
  * ENOENT no parent with that id; EINVAL two of them; EBADMSG a link that does
  * not fit or is damaged; ELOOP a circle; E2BIG too long a chain.

@@ -11,12 +11,10 @@
 #include "memory.h"
 #include "proc.h"
 #include "twin.h"
+#include "vma.h"
 
 #define PAGE 4096ull
 #define PIECE 512u /* pages looked at in one go */
-
-/* What images may take memory for that they have no text for: 200 MB. */
-#define RESOLVED_MAX (1u << 22)
 
 /* ---- a checkpoint ---- */
 
@@ -246,10 +244,20 @@ cow_is_partial(const struct process *p)
 	return false;
 }
 
+/* A process, and its parent. */
+struct resolver {
+	struct snap_ctx *cx;
+	struct process *p, *q;
+	struct run *v; /* what becomes of the runs of p */
+	size_t n;
+	size_t *pieces;
+	uint32_t *known; /* see process_take_source() */
+};
+
 static int
-put(struct run **v, size_t *n, const struct run *r)
+put(struct resolver *s, const struct run *r)
 {
-	struct run *slot = process_grow(v, n, sizeof(*slot));
+	struct run *slot = process_grow(&s->v, &s->n, sizeof(*slot));
 
 	if (slot == NULL)
 		return -ENOMEM;
@@ -264,43 +272,76 @@ struct runs {
 	bool former;
 };
 
+/* The part of `o`, which the parent holds, from `at` on. */
+static int
+put_piece(struct resolver *s, const struct run *o, uint64_t at, uint64_t end,
+    bool former)
+{
+	struct run piece = *o;
+	int err;
+
+	piece.start = at;
+	piece.end = o->end < end ? o->end : end;
+	piece.offset += at - o->start;
+	piece.src_off += at - o->start;
+	if (o->kind == RUN_ZERO)
+		return put(s, &piece);
+	piece.up++;
+	piece.former = former;
+	if (++*s->pieces > COW_PIECES_MAX)
+		return snap_fail(s->cx, -E2BIG,
+		    "pagemap: more than %u pieces of the memory of parents in "
+		    "the processes of this image",
+		    COW_PIECES_MAX);
+	err = process_take_source(s->p, s->q, o->src, s->known, &piece.src);
+	if (err == -E2BIG)
+		return snap_fail(s->cx, err,
+		    "pagemap: the memory of process %d is in more than %u "
+		    "images: merge some of them",
+		    (int)s->p->pid, PAGES_SOURCES_MAX);
+	return err < 0 ? err : put(s, &piece);
+}
+
+/*
+ * A row of zeros that is too short to be called so now (zeros.h) may have been
+ * longer when an earlier link of a chain was written.
+ */
+static bool
+is_zero(const struct resolver *s, const struct run *o, uint64_t at)
+{
+	const struct vma *v = vma_find(s->p, at);
+
+	return o->kind == RUN_ZERO && v != NULL && v->kind == VMA_ANON &&
+	       !v->shared;
+}
+
 /* Every byte of it must be held by the parent, or by its parent. */
 static int
-resolve(struct snap_ctx *cx, const struct run *r, const struct process *q,
-    struct runs *of, struct run **v, size_t *n, size_t *pieces)
+resolve(struct resolver *s, const struct run *r, struct runs *of)
 {
 	uint64_t at = r->start;
+	int err = 0;
 
 	while (of->at < of->n && of->v[of->at].end <= at)
 		of->at++;
 	for (size_t i = of->at; i < of->n && at < r->end; i++) {
 		const struct run *o = &of->v[i];
-		struct run piece = *o;
 
-		if (o->kind != RUN_HELD || o->start > at)
+		if (o->start > at ||
+		    (o->kind != RUN_HELD && !is_zero(s, o, at)))
 			break;
-		piece.start = at;
-		piece.end = o->end < r->end ? o->end : r->end;
-		piece.offset += at - o->start;
-		piece.src_off += at - o->start;
-		piece.up++;
-		piece.former = of->former;
-		if (++*pieces > RESOLVED_MAX)
-			return snap_fail(cx, -E2BIG,
-			    "pagemap: more than %u pieces of the memory of "
-			    "parents in the processes of this image",
-			    RESOLVED_MAX);
-		if (put(v, n, &piece) < 0)
-			return -ENOMEM;
-		at = piece.end;
+		err = put_piece(s, o, at, r->end, of->former);
+		if (err < 0)
+			return err;
+		at = o->end;
 	}
 	return at >= r->end
 		   ? 0
-		   : snap_fail(cx, -EBADMSG,
+		   : snap_fail(s->cx, -EBADMSG,
 			 "pagemap: run %lx-%lx: its parent, process %d, does "
 			 "not hold these pages",
 			 (unsigned long)r->start, (unsigned long)r->end,
-			 (int)q->pid);
+			 (int)s->q->pid);
 }
 
 enum cow_share
@@ -335,31 +376,48 @@ check_former(
 }
 
 int
-cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q,
-    size_t *pieces)
+cow_resolve(
+    struct snap_ctx *cx, struct process *p, struct process *q, size_t *pieces)
 {
 	struct runs now = { .v = q->runs, .n = q->nruns };
 	struct runs former = { q->former, q->nformer, 0, true };
-	struct run *v = NULL;
-	size_t n = 0;
+	struct resolver s = { .cx = cx, .p = p, .q = q, .pieces = pieces };
 	int err = 0;
 
+	s.known = calloc(q->nsources + 1, sizeof(*s.known));
+	if (s.known == NULL)
+		err = -ENOMEM;
 	for (size_t i = 0; err == 0 && i < p->nruns; i++) {
 		const struct run *r = &p->runs[i];
 
 		if (r->kind == RUN_INHERITED || r->kind == RUN_FORMER)
-			err = resolve(cx, r, q,
-			    r->kind == RUN_FORMER ? &former : &now, &v, &n,
-			    pieces);
+			err = resolve(
+			    &s, r, r->kind == RUN_FORMER ? &former : &now);
 		else
-			err = put(&v, &n, r);
+			err = put(&s, r);
 	}
+	free(s.known);
 	if (err < 0) {
-		free(v);
+		free(s.v);
 		return err == -ENOMEM ? snap_fail(cx, err, "no memory") : err;
 	}
 	free(p->runs);
-	p->runs = v;
-	p->nruns = n;
+	p->runs = s.v;
+	p->nruns = s.n;
 	return check_former(cx, p, q);
+}
+
+int
+cow_resolve_tree(struct snap_ctx *cx, struct family *t)
+{
+	size_t pieces = 0;
+	int err = 0;
+
+	for (size_t i = t->nabove; err == 0 && i-- > 1;)
+		err = cow_resolve(cx, t->above[i - 1], t->above[i], &pieces);
+	if (err == 0 && t->nabove > 0)
+		err = cow_resolve(cx, t->v[0], t->above[0], &pieces);
+	for (size_t i = 1; err == 0 && i < t->n; i++)
+		err = cow_resolve(cx, t->v[i], t->v[t->v[i]->parent], &pieces);
+	return err;
 }

@@ -24,13 +24,19 @@ int cow_find_former(
     struct snap_ctx *cx, struct family *t, struct twin *const *twins);
 
 /*
- * Of an image that was read: where the bytes of p's RUN_INHERITED are, and of RUN_FORMER, now that
- * those of its parent q are known.  They become RUN_HELD, `up` levels above.
+ * Of an image that was read: where the bytes of p's RUN_INHERITED and RUN_FORMER
+ * are, now that those of its parent q are known.  They become RUN_HELD, in
+ * `pages` of another, and `up` levels above.
  * A line of p may stand for any number of lines of q: *pieces, of all
  * processes of an image, counts them, and there may not be very many.
  */
-int cow_resolve(struct snap_ctx *cx, struct process *p, const struct process *q,
+int cow_resolve(struct snap_ctx *cx, struct process *p, struct process *q,
     size_t *pieces);
+/* Of all processes of a tree, and those above it. */
+int cow_resolve_tree(struct snap_ctx *cx, struct family *t);
+
+/* What images may take memory for that they have no text for: 200 MB. */
+#define COW_PIECES_MAX (1u << 22)
 
 /*
  * What p, resolved, shares with its parent where the run f of `former` of that

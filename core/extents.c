@@ -71,7 +71,7 @@ extents_make(struct extents *x, const struct process *p, uint64_t piece,
 		const struct run *r = &p->runs[i];
 
 		if (r->late)
-			err = add_run(x, r, piece, bases[r->up] + r->offset);
+			err = add_run(x, r, piece, bases[r->src] + r->offset);
 	}
 	if (err == 0)
 		err = put_in_order(x);

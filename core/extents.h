@@ -26,7 +26,7 @@ struct extents {
 
 /*
  * The runs of p that are late, all to come.  What a run calls its offset is one
- * from bases[run->up] on.  0 or -ENOMEM.
+ * from bases[run->src] on.  0 or -ENOMEM.
  */
 int extents_make(struct extents *x, const struct process *p, uint64_t piece,
     const uint64_t *bases);

@@ -45,6 +45,8 @@ family_add_above(struct family *t, struct process *p, struct image_sums *sums)
 		image_sums_free(sums);
 		return -ENOMEM;
 	}
+	p->tree = NULL;
+	p->index = n - 1;
 	*slot = p;
 	*s = sums;
 	return 0;
@@ -80,17 +82,17 @@ family_find(const struct family *t, pid_t pid)
 }
 
 size_t
-family_above(const struct family *t, const struct process *p, uint32_t up)
+family_source(const struct family *t, const struct process *p, uint32_t src)
 {
-	size_t above = 0;
+	const struct process *q = src == 0 ? p : p->sources[src - 1];
 
-	for (; up > 0; up--) {
-		if (above == 0 && p->depth > 0)
-			p = t->v[p->parent];
-		else
-			above++;
-	}
-	return above == 0 ? p->index : t->n + above - 1;
+	return q->tree == t ? q->index : t->n + q->index;
+}
+
+struct process *
+family_numbered(const struct family *t, size_t k)
+{
+	return k < t->n ? t->v[k] : t->above[k - t->n];
 }
 
 struct process *

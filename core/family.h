@@ -22,11 +22,13 @@ void family_fini(struct family *t);
 struct process *family_find(const struct family *t, pid_t pid);
 
 /*
- * Whose `pages` has the bytes of a run of p with this `up`: the number of a
+ * Whose `pages` has the bytes of a run of p with this `src`: the number of a
  * process of the tree; behind these, of one above it.
  */
-size_t family_above(
-    const struct family *t, const struct process *p, uint32_t up);
+size_t family_source(
+    const struct family *t, const struct process *p, uint32_t src);
+/* That process. */
+struct process *family_numbered(const struct family *t, size_t k);
 
 /* The process that has the bytes of this content of p: p itself, mostly. */
 struct process *family_keeper(const struct process *p, const struct content *c);

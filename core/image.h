@@ -101,9 +101,13 @@ int image_read(struct snap_ctx *cx, int dir, struct process **out,
 
 /*
  * The same with all that is below children/, as *out, empty so far, to be
- * released by family_fini() in any case; and what they say of each other.
+ * released by family_fini() in any case; and what they say of each other.  Its
+ * memory is resolved (cow.h), but for that of an increment (chain.h).
  */
 int image_read_tree(struct snap_ctx *cx, int dir, struct family *out);
+/* That is one link of a chain, in sentences NAME/. */
+int image_read_link(
+    struct snap_ctx *cx, int dir, const char *name, struct family *out);
 
 /*
  * The sums by which pieces of `pages` are to be verified; borrowed.  NULL if

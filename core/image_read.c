@@ -459,6 +459,15 @@ read_pagesums(struct input *in)
 	return err;
 }
 
+static void
+know_source(const struct process *p, struct run *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		v[i].src_fd = p->pages_fd;
+		v[i].src_off = v[i].offset;
+	}
+}
+
 static int
 open_large(struct input *in)
 {
@@ -483,10 +492,8 @@ open_large(struct input *in)
 		return snap_fail(in->cx, -EBADMSG,
 		    "pages: has %lu bytes instead of %lu", (unsigned long)size,
 		    (unsigned long)p->pages_size);
-	for (size_t i = 0; i < p->nruns; i++) {
-		p->runs[i].src_fd = p->pages_fd;
-		p->runs[i].src_off = p->runs[i].offset;
-	}
+	know_source(p, p->runs, p->nruns);
+	know_source(p, p->former, p->nformer);
 	return 0;
 }
 
@@ -617,8 +624,15 @@ struct where {
 	struct snap_ctx *cx;
 	struct family *t;
 	size_t index;
-	const char *path;
+	const char *path; /* "": that of the image itself */
+	bool named;	  /* the image is a link of a chain */
 };
+
+static void
+say_where(const struct where *w)
+{
+	w->cx->where = *w->path != '\0' ? w->path : NULL;
+}
 
 static int read_children(struct where *w, int dir);
 
@@ -628,7 +642,9 @@ read_process(struct where *w, int dir)
 	struct process *p = w->t->v[w->index];
 	int err;
 
-	w->cx->where = w->index > 0 ? w->path : NULL;
+	if (w->named && (p->dir = strdup(w->path)) == NULL)
+		return -ENOMEM;
+	say_where(w);
 	err = read_into(w->cx, dir, p, &w->t->sums[w->index]);
 	if (err == 0)
 		err = read_children(w, dir);
@@ -639,7 +655,7 @@ read_process(struct where *w, int dir)
 static int
 read_child(struct where *w, int children, int pid)
 {
-	struct where c = { w->cx, w->t, w->t->n, NULL };
+	struct where c = { w->cx, w->t, w->t->n, NULL, w->named };
 	struct process *p;
 	char *path;
 	int dir, err;
@@ -724,6 +740,22 @@ read_above(struct snap_ctx *cx, int dir, struct family *t)
 	    (int)t->v[0]->pid);
 }
 
+static int
+check_above(
+    struct snap_ctx *cx, const struct process *p, const struct process *child)
+{
+	if (p->pid != child->ppid)
+		return snap_fail(cx, -EBADMSG,
+		    "checkpoint: it is of process %d, not of %d", (int)p->pid,
+		    (int)child->ppid);
+	if (p->parent_id[0] != '\0' || child->parent_id[0] != '\0')
+		return snap_fail(cx, -ENOTSUP,
+		    "the memory of process %d is shared with its parent's, "
+		    "which is in an increment: snapfs-merge(1) that first",
+		    (int)child->pid);
+	return 0;
+}
+
 /* Up the directories until all pages are known. */
 static int
 read_all_above(struct snap_ctx *cx, int dir, struct family *t)
@@ -740,10 +772,7 @@ read_all_above(struct snap_ctx *cx, int dir, struct family *t)
 		err = at < 0 ? -errno : read_above(cx, at, t);
 		if (err < 0)
 			break;
-		if (t->above[t->nabove - 1]->pid != last->ppid)
-			err = snap_fail(cx, -EBADMSG,
-			    "checkpoint: it is of process %d, not of %d",
-			    (int)t->above[t->nabove - 1]->pid, (int)last->ppid);
+		err = check_above(cx, t->above[t->nabove - 1], last);
 		last = t->above[t->nabove - 1];
 	}
 	cx->where = NULL;
@@ -752,25 +781,25 @@ read_all_above(struct snap_ctx *cx, int dir, struct family *t)
 	return err;
 }
 
+/* All of it is an increment, but for processes that are new; or nothing is. */
 static int
-resolve_all(struct snap_ctx *cx, int dir, struct family *t)
+check_parents(struct snap_ctx *cx, const struct family *t)
 {
-	int err = read_all_above(cx, dir, t);
-	size_t pieces = 0;
-
-	for (size_t i = t->nabove; err == 0 && i-- > 1;)
-		err = cow_resolve(cx, t->above[i - 1], t->above[i], &pieces);
-	if (err == 0 && t->nabove > 0)
-		err = cow_resolve(cx, t->v[0], t->above[0], &pieces);
-	for (size_t i = 1; err == 0 && i < t->n; i++)
-		err = cow_resolve(cx, t->v[i], t->v[t->v[i]->parent], &pieces);
-	return err;
+	for (size_t i = 1; i < t->n; i++)
+		if (t->v[0]->parent_id[0] == '\0' &&
+		    t->v[i]->parent_id[0] != '\0')
+			return snap_fail(cx, -EBADMSG,
+			    "checkpoint: process %d is an increment, and its "
+			    "parent is whole",
+			    (int)t->v[i]->pid);
+	return 0;
 }
 
 int
-image_read_tree(struct snap_ctx *cx, int dir, struct family *out)
+image_read_link(
+    struct snap_ctx *cx, int dir, const char *name, struct family *out)
 {
-	struct where w = { cx, out, 0, "" };
+	struct where w = { cx, out, 0, name, *name != '\0' };
 	int err;
 
 	if (family_add(out, 0) == NULL)
@@ -778,7 +807,22 @@ image_read_tree(struct snap_ctx *cx, int dir, struct family *out)
 	err = read_process(&w, dir);
 	if (err == -ENOMEM)
 		snap_fail(cx, err, "reading the image: out of memory");
+	say_where(&w);
 	if (err == 0)
-		err = resolve_all(cx, dir, out);
-	return err == 0 && out->n > 1 ? family_check(cx, out) : err;
+		err = check_parents(cx, out);
+	if (err == 0)
+		err = read_all_above(cx, dir, out);
+	say_where(&w);
+	if (err == 0 && out->v[0]->parent_id[0] == '\0')
+		err = cow_resolve_tree(cx, out);
+	if (err == 0 && out->n > 1)
+		err = family_check(cx, out);
+	cx->where = NULL;
+	return err;
+}
+
+int
+image_read_tree(struct snap_ctx *cx, int dir, struct family *out)
+{
+	return image_read_link(cx, dir, "", out);
 }

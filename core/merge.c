@@ -13,6 +13,7 @@
 #include "family.h"
 #include "memory.h"
 #include "served.h"
+#include "vma.h"
 
 #define CHUNK (1u << 20)
 
@@ -129,14 +130,46 @@ write_image(struct merge *m, int out)
 static int
 verify(struct snap_ctx *cx, const struct family *f)
 {
-	int err = image_verify(cx, f->v[0], f->sums[0], NULL);
+	int err = 0;
 
+	for (size_t i = 0; err == 0 && i < f->n; i++)
+		err = image_verify(cx, f->v[i], f->sums[i], NULL);
 	for (size_t i = 0; err == 0 && i < f->nabove; i++) {
 		cx->where = f->above[i]->dir;
 		err = image_verify(cx, f->above[i], f->above_sums[i], NULL);
 	}
 	cx->where = NULL;
 	return err;
+}
+
+static bool
+vma_begins(const struct process *p, uint64_t at)
+{
+	const struct vma *v = vma_find(p, at);
+
+	return v == NULL || v->start == at;
+}
+
+/* What is its parent's, or was, is not written twice. */
+static void
+name_shared(struct process *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->nruns; i++) {
+		struct run r = p->runs[i],
+			   *last = n > 0 ? &p->runs[n - 1] : NULL;
+
+		if (r.kind == RUN_HELD && r.up > 0)
+			r.kind = r.former ? RUN_FORMER : RUN_INHERITED;
+		if (last != NULL && last->end == r.start &&
+		    last->kind == r.kind && r.kind != RUN_HELD &&
+		    !vma_begins(p, r.start))
+			last->end = r.end;
+		else
+			p->runs[n++] = r;
+	}
+	p->nruns = n;
 }
 
 int
@@ -153,9 +186,12 @@ snap_merge(struct snap_ctx *cx, int dir, const int *more, size_t nmore, int out)
 		err = chain_resolve(cx, dir, more, nmore, &f);
 	if (err == 0)
 		err = verify(cx, &f);
+	for (size_t i = 0; err == 0 && i < f.n; i++) {
+		name_shared(f.v[i]);
+		memory_settle_runs(f.v[i]);
+	}
 	if (err == 0) {
 		m.p = f.v[0];
-		memory_settle_runs(m.p);
 		err = write_image(&m, out);
 	}
 	family_fini(&f);

@@ -31,7 +31,7 @@ struct pager_client {
 	const struct process *p;
 	pid_t pid;
 	int uffd;	       /* of it, shaken hands with; taken over */
-	const size_t *sources; /* by `up` of its runs */
+	const size_t *sources; /* by `src` of its runs */
 	size_t nsources;
 	/* Addresses that will be touched first. */
 	uint64_t *hot;

@@ -100,7 +100,7 @@ struct early {
 };
 
 struct snap_pager {
-	struct source *sources; /* by `up` of runs, and by base */
+	struct source *sources; /* by `src` of runs, and by base */
 	size_t nsources;
 	uint64_t piece;
 	uint64_t pages_size; /* the end of the last */

@@ -48,8 +48,7 @@ struct host {
 	int fd_first; /* descriptors from here up are ours, */
 	int fd_end;   /* to here; 0: all, the table is its own */
 	int pages_fd, exe_fd;
-	const int
-	    *above_fds; /* the pages of those so many levels above, less 1 */
+	const int *source_fds; /* the pages of p->sources */
 	bool paged;	/* a pager brings the runs that are late */
 	int uffd_fd;	/* then: /dev/userfaultfd; -1: there is none */
 	struct pieces pieces;  /* memory that is there already; borrowed */
@@ -159,7 +158,7 @@ struct plan_reads {
 	struct iovec iov[IOV_MAX];
 	size_t n;
 	uint64_t off, total;
-	uint32_t up;
+	uint32_t src;
 };
 void plan_read(struct plan *pl, const struct host *h, struct plan_reads *rd,
     const struct run *r, uint64_t at);

@@ -18,9 +18,9 @@ plan_is_paged(const struct host *h, const struct vma *v)
 }
 
 static int
-pages_of(const struct host *h, uint32_t up)
+pages_of(const struct host *h, uint32_t src)
 {
-	return up == 0 ? h->pages_fd : h->above_fds[up - 1];
+	return src == 0 ? h->pages_fd : h->source_fds[src - 1];
 }
 
 void
@@ -31,9 +31,9 @@ plan_read(struct plan *pl, const struct host *h, struct plan_reads *rd,
 
 	if (rd->n > 0 &&
 	    (r == NULL || rd->n == IOV_MAX || rd->total >= IOV_BYTES ||
-		r->up != rd->up || r->offset != rd->off + rd->total)) {
+		r->src != rd->src || r->offset != rd->off + rd->total)) {
 		op = plan_op(pl, OP_READ, CHECK_IS, SYS_preadv,
-		    (const uint64_t[6]){ (uint64_t)pages_of(h, rd->up),
+		    (const uint64_t[6]){ (uint64_t)pages_of(h, rd->src),
 			plan_data(pl, rd->iov, rd->n * sizeof(rd->iov[0])),
 			rd->n, rd->off });
 		op->rel = 1 << 1;
@@ -44,7 +44,7 @@ plan_read(struct plan *pl, const struct host *h, struct plan_reads *rd,
 		return;
 	if (rd->n == 0) {
 		rd->off = r->offset;
-		rd->up = r->up;
+		rd->src = r->src;
 	}
 	rd->iov[rd->n].iov_base = (void *)at;
 	rd->iov[rd->n++].iov_len = r->end - r->start;

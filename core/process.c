@@ -65,6 +65,7 @@ memory_fini(struct process *p)
 	free(p->mapfiles);
 	free(p->runs);
 	free(p->former);
+	free(p->sources);
 	if (p->pages_fd >= 0)
 		close(p->pages_fd);
 	if (p->frozen_fd >= 0)
@@ -147,6 +148,31 @@ process_add_run(struct process *p, size_t first, uint64_t start, uint64_t end,
 	r->start = start;
 	r->end = end;
 	r->kind = kind;
+	return 0;
+}
+
+int
+process_take_source(struct process *p, struct process *q, uint32_t src,
+    uint32_t *known, uint32_t *out)
+{
+	struct process *owner = src == 0 ? q : q->sources[src - 1], **slot;
+	size_t i = 0;
+
+	if (known[src] == 0) {
+		while (i < p->nsources && p->sources[i] != owner)
+			i++;
+		if (i == PAGES_SOURCES_MAX)
+			return -E2BIG;
+		if (i == p->nsources) {
+			slot = process_grow(&p->sources, &p->nsources,
+			    sizeof(struct process *));
+			if (slot == NULL)
+				return -ENOMEM;
+			*slot = owner;
+		}
+		known[src] = (uint32_t)i + 1;
+	}
+	*out = known[src];
 	return 0;
 }
 

@@ -262,10 +262,11 @@ struct run {
 	 */
 	int src_fd;
 	uint64_t src_off;
-	uint32_t up; /* whose `pages`: of the process so many levels above, or
-			of the link so many above in a chain */
-	bool former; /* resolved: of the parent's `former` */
-	bool late;   /* a restore: a pager brings it, see late.h */
+	/* Of an image that was read, its memory resolved: */
+	uint32_t src; /* whose `pages`: 0 its own, else of sources[src - 1] */
+	uint32_t up;  /* the process so many levels above has the same */
+	bool former;  /* or had: it is of its parent's `former` */
+	bool late;    /* a restore: a pager brings it, see late.h */
 };
 
 struct mm_layout { /* struct prctl_mm_map, without auxv and exe */
@@ -360,7 +361,8 @@ struct process {
 	char vdso[65];	    /* build-id of the vDSO, hex; "" if none */
 
 	struct unix_index *unix_index; /* see there; or NULL */
-	struct family *tree; /* of which it is v[index], NULL: none; borrowed */
+	struct family *tree; /* of which it is v[index]; borrowed.  NULL: none,
+				or it is above[index] of one */
 	size_t index;
 	size_t parent;	/* the index of its parent, its own for the first */
 	uint32_t depth; /* how many levels below the first */
@@ -419,6 +421,8 @@ struct process {
 	   disjoint, HELD; behind the runs in `pages`. */
 	struct run *former;
 	size_t nformer;
+	struct process **sources; /* whose pages its runs need, too; borrowed */
+	size_t nsources;
 	struct part *huge; /* by address: what was in huge pages */
 	size_t nhuge;
 	uint64_t pages_size; /* bytes of `pages` */
@@ -458,8 +462,9 @@ struct family {
 	uint64_t thawed;       /* clock ticks since boot: frozen until then */
 	bool copying_limited;  /* while frozen, see copytime.h */
 	uint64_t copying_left; /* ns */
-	/* Whose pages it needs, too: those above an image that is not restored
-	   from its top, its parent first; or the parents of an increment. */
+	/* Whose pages these need, too: those above an image that is not
+	   restored from its top, its parent first; or those of the parents of
+	   an increment. */
 	struct process **above;
 	struct image_sums **above_sums;
 	size_t nabove;
@@ -484,6 +489,15 @@ void *process_grow(void *array, size_t *n, size_t size);
  */
 int process_add_run(struct process *p, size_t first, uint64_t start,
     uint64_t end, enum run_kind kind);
+
+/*
+ * Of an image that was read: p is to have runs of q.  Under which `src` in p is
+ * what has the number `src` in q?  `known`, q->nsources + 1 zeros at first,
+ * keeps that.  0, -ENOMEM, or -E2BIG: there may not be more.
+ */
+#define PAGES_SOURCES_MAX 4096
+int process_take_source(struct process *p, struct process *q, uint32_t src,
+    uint32_t *known, uint32_t *out);
 
 /* The index of the first run that ends above `at`; nruns: there is none. */
 size_t process_run_above(const struct process *p, uint64_t at);

@@ -52,8 +52,8 @@ struct restore {
 	size_t nkept;
 	int *file_fds,
 	    *rw_file_fds; /* numbers in the new process, for host.file_fds */
-	int *above_fds;	  /* likewise, for host.above_fds */
-	size_t nabove;
+	int *source_fds;  /* likewise, for host.source_fds */
+	size_t nsources;
 	int cwd_fd, root_fd; /* likewise; -1: none */
 	uint32_t *merged;    /* each of p->files, among those of the tree */
 	int fd_base;	     /* where those are */

@@ -35,7 +35,7 @@ image_memory(const struct process *p, uint64_t at, void *buf, size_t len)
 		if (run->kind != RUN_HELD || at < run->start || at >= run->end)
 			return false;
 		n = run->end - at < len ? run->end - at : len;
-		if (pread(run->up > 0 ? run->src_fd : p->pages_fd, to, n,
+		if (pread(run->src > 0 ? run->src_fd : p->pages_fd, to, n,
 			(off_t)(run->offset + (at - run->start))) != (ssize_t)n)
 			return false;
 		at += n;

@@ -349,9 +349,9 @@ number(struct restore *r, int base, int first)
 		if (r->rw_file_fds[i] >= 0)
 			r->rw_file_fds[i] += first;
 	}
-	for (size_t i = 0; i < r->nabove; i++)
-		r->above_fds[i] += first;
-	r->host.above_fds = r->above_fds;
+	for (size_t i = 0; i < r->nsources; i++)
+		r->source_fds[i] += first;
+	r->host.source_fds = r->source_fds;
 	r->cwd_fd += first;
 	if (r->root_fd >= 0)
 		r->root_fd += first;
@@ -394,28 +394,21 @@ restore_number(struct restore_tree *t)
 	}
 }
 
-/* `pages` of the processes above, as far up as it needs them. */
+/* `pages` of others, which its memory is in as well. */
 static int
-open_above(struct restore *r)
+open_sources(struct restore *r)
 {
-	const struct family *t = r->tree->family;
-	const struct process *q;
-	uint32_t levels = 0;
+	const struct process *p = r->p;
 	int err = 0;
 
-	for (size_t i = 0; i < r->p->nruns; i++)
-		if (r->p->runs[i].up > levels)
-			levels = r->p->runs[i].up;
-	r->above_fds = calloc(levels + 1, sizeof(int));
-	if (r->above_fds == NULL)
+	r->source_fds = calloc(p->nsources + 1, sizeof(int));
+	if (r->source_fds == NULL)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
-	for (uint32_t i = 0; err >= 0 && i < levels; i++) {
-		size_t k = family_above(t, r->p, i + 1);
-
-		q = k < t->n ? t->v[k] : t->above[k - t->n];
-		err = r->above_fds[i] = keep_dup(r, q->pages_fd, "pages");
+	for (size_t i = 0; err >= 0 && i < p->nsources; i++) {
+		err = keep_dup(r, p->sources[i]->pages_fd, "pages");
+		r->source_fds[i] = err;
+		r->nsources = i + 1;
 	}
-	r->nabove = levels;
 	return err;
 }
 
@@ -432,7 +425,7 @@ restore_open(struct restore *r)
 		return snap_fail(r->cx, -ENOMEM, "no memory");
 	err = keep_dup(r, p->pages_fd, "pages");
 	if (err >= 0)
-		err = open_above(r);
+		err = open_sources(r);
 	if (err >= 0)
 		err = open_mapfiles(r);
 	if (err >= 0)
@@ -455,7 +448,7 @@ restore_close(struct restore *r)
 		if (r->kept[i].fd >= 0)
 			close(r->kept[i].fd);
 	free(r->kept);
-	free(r->above_fds);
+	free(r->source_fds);
 	free(r->file_fds);
 	free(r->rw_file_fds);
 }

@@ -32,13 +32,13 @@ read_at(int fd, uint64_t at, uint64_t len, uint64_t offset)
 
 /* The agent's descriptors, which it has until it puts its own in their place. */
 static int
-pages_of(const struct restore *r, uint32_t up)
+pages_of(const struct restore *r, uint32_t src)
 {
 	int number;
 
-	if (up == 0)
+	if (src == 0)
 		return r->kept[0].fd;
-	number = r->above_fds[up - 1];
+	number = r->source_fds[src - 1];
 	return number < 0 ? -1 : r->kept[number - r->host.fd_first].fd;
 }
 
@@ -76,7 +76,7 @@ take_current(
 		uint64_t b = run->end < to ? run->end : to;
 
 		if (run->kind == RUN_HELD && !run->late)
-			err = read_at(pages_of(r, run->up),
+			err = read_at(pages_of(r, run->src),
 			    c->at + (a - c->start), b - a,
 			    run->offset + (a - run->start));
 	}

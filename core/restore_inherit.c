@@ -85,21 +85,21 @@ int
 restore_plan_inherited(struct restore *r)
 {
 	struct host h = r->host;
-	int *files, *above, err;
+	int *files, *sources, err;
 
 	if (h.pieces.n == 0)
 		return 0;
 	files = own_numbers(r, r->file_fds, r->p->nmapfiles);
-	above = own_numbers(r, r->above_fds, r->nabove);
+	sources = own_numbers(r, r->source_fds, r->nsources);
 	h.pages_fd = r->kept[0].fd;
 	h.file_fds = files;
-	h.above_fds = above;
-	if (files == NULL || above == NULL)
+	h.source_fds = sources;
+	if (files == NULL || sources == NULL)
 		err = snap_fail(r->cx, -ENOMEM, "no memory");
 	else
 		err = plan_make_inherited(r->cx, r->p, &h, &r->inherited);
 	free(files);
-	free(above);
+	free(sources);
 	return err;
 }
 

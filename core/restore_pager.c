@@ -262,7 +262,7 @@ struct sources {
 static size_t
 source(const struct family *f, struct sources *s, size_t k)
 {
-	const struct process *p = k < f->n ? f->v[k] : f->above[k - f->n];
+	const struct process *p = family_numbered(f, k);
 	const struct image_sums *sums =
 	    k < f->n ? f->sums[k] : f->above_sums[k - f->n];
 
@@ -284,23 +284,19 @@ client_sources(
     const struct restore *r, struct pager_client *c, struct sources *s)
 {
 	const struct family *f = r->tree->family;
-	uint32_t most = 0;
-	size_t *v;
+	size_t *v = calloc(r->p->nsources + 1, sizeof(*v));
 
-	for (size_t i = 0; i < r->p->nruns; i++)
-		if (r->p->runs[i].late && r->p->runs[i].up > most)
-			most = r->p->runs[i].up;
-	c->sources = v = calloc(most + 1, sizeof(*v));
+	c->sources = v;
 	if (v == NULL)
 		return -ENOMEM;
-	c->nsources = most + 1;
+	c->nsources = r->p->nsources + 1;
 	v[0] = source(f, s, r->index);
 	for (size_t i = 0; i < r->p->nruns; i++) {
 		const struct run *run = &r->p->runs[i];
 
-		if (run->late && run->up > 0 && v[run->up] == 0)
-			v[run->up] =
-			    source(f, s, family_above(f, r->p, run->up));
+		if (run->late && run->src > 0 && v[run->src] == 0)
+			v[run->src] =
+			    source(f, s, family_source(f, r->p, run->src));
 	}
 	return 0;
 }

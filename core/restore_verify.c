@@ -11,7 +11,7 @@
 #include "pagesums.h"
 #include "restore_tree.h"
 
-/* By number of family_above(): which pieces; of a file without sums NULL. */
+/* By number of family_source(): which pieces; of a file without sums NULL. */
 struct read_here {
 	bool **of;
 	size_t n;
@@ -43,7 +43,7 @@ mark_process(
 
 		if (r->kind != RUN_HELD || r->late)
 			continue;
-		k = family_above(f, p, r->up);
+		k = family_source(f, p, r->src);
 		if (h->of[k] != NULL)
 			mark(h->of[k], image_pagesums(sums_of(f, k)), r);
 	}
@@ -83,7 +83,7 @@ static int
 verify_one(struct restore_tree *t, const struct read_here *h, size_t k)
 {
 	const struct family *f = t->family;
-	const struct process *p = k < f->n ? f->v[k] : f->above[k - f->n];
+	const struct process *p = family_numbered(f, k);
 	const struct image_sums *sums = sums_of(f, k);
 	bool *pieces = h->of == NULL ? NULL : h->of[k];
 

@@ -1,6 +1,6 @@
 /*
  * fuzz_tree.c - whole images with edits of the fuzzer's: a process and its
- * child, and an increment with its two parents.
+ * child, an increment with its two parents, and one of a process and its child.
  *
  * The first byte of the input says which of them is read; then come edits of
  * their files: which file, where, how many bytes go, how many come, and those.
@@ -43,8 +43,8 @@ static int root; /* of the tmpfs */
 static struct file files[FILES_MAX];
 static size_t nfiles;
 
-static const char *const images[] = { "tree", "tree/children/4500",
-	"chain/b2" };
+static const char *const images[] = { "tree", "tree/children/4500", "chain/b2",
+	"trees/c1" };
 #define NIMAGES (sizeof(images) / sizeof(images[0]))
 
 static void
@@ -77,7 +77,7 @@ make_child(struct process *p)
 	*(struct run *)SAMPLE_GROW(p->runs, p->nruns) = p->runs[4];
 	memmove(&p->runs[3], &p->runs[2], 3 * sizeof(p->runs[0]));
 	p->runs[2] = (struct run){ 0x1002000, 0x1004000, RUN_HELD, 0x1000,
-		p->pages_fd, 0x1000, 0, false, false };
+		p->pages_fd, 0x1000, 0, 0, false, false };
 	for (size_t i = 0; i < p->nruns; i++)
 		p->runs[i].src_off = p->runs[i].offset;
 }
@@ -97,6 +97,23 @@ make_increment(struct process *p, int n)
 	memcpy(p->parent_id, p->id, sizeof(p->id));
 	p->parent_id[31] = n == 1 ? 'f' : (char)('0' + n - 1);
 	p->time.tv_sec += n;
+}
+
+/* The increment of a tree; of the child some is its parent's, too. */
+static void
+make_increments(struct process *first, struct process *child)
+{
+	make_increment(first, 1);
+	make_child(child);
+	first->parent_id[31] = '0';
+	child->id[31] = '3';
+	memcpy(child->parent_id, child->id, sizeof(child->id));
+	child->parent_id[31] = '2';
+	child->time.tv_sec++;
+	child->runs[2].kind = RUN_PARENT;
+	memory_settle_runs(child);
+	for (size_t i = 0; i < child->nruns; i++)
+		child->runs[i].src_off = child->runs[i].offset;
 }
 
 static void
@@ -121,17 +138,42 @@ write_image(const char *path, struct process *p)
 }
 
 static void
+write_tree(const char *path, struct process *first, struct process *child)
+{
+	char below[64];
+
+	first->exit_signal = SIGCHLD;
+	write_image(path, first);
+	/* An image of a process alone has none. */
+	snprintf(below, sizeof(below), "%s/children", path);
+	check(mkdirat(root, below, 0700) == 0 || errno == EEXIST);
+	snprintf(below, sizeof(below), "%s/children/4500", path);
+	write_image(below, child);
+}
+
+static void
+write_trees(void)
+{
+	struct process *p = sample_process(), *c = sample_process();
+
+	check(mkdirat(root, "trees", 0700) == 0);
+	p->id[31] = '0';
+	make_child(c);
+	c->id[31] = '2';
+	write_tree("trees/c0", p, c);
+	p = sample_process();
+	c = sample_process();
+	make_increments(p, c);
+	write_tree("trees/c1", p, c);
+}
+
+static void
 write_images(void)
 {
 	struct process *p = sample_process();
 
-	p->exit_signal = SIGCHLD;
-	write_image("tree", p);
-	/* An image of a process alone has none. */
-	check(mkdirat(root, "tree/children", 0700) == 0 || errno == EEXIST);
-	p = sample_process();
 	make_child(p);
-	write_image("tree/children/4500", p);
+	write_tree("tree", sample_process(), p);
 	check(mkdirat(root, "chain", 0700) == 0);
 	write_image("chain/b0", sample_process());
 	for (int n = 1; n <= 2; n++) {
@@ -139,6 +181,7 @@ write_images(void)
 		make_increment(p, n);
 		write_image(n == 1 ? "chain/b1" : "chain/b2", p);
 	}
+	write_trees();
 }
 
 /* ---- the files in memory ---- */
@@ -171,7 +214,9 @@ static void
 slurp_all(void)
 {
 	static const char *const dirs[] = { "tree", "tree/children/4500",
-		"chain/b0", "chain/b1", "chain/b2" };
+		"chain/b0", "chain/b1", "chain/b2", "trees/c0",
+		"trees/c0/children/4500", "trees/c1",
+		"trees/c1/children/4500" };
 	static const char *const names[] = { "checkpoint", "maps", "pagemap",
 		"pages", "pagesums", "regs", "status", "signals", "timers",
 		"seccomp", "zombies", "unsupported", "cmdline", "environ",
@@ -285,7 +330,7 @@ put_back(void)
 static void
 plan_one(struct snap_ctx *cx, const struct process *p, struct pieces pieces)
 {
-	static int above[CHAIN_MAX];
+	int *sources = calloc(p->nsources + 1, sizeof(*sources));
 	int *fds = malloc((p->nmapfiles + 1) * sizeof(*fds));
 	struct host h = {
 		.vvar = { 0x7f0000000000, 0x7f0000004000 },
@@ -295,7 +340,7 @@ plan_one(struct snap_ctx *cx, const struct process *p, struct pieces pieces)
 		.exe_fd = -1,
 		.file_fds = fds,
 		.rw_file_fds = fds,
-		.above_fds = above,
+		.source_fds = sources,
 		.pieces = pieces,
 	};
 	struct plan *pl;
@@ -307,6 +352,7 @@ plan_one(struct snap_ctx *cx, const struct process *p, struct pieces pieces)
 		plan_free(pl);
 	}
 	free(fds);
+	free(sources);
 }
 
 static void

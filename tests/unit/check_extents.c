@@ -145,7 +145,7 @@ START_TEST(of_two_files)
 	p->nruns = 0;
 	for (uint64_t i = 0; i < 8; i++) {
 		run(0x200000 + i * P, 0x200000 + (i + 1) * P, RUN_HELD);
-		p->runs[i].up = i % 2;
+		p->runs[i].src = i % 2;
 		p->runs[i].offset = i / 2 * P;
 	}
 	mark();

@@ -47,7 +47,7 @@ add_run(struct process *p, uint64_t start, uint64_t end, uint32_t up)
 	ck_assert_ptr_nonnull(r);
 	r->start = start;
 	r->end = end;
-	r->up = up;
+	r->up = r->src = up;
 	r->offset = p->pages_size;
 	p->pages_size += end - start;
 }
@@ -307,7 +307,7 @@ static void
 plan_is(const char *name, size_t i, bool before)
 {
 	static const int above[] = { 50, 51 };
-	struct host h = { .pages_fd = 52, .above_fds = above };
+	struct host h = { .pages_fd = 52, .source_fds = above };
 	struct plan *pl;
 	char *text;
 	int err;

@@ -102,19 +102,19 @@ sample_memory(struct process *p)
 	p->pages_size = 6 * SAMPLE_PAGE;
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x601000, 0x602000, RUN_HELD, 0, p->pages_fd, 0, 0,
-		false, false };
+		0, false, false };
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x1000000, 0x1004000, RUN_HELD, 0x1000, p->pages_fd,
-		0x1000, 0, false, false };
+		0x1000, 0, 0, false, false };
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x1004000, 0x1006000, RUN_GUARD, 0x5000, -1, 0, 0,
-		false, false };
+		0, false, false };
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x1006000, 0x100f000, RUN_ZERO, 0x5000, -1, 0, 0,
-		false, false };
+		0, false, false };
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x7ffd00020000, 0x7ffd00021000, RUN_HELD, 0x5000,
-		p->pages_fd, 0x5000, 0, false, false };
+		p->pages_fd, 0x5000, 0, 0, false, false };
 }
 
 static inline void
