@@ -766,7 +766,7 @@ good_chain()
 
 bad_chains()
 {
-	local id0 id1 id2 id3 good_pid out
+	local id0 id1 id2 id3 good_pid
 	begin mem_private || return
 	good_pid=$PID
 	increment d1 && increment d2 && increment d3 || return
