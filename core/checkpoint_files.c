@@ -167,18 +167,13 @@ uint32_t
 snap_checkpoint_lookup(
     const struct snap_checkpoint *cp, uint32_t dir, const char *name)
 {
-	const struct snap_node *node = snap_checkpoint_node(cp, dir);
-	uint32_t n;
-
 	if (dir == 0 && strcmp(name, "delta") == 0)
 		return cp->increment != NULL ? (uint32_t)cp->files.tree.n : 0;
 	if (strcmp(name, "core") == 0)
 		return core_in(cp, dir);
-	n = node == NULL ? 0 : node->first_child;
-	while (n != 0 &&
-	       strcmp((node = snap_checkpoint_node(cp, n))->name, name) != 0)
-		n = node->next;
-	return n;
+	return dir < cp->files.tree.n
+		   ? image_find(&cp->files.tree, dir, name)
+		   : increment_lookup(cp->increment, dir, name);
 }
 
 ssize_t

@@ -330,6 +330,8 @@ image_write(
 
 	memset(out, 0, sizeof(*out));
 	err = add(&b, 0, "", SNAP_DIR) == NULL ? -ENOMEM : add_process(&b);
+	if (err == 0)
+		err = image_names_make(out);
 	if (err < 0) {
 		image_tree_free(out);
 		return snap_fail(cx, err, "writing the image: out of memory");
@@ -359,5 +361,6 @@ image_tree_free(struct image_tree *t)
 		free(t->v[i].text);
 	}
 	free(t->v);
+	free(t->slots);
 	memset(t, 0, sizeof(*t));
 }

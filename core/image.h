@@ -36,6 +36,8 @@ struct image_node {
 struct image_tree {
 	struct image_node *v;
 	size_t n;
+	uint32_t *slots; /* of image_names.c */
+	size_t nslots;
 };
 
 /* p, and all that are below it in its tree. */
@@ -45,6 +47,10 @@ int image_write(
 int image_write_root(
     struct snap_ctx *cx, const struct process *p, struct image_tree *out);
 void image_tree_free(struct image_tree *t);
+
+/* image_names.c: all nodes are there; the number of one in `dir`, 0: none. */
+int image_names_make(struct image_tree *t);
+uint32_t image_find(const struct image_tree *t, uint32_t dir, const char *name);
 
 /* snap_checkpoint_read() or what is like it. */
 typedef ssize_t image_read_fn(

@@ -150,6 +150,16 @@ increment_node(const struct increment *inc, uint32_t n)
 	return &inc->nodes[n - inc->base];
 }
 
+uint32_t
+increment_lookup(const struct increment *inc, uint32_t dir, const char *name)
+{
+	uint32_t n = 0;
+
+	if (increment_node(inc, dir) != NULL)
+		n = image_find(&inc->files.tree, dir - inc->base, name);
+	return n == 0 ? 0 : n + inc->base;
+}
+
 ssize_t
 increment_read(
     struct increment *inc, uint32_t n, void *buf, size_t len, uint64_t off)

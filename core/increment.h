@@ -27,6 +27,8 @@ void increment_free(struct increment *inc);
 /* As the functions of snap.h, for numbers from `base` up. */
 uint32_t increment_nodes(const struct increment *inc); /* how many */
 const struct snap_node *increment_node(const struct increment *inc, uint32_t n);
+uint32_t increment_lookup(
+    const struct increment *inc, uint32_t dir, const char *name);
 ssize_t increment_read(
     struct increment *inc, uint32_t n, void *buf, size_t len, uint64_t off);
 void increment_reading(

@@ -614,6 +614,40 @@ START_TEST(random_edits)
 }
 END_TEST
 
+/* With as many descriptors as make names fall into the same place. */
+START_TEST(names)
+{
+	struct image_tree many;
+	struct fdent *e;
+	uint32_t n = 0;
+
+	for (int i = 0; i < 5000; i++) {
+		e = SAMPLE_GROW(p->fds, p->nfds);
+		*e = (struct fdent){ 2000 + i, false, 2 };
+	}
+	ck_assert_int_eq(image_write(cx, p, &many), 0);
+	for (uint32_t i = 1; i < many.n; i++) {
+		const struct image_node *v = &many.v[i];
+
+		ck_assert_uint_eq(
+		    image_find(&many, v->node.parent, v->name), i);
+		/* It is in no other directory, and is none itself. */
+		ck_assert_uint_ne(image_find(&many, i, v->name), i);
+		ck_assert_uint_eq(image_find(&many, i, "no such"), 0);
+		n += v->node.type == SNAP_DIR;
+	}
+	ck_assert_uint_ge(many.n, 5000);
+	ck_assert_uint_ge(n, 3);
+	ck_assert_uint_eq(image_find(&many, 0, ""), 0);
+	ck_assert_uint_eq(image_find(&many, 0, "2000"), 0);
+	ck_assert_uint_eq(image_find(&many, UINT32_MAX, "fd"), 0);
+	image_tree_free(&many);
+	ck_assert_int_eq(image_write_root(cx, p, &many), 0);
+	ck_assert_uint_eq(image_find(&many, 0, "fd"), 0);
+	image_tree_free(&many);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -624,6 +658,7 @@ main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, there_and_back);
 	tcase_add_test(t, shape_of_the_tree);
+	tcase_add_test(t, names);
 	tcase_add_test(t, xxhsum_agrees);
 	tcase_add_test(t, hashed_while_read);
 	tcase_add_test(t, cut_or_flipped);
