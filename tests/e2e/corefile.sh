@@ -40,11 +40,14 @@ sees()
 
 values=("p answer" "p pi" "p constant" "p heap" "p shared" "p *list->next")
 
+# Of the state of registers gdb 13 knows one layout, which not all CPUs have:
+# there it says so of the kernel's core files, too.
 the_same()
 {
 	sees '= 3.25' '= "in the file"' '"on the heap"' '"shared memory"' \
 	    '= {value = 1, ' || return
-	! grep -q 'warning\|Cannot' seen || { cat seen; return 1; }
+	! grep -v "warning: Section .\.reg-xstate/.* too small" seen |
+	    grep -q 'warning\|Cannot' || { cat seen; return 1; }
 }
 
 in_gdb()
@@ -82,7 +85,7 @@ copied_away()
 	    cmp core.1 core.2 || return
 	[ "$(stat -c %s core.1)" = "$size" ] || { echo "not $size bytes"; return 1; }
 	rmdir "$MNT/$PID@crash" || return
-	look core.1 "${values[@]}" bt && the_same && sees '= 42'
+	look core.1 "${values[@]}" bt && the_same && sees '= 42' || return
 	rm -f core.1 core.2
 }
 t "copied, of a named checkpoint" copied_away
