@@ -27,6 +27,7 @@
 #include "sharers.h"
 #include "sysv.h"
 #include "tracker.h"
+#include "tracker_tree.h"
 #include "twin.h"
 #include "unseen.h"
 #include "written_ahead.h"
@@ -100,8 +101,8 @@ is_to_copy(struct snap_checkpoint *cp, const struct written *w,
 	int err = ahead_renew(cp->ahead, w);
 
 	if (err == 0)
-		err = tracker_since_parent(
-		    cp->tracker, cp->generation, cp->parent, &dirty);
+		err = tracker_since_parent(cp->tracker,
+		    cp->tracked[0].generation, NULL, cp->parent, &dirty);
 	if (err > 0) {
 		err = written_spans(cp->tree.v[0], &dirty, &held);
 		bytes = spans_bytes(&held);
@@ -142,28 +143,52 @@ try_to_copy(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp,
 	return err;
 }
 
+/* Each process, and its tracker if it has one. */
+static int
+make_tracked(
+    struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
+{
+	struct tracker_tree *below;
+	struct snap_tracker **v;
+
+	if (cp->tracker == NULL)
+		return 0;
+	below = tracker_below(cp->tracker);
+	cp->tracked = calloc(ft->n, sizeof(*cp->tracked));
+	v = calloc(ft->n, sizeof(struct snap_tracker *));
+	if (cp->tracked == NULL || v == NULL || below == NULL) {
+		free(v);
+		return snap_fail(cx, -ENOMEM, "no memory");
+	}
+	tracker_tree_join(cx, below, &cp->tree, v);
+	v[0] = snap_tracker_get(cp->tracker);
+	for (size_t i = 0; i < ft->n; i++)
+		cp->tracked[i].tracker = v[i];
+	free(v);
+	frozen_step(cx, ft->v[0], "who is tracked known");
+	return 0;
+}
+
 /* Before the twin is made: see tracker.h. */
 static int
-track(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
-    const struct snap_take_options *opt)
+track(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
+    struct snap_checkpoint *cp, const struct snap_take_options *opt)
 {
-	bool copy = cp->ahead != NULL;
-	struct written w = { .p = cp->tree.v[0] };
-	struct frozen *z = ft->v[0];
+	struct tracked *t = &cp->tracked[i];
+	struct written w = { .p = cp->tree.v[i] };
+	bool copy = cp->ahead != NULL && ft->n == 1;
 	int64_t gen;
 	int err = 0;
 
-	if (ft->n > 1) {
-		tracker_pass(
-		    cx, cp->tracker, z->pid, "there are processes below it");
-		return 0;
-	}
-	gen = tracker_scan(cx, z, cp->tree.v[0], cp->tracker, copy ? &w : NULL);
+	/* Of a tree twins are made: what was copied was so in vain. */
+	if (cp->ahead != NULL && ft->n > 1)
+		tracker_missed(cp->tracker);
+	gen = tracker_scan(cx, ft->v[i], w.p, t->tracker, copy ? &w : NULL);
 	if (gen > 0)
-		cp->generation = (uint64_t)gen;
-	frozen_step(cx, z, "what was written seen");
+		t->generation = (uint64_t)gen;
+	frozen_step(cx, ft->v[i], "what was written seen");
 	if (gen > 0 && copy)
-		err = try_to_copy(cx, z, cp, &w, opt->copy_max);
+		err = try_to_copy(cx, ft->v[i], cp, &w, opt->copy_max);
 	written_fini(&w);
 	return gen < 0 ? (int)gen : err;
 }
@@ -182,6 +207,28 @@ take_without_twin(struct snap_ctx *cx, struct frozen *z, struct process *p,
 	if (err == 0 && !cp->copied)
 		err = numa_areas_collect_frozen(cx, p);
 	return err;
+}
+
+static bool
+is_tracked(const struct snap_checkpoint *cp, size_t i)
+{
+	return cp->tracked != NULL && cp->tracked[i].tracker != NULL;
+}
+
+/*
+ * Is its memory registered with a descriptor that the process has not, but we
+ * have, of this tracker or another?
+ */
+static bool
+is_ours(const struct snap_checkpoint *cp, size_t i)
+{
+	struct snap_ctx quiet = { 0 };
+
+	if (cp->tracked == NULL)
+		return false;
+	return (is_tracked(cp, i) &&
+		   tracker_is_at_work(cp->tracked[i].tracker)) ||
+	       snap_tracker_possible(&quiet, cp->tree.v[i]->pid) == 0;
 }
 
 static void
@@ -221,8 +268,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 			twin_reap_dead(cx, z, ft->dead[k].pid);
 	/* Its twin, an orphan, would come to one above it that adopts. */
 	z->adopts |= ft->v[ft->parent[i]]->adopts;
-	if (err == 0 && cp->tracker != NULL && i == 0)
-		err = track(cx, ft, cp, opt);
+	if (err == 0 && is_tracked(cp, i))
+		err = track(cx, ft, i, cp, opt);
 	if (err == 0 && !cp->copied)
 		err = twin_fork(cx, z, p, &cp->twins[i]);
 	if (err == 0 && !cp->copied)
@@ -234,7 +281,7 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 		    cx, z->pid, twin_pid(cp->twins[i]), p);
 	frozen_step(cx, z, "memory read");
 	/* That it is registered with ours is no state of the process. */
-	if (cp->tracker != NULL && i == 0 && tracker_is_at_work(cp->tracker))
+	if (is_ours(cp, i))
 		forget_uffd(p);
 	if (err == 0)
 		err = heal_close(cx, z);
@@ -248,6 +295,8 @@ take_frozen(struct snap_ctx *cx, struct frozen_tree *ft,
 	int err;
 
 	err = make_tree(cx, ft, cp);
+	if (err == 0)
+		err = make_tracked(cx, ft, cp);
 	copytime_limit(&cp->tree, cx->opt.freeze_timeout_ms);
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
 		err = gather_outside(cx, ft->v[i], cp->tree.v[i]);
@@ -286,23 +335,47 @@ take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
 	return err == 0 ? memory_collect_late(cx, twin, p) : err;
 }
 
+/* What each has written since it was copied as part of what is the parent now. */
+static int
+find_written(const struct snap_checkpoint *cp, struct increment_part *v)
+{
+	int r = 1;
+
+	for (size_t i = 0; r >= 0 && i < cp->tree.n; i++) {
+		const struct tracked *t = &cp->tracked[i];
+
+		if (t->generation == 0)
+			continue;
+		r = tracker_since_parent(t->tracker, t->generation,
+		    i == 0 ? NULL : v[0].parent, v[i].parent, &v[i].dirty);
+		if (i == 0 && r == 0)
+			return 0;
+	}
+	return r < 0 ? r : 1;
+}
+
 static int
 make_increment(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
-	struct spans dirty = { 0 };
-	char parent[33];
-	int r;
+	struct increment_part *v;
+	int r = 1;
 
-	if (cp->generation == 0)
+	if (cp->tracked == NULL || cp->tracked[0].generation == 0)
 		return 0;
+	v = calloc(cp->tree.n, sizeof(*v));
+	if (v == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	v[0].settled = cp->copied;
 	if (cp->copied)
-		return increment_new(cx, cp->tree.v[0], cp->parent, NULL,
-		    (uint32_t)cp->files.tree.n, &cp->increment);
-	r = tracker_since_parent(cp->tracker, cp->generation, parent, &dirty);
+		memcpy(v[0].parent, cp->parent, sizeof(v[0].parent));
+	else
+		r = find_written(cp, v);
 	if (r > 0)
-		r = increment_new(cx, cp->tree.v[0], parent, &dirty,
-		    (uint32_t)cp->files.tree.n, &cp->increment);
-	spans_fini(&dirty);
+		r = increment_new(cx, &cp->tree, v, (uint32_t)cp->files.tree.n,
+		    &cp->increment);
+	for (size_t i = 0; i < cp->tree.n; i++)
+		spans_fini(&v[i].dirty);
+	free(v);
 	return r;
 }
 
@@ -327,9 +400,23 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	if (err == 0)
 		err = served_init(cx, &cp->files, cp->tree.v[0], cp->copied);
-	if (err == 0 && cp->generation != 0)
+	if (err == 0 && cp->tracked != NULL && cp->tracked[0].generation != 0)
 		tracker_remember(cp->tracker, cp->tree.v[0], cp->copied);
 	return err == 0 ? make_increment(cx, cp) : err;
+}
+
+static void
+drop_tracked(struct snap_checkpoint *cp)
+{
+	for (size_t i = 0; cp->tracked != NULL && i < cp->tree.n; i++) {
+		const struct tracked *t = &cp->tracked[i];
+
+		if (t->generation != 0)
+			tracker_dropped(t->tracker, t->generation);
+		snap_tracker_put(t->tracker);
+	}
+	free(cp->tracked);
+	snap_tracker_put(cp->tracker);
 }
 
 static void
@@ -339,9 +426,7 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 		return;
 	/* First of all; and to end a twin it may be frozen again. */
 	snap_checkpoint_release(cx, cp);
-	if (cp->generation != 0)
-		tracker_dropped(cp->tracker, cp->generation);
-	snap_tracker_put(cp->tracker);
+	drop_tracked(cp);
 	ahead_free(cp->ahead);
 	for (size_t i = cp->tree.n; i-- > 0;)
 		twin_free(cx, cp->twins[i]);
@@ -400,6 +485,19 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 	return err;
 }
 
+/* What of the scans can be done while they run. */
+static void
+look_before(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
+    struct snap_checkpoint *cp)
+{
+	struct tracker_tree *below = tracker_below(cp->tracker);
+
+	if (below != NULL)
+		tracker_tree_look(cx, below);
+	look_ahead(
+	    cx, pid, cp->tracker, opt->delta ? opt->copy_max : 0, &cp->ahead);
+}
+
 static int
 take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
     struct snap_checkpoint **out)
@@ -414,8 +512,7 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	pthread_mutex_init(&cp->lock, NULL);
 	cp->tracker = snap_tracker_get(opt->tracker);
 	if (cp->tracker != NULL && tracker_is_at_work(cp->tracker))
-		look_ahead(cx, pid, cp->tracker, opt->delta ? opt->copy_max : 0,
-		    &cp->ahead);
+		look_before(cx, pid, opt, cp);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)
 		return err;

@@ -13,12 +13,17 @@ struct ahead;
 struct core_node;
 struct frozen_tree;
 
+struct tracked {
+	struct snap_tracker *tracker; /* with a reference; NULL: it is not */
+	uint64_t generation;	      /* the tracker's number, 0: none */
+};
+
 struct snap_checkpoint {
 	struct family tree;
 	struct twin **twins; /* of each; NULL: it was copied while frozen */
 	struct served files;
 	struct snap_tracker *tracker; /* NULL: it is not tracked */
-	uint64_t generation;	      /* the tracker's number, 0: none */
+	struct tracked *tracked;      /* each process, then; NULL: not yet */
 	struct increment *increment;  /* NULL: there is no parent */
 	struct ahead *ahead; /* until it is thawed; NULL: with a twin */
 	bool copied;	     /* no twin: there is nothing but its increment */

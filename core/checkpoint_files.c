@@ -214,6 +214,9 @@ snap_checkpoint_served(struct snap_checkpoint *cp, uint32_t n, const void *buf,
 void
 snap_checkpoint_copied(struct snap_checkpoint *cp)
 {
-	if (cp->generation != 0)
-		tracker_copied(cp->tracker, cp->generation, cp->tree.v[0]->id);
+	for (size_t i = 0; cp->tracked != NULL && i < cp->tree.n; i++)
+		if (cp->tracked[i].generation != 0)
+			tracker_copied(cp->tracked[i].tracker,
+			    cp->tracked[i].generation, cp->tree.v[i]->id,
+			    cp->tree.v[0]->id);
 }

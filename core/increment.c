@@ -8,7 +8,8 @@
 #include "served.h"
 
 struct increment {
-	struct process p; /* but for its runs all of it is borrowed */
+	struct family tree; /* of v[], */
+	struct process *v;  /* of which all but the runs is borrowed */
 	uint32_t base;
 	struct served files;
 	struct snap_node *nodes;
@@ -98,9 +99,64 @@ number(struct increment *inc)
 	return 0;
 }
 
+/* ---- its processes ---- */
+
+/* Behind the runs, as they are: whoever has them in common was not asked. */
+static int
+take_former(struct process *p, const struct process *whole)
+{
+	for (size_t i = 0; i < whole->nformer; i++) {
+		struct run *r =
+		    process_grow(&p->former, &p->nformer, sizeof(*r));
+
+		if (r == NULL)
+			return -ENOMEM;
+		*r = whole->former[i];
+		r->offset = p->pages_size;
+		p->pages_size += r->end - r->start;
+	}
+	return 0;
+}
+
+static int
+make_process(struct process *p, const struct process *whole,
+    const struct increment_part *part)
+{
+	int err;
+
+	*p = *whole;
+	p->runs = p->former = NULL;
+	p->nruns = p->nformer = 0;
+	p->pages_size = 0;
+	memcpy(p->parent_id, part->parent, sizeof(p->parent_id));
+	err = part->settled || part->parent[0] == '\0'
+		  ? take_runs(p, whole)
+		  : split_runs(p, whole, &part->dirty);
+	return err == 0 ? take_former(p, whole) : err;
+}
+
+static int
+make_tree(struct increment *inc, const struct family *whole,
+    const struct increment_part *parts)
+{
+	struct family *t = &inc->tree;
+	int err = 0;
+
+	inc->v = calloc(whole->n, sizeof(*inc->v));
+	t->v = calloc(whole->n, sizeof(struct process *));
+	if (inc->v == NULL || t->v == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; err == 0 && i < whole->n; i++) {
+		t->v[t->n++] = &inc->v[i];
+		err = make_process(&inc->v[i], whole->v[i], &parts[i]);
+		inc->v[i].tree = t;
+	}
+	return err;
+}
+
 int
-increment_new(struct snap_ctx *cx, const struct process *p, const char *parent,
-    const struct spans *dirty, uint32_t base, struct increment **out)
+increment_new(struct snap_ctx *cx, const struct family *tree,
+    const struct increment_part *parts, uint32_t base, struct increment **out)
 {
 	struct increment *inc = calloc(1, sizeof(*inc));
 	int err;
@@ -109,15 +165,9 @@ increment_new(struct snap_ctx *cx, const struct process *p, const char *parent,
 	if (inc == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	inc->base = base;
-	inc->p = *p;
-	inc->p.runs = NULL;
-	inc->p.nruns = 0;
-	inc->p.pages_size = 0;
-	memcpy(inc->p.parent_id, parent, sizeof(inc->p.parent_id));
-	err = dirty == NULL ? take_runs(&inc->p, p)
-			    : split_runs(&inc->p, p, dirty);
+	err = make_tree(inc, tree, parts);
 	if (err == 0)
-		err = served_init(cx, &inc->files, &inc->p, false);
+		err = served_init(cx, &inc->files, inc->tree.v[0], false);
 	if (err == 0)
 		err = number(inc);
 	return err < 0 ? snap_fail(cx, err, "no memory") : 0;
@@ -130,7 +180,12 @@ increment_free(struct increment *inc)
 		return;
 	served_fini(&inc->files);
 	free(inc->nodes);
-	free(inc->p.runs);
+	for (size_t i = 0; i < inc->tree.n; i++) {
+		free(inc->v[i].runs);
+		free(inc->v[i].former);
+	}
+	free(inc->tree.v);
+	free(inc->v);
 	free(inc);
 }
 

@@ -15,13 +15,20 @@
 struct snap_ctx;
 struct increment;
 
+/* Of each process. */
+struct increment_part {
+	char parent[33];    /* "": there is none, all of it is held */
+	struct spans dirty; /* what was written since that was taken */
+	bool settled;	    /* its runs are an increment's already */
+};
+
 /*
- * `p` and its sources of bytes are borrowed.  `dirty` is what was written since
- * the checkpoint `parent` was taken; NULL: p's runs are an increment's already.
+ * Of the tree, which is borrowed with its sources of bytes; and of as many parts
+ * as there are processes.  Where a process shares memory with its parent process,
+ * it does so in the increment.
  */
-int increment_new(struct snap_ctx *cx, const struct process *p,
-    const char *parent, const struct spans *dirty, uint32_t base,
-    struct increment **out);
+int increment_new(struct snap_ctx *cx, const struct family *tree,
+    const struct increment_part *parts, uint32_t base, struct increment **out);
 void increment_free(struct increment *inc);
 
 /* As the functions of snap.h, for numbers from `base` up. */

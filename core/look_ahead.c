@@ -102,7 +102,7 @@ copy_ahead(struct snap_ctx *cx, struct snap_tracker *t, const struct written *w,
 	char parent[33];
 	uint64_t bytes;
 	bool ahead;
-	int err = tracker_since_parent(t, UINT64_MAX, parent, &dirty);
+	int err = tracker_since_parent(t, UINT64_MAX, NULL, parent, &dirty);
 
 	if (err > 0)
 		err = written_spans(w->p, &dirty, &want);

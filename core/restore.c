@@ -186,10 +186,9 @@ prepare(struct restore_tree *t)
 		restore_pager_probe(t);
 	if (err == 0)
 		err = for_each(t, open_process);
-	if (err == 0)
-		err = restore_number(t);
 	if (err < 0)
 		return err;
+	restore_number(t);
 	restore_seccomp_probe(t);
 	err = restore_inherit(t);
 	if (err == 0)

@@ -107,11 +107,8 @@ int restore_stdio(struct restore *r);
 /* restore_files.c: open what the new process maps or stands in. */
 int restore_open(struct restore *r);
 void restore_close(struct restore *r);
-/*
- * When all processes have: the numbers in the new ones.  EMFILE: the limit is
- * below them.
- */
-int restore_number(struct restore_tree *t);
+/* When all processes have: the numbers in the new ones. */
+void restore_number(struct restore_tree *t);
 
 /* restore_area.c: the plan, put where the new process carries it out. */
 int restore_area(struct restore *r);

@@ -8,18 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "contents.h"
 #include "ctx.h"
 #include "fileid.h"
-#include "res.h"
 #include "resource.h"
 #include "restore_tree.h"
 #include "secret.h"
-#include "unix_sock.h"
 
 /* Takes over fd.  The index, or -ENOMEM. */
 static int
@@ -373,59 +370,12 @@ number(struct restore *r, int base, int first)
 	r->host.rw_file_fds = r->rw_file_fds;
 }
 
-/* Those whose other end is closed: that is kept behind the places. */
-static int
-closed_ends(const struct restore_tree *t)
-{
-	struct unix_sock u;
-	int n = 0;
-
-	for (size_t i = 0; i < t->all.nfiles; i++)
-		n += strcmp(t->all.files[i].kind, res_unix.name) == 0 &&
-		     !resource_edited(&t->all.files[i]) &&
-		     unix_sock_parse(&t->all.files[i], &u) &&
-		     u.peer == UNIX_CLOSED;
-	return n;
-}
-
-/* What is taken over is behind all else; see restore_take.c. */
-static int
-most_taken(const struct restore_tree *t)
-{
-	int n = 0;
-
-	if (!t->opt->replace || !restore_take_wanted(t))
-		return 0;
-	for (size_t i = 0; i < t->all.nfiles; i++)
-		n += strcmp(t->all.files[i].kind, res_tcp.name) == 0;
-	return n;
-}
-
-/* That there are not as many is known before anybody is killed or made. */
-static int
-check_numbers(const struct restore_tree *t, int places)
-{
-	const uint64_t max = t->v[0].host.rlimits[RLIMIT_NOFILE].max;
-	int end = places + closed_ends(t);
-
-	for (size_t i = 0; i < t->n; i++)
-		if (t->v[i].kept_end > end)
-			end = t->v[i].kept_end;
-	end += most_taken(t);
-	if ((uint64_t)end <= max)
-		return 0;
-	return snap_fail(t->cx, -EMFILE,
-	    "the limit of open files is too low: %d are needed while processes "
-	    "are made, and it is %llu",
-	    end, (unsigned long long)max);
-}
-
 /*
  * Above every number of the image, and above our own, so that moving one
  * there never closes another: first the places of all open files, then what
  * each process keeps; one behind the other, if they have one table.
  */
-int
+void
 restore_number(struct restore_tree *t)
 {
 	int base = highest(t) + 1 + SPARE;
@@ -442,7 +392,6 @@ restore_number(struct restore_tree *t)
 		if (t->infants[i].own[SHARE_FDS] != 0)
 			r->host.fd_end = owner->kept_end;
 	}
-	return check_numbers(t, places);
 }
 
 /* `pages` of others, which its memory is in as well. */

@@ -11,6 +11,7 @@
 #include "ctx.h"
 #include "freeze.h"
 #include "pagemap.h"
+#include "tracker_tree.h"
 
 struct generation {
 	uint64_t seq;
@@ -25,6 +26,7 @@ struct snap_tracker {
 	pthread_mutex_t lock;
 	atomic_uint refs; /* no call waits for the lock for that */
 	int uffd;
+	bool fresh; /* it was not used for a scan yet */
 	bool stopped;
 	bool can_build; /* on what was seen before: see tracker_uffd.c */
 	bool has_seen;
@@ -38,7 +40,9 @@ struct snap_tracker {
 	size_t n;
 	struct vma_flags *flags; /* of the last checkpoint that knew them */
 	size_t nflags;
+	char copy[33];	    /* the first process's id at the parent */
 	unsigned with_twin; /* how many of the next ones have to have one */
+	_Atomic(struct tracker_tree *) below; /* made when it is asked for */
 	struct snap_tracker_info info;
 };
 
@@ -54,6 +58,20 @@ snap_tracker_new(void)
 	t->uffd = -1;
 	t->can_build = tracker_kernel_tells_holes();
 	return t;
+}
+
+struct tracker_tree *
+tracker_below(struct snap_tracker *t)
+{
+	struct tracker_tree *was = NULL, *new;
+
+	if (t->below != NULL)
+		return t->below;
+	new = tracker_tree_new();
+	if (new != NULL &&
+	    !atomic_compare_exchange_strong(&t->below, &was, new))
+		tracker_tree_free(new);
+	return t->below;
 }
 
 struct snap_tracker *
@@ -124,6 +142,7 @@ snap_tracker_put(struct snap_tracker *t)
 {
 	if (t == NULL || --t->refs > 0)
 		return;
+	tracker_tree_free(t->below);
 	let_go(t);
 	forget_first(t, t->n);
 	free(t->v);
@@ -140,6 +159,8 @@ snap_tracker_stop(struct snap_tracker *t)
 	let_go(t);
 	t->stopped = true;
 	pthread_mutex_unlock(&t->lock);
+	if (t->below != NULL)
+		tracker_tree_stop(t->below);
 	snap_tracker_put(t);
 }
 
@@ -148,7 +169,19 @@ snap_tracker_info(struct snap_tracker *t, struct snap_tracker_info *info)
 {
 	pthread_mutex_lock(&t->lock);
 	*info = t->info;
+	info->processes = 1;
 	pthread_mutex_unlock(&t->lock);
+	if (t->below != NULL)
+		tracker_tree_info(t->below, info);
+}
+
+void
+snap_tracker_limit(struct snap_tracker *t, size_t processes)
+{
+	struct tracker_tree *below = tracker_below(t);
+
+	if (below != NULL)
+		tracker_tree_limit(below, processes > 0 ? processes - 1 : 0);
 }
 
 /* ---- scanning ---- */
@@ -178,9 +211,10 @@ scan_all(struct snap_tracker *t, const struct pagemap *pm,
     const struct process *p, size_t *at, struct spans *dirty,
     struct tracker_seen *now)
 {
-	const struct tracker_kernel k = { t->uffd, pm->fd, pm->guard };
+	const struct tracker_kernel k = { t->uffd, pm->fd, t->fresh,
+		pm->guard };
 	const struct vma *v;
-	int err = 0;
+	int err = tracker_has_memory(t->uffd) ? 0 : -ESRCH;
 
 	for (*at = 0; err == 0 && *at < p->nvmas; ++*at) {
 		v = &p->vmas[*at];
@@ -199,6 +233,7 @@ static void
 begin(struct snap_ctx *cx, struct frozen *z, struct snap_tracker *t)
 {
 	t->uffd = tracker_uffd(cx, z);
+	t->fresh = true;
 	if (t->uffd >= 0)
 		snap_logf(cx, SNAP_STEP,
 		    "process %d: what it writes is tracked from here on: all "
@@ -219,7 +254,7 @@ scan_while_running(struct snap_tracker *t, const struct process *p,
 
 	err = scan_all(t, pm, p, &i, dirty, now);
 	err1 = spans_unite(&t->ahead, dirty);
-	if (err < 0 && err1 == 0)
+	if (err < 0 && err1 == 0 && i < p->nvmas)
 		err1 = spans_add(&failed, p->vmas[i].start, p->vmas[i].end);
 	if (err < 0 && err1 == 0)
 		err1 = spans_unite(&t->ahead, &failed);
@@ -249,6 +284,7 @@ scan_or_begin(struct snap_ctx *cx, struct frozen *z, const struct process *p,
 			begin(cx, z, t);
 		err = t->uffd < 0 ? t->uffd
 				  : scan_all(t, &pm, p, &at, dirty, now);
+		t->fresh = false;
 		if (err < 0) {
 			let_go(t);
 			spans_fini(dirty);
@@ -297,13 +333,16 @@ note_failure(
 	    (int)pid, t->info.why);
 }
 
-void
-tracker_pass(
-    struct snap_ctx *cx, struct snap_tracker *t, pid_t pid, const char *why)
+/* Another has registered its memory. */
+static const char *
+who_else(pid_t pid)
 {
-	pthread_mutex_lock(&t->lock);
-	note_failure(cx, pid, t, why);
-	pthread_mutex_unlock(&t->lock);
+	struct snap_ctx quiet = { 0 };
+
+	return snap_tracker_possible(&quiet, pid) < 0
+		   ? "the process uses userfaultfd itself"
+		   : "it is tracked already, by itself, with a process above "
+		     "it or by another daemon";
 }
 
 bool
@@ -385,9 +424,7 @@ tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 		let_go(t);
 		if (err != -EAGAIN && cx->error == 0)
 			note_failure(cx, z->pid, t,
-			    err == -EBUSY
-				? "the process uses userfaultfd itself"
-				: strerror(-err));
+			    err == -EBUSY ? who_else(z->pid) : strerror(-err));
 	}
 	pthread_mutex_unlock(&t->lock);
 	forget_seen(&now);
@@ -482,13 +519,14 @@ tracker_remember(
 /* ---- copies ---- */
 
 int
-tracker_since_parent(
-    struct snap_tracker *t, uint64_t gen, char parent[33], struct spans *dirty)
+tracker_since_parent(struct snap_tracker *t, uint64_t gen, const char *copy,
+    char parent[33], struct spans *dirty)
 {
 	int r = 0;
 
 	pthread_mutex_lock(&t->lock);
-	if (t->parent_seq != 0 && t->parent_seq < gen) {
+	if (t->parent_seq != 0 && t->parent_seq < gen &&
+	    (copy == NULL || strcmp(copy, t->copy) == 0)) {
 		r = 1;
 		memcpy(parent, t->info.parent, sizeof(t->info.parent));
 		for (size_t i = 0; r > 0 && i < t->n && t->v[i].seq <= gen; i++)
@@ -511,7 +549,8 @@ find(struct snap_tracker *t, uint64_t gen)
 }
 
 void
-tracker_copied(struct snap_tracker *t, uint64_t gen, const char *id)
+tracker_copied(
+    struct snap_tracker *t, uint64_t gen, const char *id, const char *copy)
 {
 	struct generation *g;
 
@@ -521,6 +560,7 @@ tracker_copied(struct snap_tracker *t, uint64_t gen, const char *id)
 	if (g != NULL) {
 		t->parent_seq = gen;
 		snprintf(t->info.parent, sizeof(t->info.parent), "%s", id);
+		snprintf(t->copy, sizeof(t->copy), "%s", copy);
 		forget_first(t, (size_t)(g - t->v) + 1);
 	}
 	pthread_mutex_unlock(&t->lock);

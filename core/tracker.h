@@ -31,6 +31,13 @@
 #include "written.h"
 
 struct frozen;
+struct tracker_tree;
+
+/*
+ * Those of the processes below it; NULL: it is itself one of these, or there is no
+ * memory for them.
+ */
+struct tracker_tree *tracker_below(struct snap_tracker *t);
 
 /*
  * Frozen, and the scratch area is there, before the twin is made: scan and
@@ -49,19 +56,16 @@ int64_t tracker_scan(struct snap_ctx *cx, struct frozen *z, struct process *p,
 int tracker_look(struct snap_ctx *cx, struct process *p, struct snap_tracker *t,
     struct written *w);
 
-/* No scan this time, for this reason; the next one sees what was written. */
-void tracker_pass(
-    struct snap_ctx *cx, struct snap_tracker *t, pid_t pid, const char *why);
-
 /* Has it the process's memory registered? */
 bool tracker_is_at_work(struct snap_tracker *t);
 
 /*
  * What was written between the parent and generation `gen`, or until now
- * (UINT64_MAX): 1; 0 if there is no parent below it.
+ * (UINT64_MAX): 1; 0 if there is no parent below it, or, with `copy`, it is not
+ * part of that copy, see tracker_copied().
  */
-int tracker_since_parent(
-    struct snap_tracker *t, uint64_t gen, char parent[33], struct spans *dirty);
+int tracker_since_parent(struct snap_tracker *t, uint64_t gen, const char *copy,
+    char parent[33], struct spans *dirty);
 
 /*
  * May the next increment be made without a twin?  Not for a while after one
@@ -80,8 +84,12 @@ int tracker_settle(
 void tracker_remember(
     struct snap_tracker *t, const struct process *p, bool without_twin);
 
-/* Generation `gen`, of the checkpoint `id`, was copied; or it never will be. */
-void tracker_copied(struct snap_tracker *t, uint64_t gen, const char *id);
+/*
+ * Generation `gen`, of the checkpoint `id`, was copied, together with the tree
+ * whose first process's is `copy`; or it never will be.
+ */
+void tracker_copied(
+    struct snap_tracker *t, uint64_t gen, const char *id, const char *copy);
 void tracker_dropped(struct snap_tracker *t, uint64_t gen);
 
 /* ---- tracker_uffd.c ---- */
@@ -101,13 +109,17 @@ int tracker_uffd(struct snap_ctx *cx, struct frozen *z);
  */
 bool tracker_kernel_tells_holes(void);
 
-/* Have a VMA registered: 0 or -errno. */
+/* Have a VMA registered: 0 or -errno; -EBUSY another descriptor has it. */
 int tracker_watch(int uffd, const struct vma *v);
+
+/* Is there still a process with the memory that it is for? */
+bool tracker_has_memory(int uffd);
 
 /* ---- tracker_scan.c ---- */
 
 struct tracker_kernel {
 	int uffd, pagemap;
+	bool fresh; /* nothing was registered with it yet */
 	uint64_t guard; /* PAGE_IS_GUARD where the kernel knows it, else 0 */
 };
 

@@ -275,9 +275,13 @@ tracker_scan_vma(const struct tracker_kernel *k, const struct vma *v,
 		now->odd = true;
 	if (now->odd)
 		s.seen = NULL;
-	err = s.seen == NULL || before == NULL || size <= SMALL
-		  ? look_at_all(&s)
-		  : look_where_written(&s, before);
+	/* What another tracker has registered can be scanned, and is not ours. */
+	if (k->fresh)
+		err = -EPERM;
+	else
+		err = s.seen == NULL || before == NULL || size <= SMALL
+			  ? look_at_all(&s)
+			  : look_where_written(&s, before);
 	if (err != -EPERM)
 		return err;
 	/* If it is not frozen it may be more than one VMA by now. */

@@ -18,6 +18,7 @@
 
 #include "ctx.h"
 #include "heal.h"
+#include "layout.h"
 #include "proc.h"
 #include "twin.h"
 #include "uapi.h"
@@ -25,6 +26,8 @@
 /* What undoing takes, when there is no time left. */
 #define UNDO_NS 500000000ull
 #define FEATURES (UAPI_UFFD_FEATURE_WP_ASYNC | UAPI_UFFD_FEATURE_WP_UNPOPULATED)
+
+#define PAGE 4096ull
 
 /* ---- is it possible ---- */
 
@@ -85,6 +88,21 @@ tracker_watch(int uffd, const struct vma *v)
 	};
 
 	return ioctl(uffd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
+}
+
+/*
+ * userfaultfd_writeprotect(), Linux 6.7 to 6.18: ESRCH of a memory that nobody
+ * has any more, whatever the range.  Of one that is not registered it is ENOENT;
+ * and at worst this page counts as written once more.
+ */
+bool
+tracker_has_memory(int uffd)
+{
+	struct uffdio_writeprotect w = {
+		.range = { LAYOUT_TASK_SIZE - PAGE, PAGE },
+	};
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &w) == 0 || errno != ESRCH;
 }
 
 /* Does a descriptor of it lead to a userfaultfd? */

@@ -222,6 +222,8 @@ take_without_readers(
 	err = snap_checkpoint_take(cx, j->target.pid, &opt, cp);
 	if (err == 0 && opt.tracker != NULL)
 		j->copied = copied_new(*cp);
+	if (opt.tracker != NULL)
+		track_counted(j->fs, j->target, opt.tracker);
 	snap_tracker_put(opt.tracker);
 	free(readers);
 	return err;

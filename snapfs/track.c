@@ -12,7 +12,8 @@
 
 struct tracked {
 	struct proc_id id;
-	uid_t uid; /* who turned it on */
+	uid_t uid;	  /* who turned it on */
+	size_t processes; /* it, and those below it, at its last checkpoint */
 	struct snap_tracker *tracker;
 	LIST_ENTRY(tracked) link;
 };
@@ -39,11 +40,13 @@ static bool
 has_room(const struct snapfs *fs, uid_t uid)
 {
 	const struct tracked *t;
-	unsigned n = 0;
+	size_t n = 0, all = 0;
 
-	LIST_FOREACH (t, &fs->tracked, link)
-		n += t->uid == uid;
-	return fs->ntracked < TRACKED_MAX &&
+	LIST_FOREACH (t, &fs->tracked, link) {
+		all += t->processes;
+		n += t->uid == uid ? t->processes : 0;
+	}
+	return all < TRACKED_MAX &&
 	       (n < TRACKED_SHARE || uid == fs->access.uid);
 }
 
@@ -61,6 +64,7 @@ add(struct snapfs *fs, struct proc_id id, uid_t uid)
 		return -ENOMEM;
 	t->id = id;
 	t->uid = uid;
+	t->processes = 1;
 	t->tracker = snap_tracker_new();
 	if (t->tracker == NULL) {
 		free(t);
@@ -182,17 +186,61 @@ turn_on(struct snapfs *fs, struct proc_id id, const struct log_job *log,
 	return err;
 }
 
+static size_t
+less(size_t a, size_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* How many more there may be below it, by what the others have. */
+static void
+limit(struct snapfs *fs, struct proc_id id, struct snap_tracker *tracker)
+{
+	struct tracked *t, *self;
+	size_t n = 0, all = 0, room;
+
+	pthread_mutex_lock(&fs->lock);
+	self = find(fs, id);
+	LIST_FOREACH (t, &fs->tracked, link) {
+		all += t == self ? 0 : t->processes;
+		if (self != NULL && t != self && t->uid == self->uid)
+			n += t->processes;
+	}
+	room = less(TRACKED_MAX, all);
+	if (self != NULL && self->uid != fs->access.uid &&
+	    less(TRACKED_SHARE, n) < room)
+		room = less(TRACKED_SHARE, n);
+	pthread_mutex_unlock(&fs->lock);
+	snap_tracker_limit(tracker, room);
+}
+
 struct snap_tracker *
 track_for_checkpoint(
     struct snapfs *fs, struct proc_id id, const struct log_job *log, uid_t uid)
 {
 	struct snap_tracker *tracker = track_find(fs, id);
 
-	if (tracker != NULL || !fs->opts.track)
-		return tracker;
-	if (turn_on(fs, id, log, uid, SNAP_NOTICE) < 0)
-		return NULL;
-	return track_find(fs, id);
+	if (tracker == NULL && fs->opts.track &&
+	    turn_on(fs, id, log, uid, SNAP_NOTICE) == 0)
+		tracker = track_find(fs, id);
+	if (tracker != NULL)
+		limit(fs, id, tracker);
+	return tracker;
+}
+
+void
+track_counted(
+    struct snapfs *fs, struct proc_id id, struct snap_tracker *tracker)
+{
+	struct snap_tracker_info info;
+	struct tracked *t;
+
+	snap_tracker_info(tracker, &info);
+	pthread_mutex_lock(&fs->lock);
+	t = find(fs, id);
+	if (t != NULL && t->tracker == tracker)
+		t->processes = info.processes;
+	pthread_mutex_unlock(&fs->lock);
 }
 
 static bool
@@ -229,9 +277,10 @@ print_info(FILE *f, struct snap_tracker *tracker)
 	snap_tracker_info(tracker, &i);
 	fprintf(f,
 	    "parent %s scans %" PRIu64 " scan-us %" PRIu64 " pages %" PRIu64
-	    " copied %" PRIu64 "%s%s",
+	    " copied %" PRIu64 " processes %zu%s%s",
 	    i.parent[0] != '\0' ? i.parent : "none", i.scans, i.scan_us,
-	    i.pages, i.copied, i.why[0] != '\0' ? " failed: " : "", i.why);
+	    i.pages, i.copied, i.processes, i.why[0] != '\0' ? " failed: " : "",
+	    i.why);
 }
 
 int

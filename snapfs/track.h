@@ -19,6 +19,10 @@ struct snap_tracker *track_find(struct snapfs *fs, struct proc_id id);
 struct snap_tracker *track_for_checkpoint(
     struct snapfs *fs, struct proc_id id, const struct log_job *log, uid_t uid);
 
+/* After that: how many processes are tracked with it by now. */
+void track_counted(
+    struct snapfs *fs, struct proc_id id, struct snap_tracker *tracker);
+
 /* The words `on` and `off`: 0 or -errno, with the reason in the log. */
 int track_write(struct snapfs *fs, const struct caller *who, struct proc_id id,
     const char *buf, size_t size);

@@ -165,15 +165,16 @@ void snap_checkpoint_info(
 /* ---- what changed since ---- */
 
 /*
- * What one process writes to its memory, from its first checkpoint with the
- * tracker on: each later one then has, beside its files, a directory `delta`
- * (snap_checkpoint_lookup() finds it, it is not among the children) with the
- * same files, where `pages` holds only what was written since the last
- * checkpoint of which snap_checkpoint_copied() was told, its parent.
+ * What one process and those below it write to their memory, from its first
+ * checkpoint with the tracker on: each later one then has, beside its files, a
+ * directory `delta` (snap_checkpoint_lookup() finds it, it is not among the
+ * children) with the same files, where `pages` holds only what was written
+ * since the last checkpoint of which snap_checkpoint_copied() was told, its
+ * parent.
  *
- * Nothing is left in the process but that its memory is registered with a
- * userfaultfd that nobody but the tracker has; when that is stopped, or the
- * program ends, the kernel takes it away.
+ * Nothing is left in the processes but that their memory is registered with a
+ * userfaultfd each that nobody but the tracker has; when that is stopped, or
+ * the program ends, the kernel takes it away.
  *
  * Thread-safe.  Checkpoints may outlive the tracker.
  */
@@ -202,9 +203,13 @@ struct snap_tracker_info {
 	uint64_t pages;	 /* that were written before the last time: one fault */
 			 /* of the process each */
 	uint64_t copied; /* increments for which no twin was made */
+	size_t processes; /* that are tracked; `pages' and `scan_us' of all */
 };
 
 void snap_tracker_info(struct snap_tracker *t, struct snap_tracker_info *info);
+
+/* No more than so many processes; others are whole in each increment. */
+void snap_tracker_limit(struct snap_tracker *t, size_t processes);
 
 /*
  * All of this checkpoint, or of its delta, was copied: later increments build

@@ -197,55 +197,6 @@ file_gone()
 }
 t "an open file gone or changed" file_gone
 
-# usage: limited NUMBER: what a restore says by one who may have no more
-limited()
-{
-	ANSWER=$(ulimit -n "$1"
-	    "$TOOLS/request" "$MNT/.restore" "$WORK/files" replace 2>&1)
-}
-
-# It is PID.  usage: few_numbers LIMIT
-few_numbers()
-{
-	local had
-	rm -rf "$WORK/files"
-	copy "$PID" "$WORK/files" || return
-	had=$(cd "/proc/$PID/fd" && echo *)
-	limited "$1"
-	[[ $ANSWER == 'EMFILE the limit of open files'*", and it is $1" ]] || {
-		echo "not refused: $ANSWER"
-		return 1
-	}
-	expect_untouched "$PID" || return
-	# As many as it said are enough; then it has a lower limit.
-	limited "$(sed 's/.*: \([0-9]*\) are needed.*/\1/' <<<"$ANSWER")"
-	[[ $ANSWER == "OK $PID"* ]] || { echo "refused: $ANSWER"; return 1; }
-	[ "$(cd "/proc/$PID/fd" && echo *)" = "$had" ] ||
-	    { echo "not the descriptors it had"; return 1; }
-	kill9 "$PID"
-}
-
-# It has number 4095, and a thousand open files: there are to be as many above.
-few_for_files() { start_subject fd_many && few_numbers 5000; }
-t "fewer numbers than it takes" few_for_files
-
-# Of each the other end is closed, which is kept a while.
-few_for_ends()
-{
-	command -v python3 >/dev/null || { echo "no python3"; return 77; }
-	rm -f "$WORK/up"
-	python3 -c "
-import signal, socket
-ends = [socket.socketpair() for _ in range(400)]
-for a, b in ends: b.close()
-open('$WORK/up', 'w').close()
-signal.pause()" </dev/null >/dev/null 2>&1 3>&- 9>&- &
-	PID=$!
-	PIDS+=("$PID")
-	wait_for 10 test -e "$WORK/up" && few_numbers 1400
-}
-t "fewer numbers than sockets take whose other end is closed" few_for_ends
-
 mapped_gone()
 {
 	start_subject mem_filemap || return

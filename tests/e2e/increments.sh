@@ -297,16 +297,9 @@ same_memory()
 	rm -rf "$WORK/m"
 }
 
-# A whole copy, without a child.
 begin_chain()
 {
-	local i
-	for ((i = 0; i < 50; i++)); do
-		rm -rf "${chain:?}/$1"
-		cp -r "$MNT/$PID" "$chain/$1" || return
-		[ -n "$(ls "$chain/$1/children")" ] || break
-	done
-	counted "$chain/$1"
+	cp -r "$MNT/$PID" "$chain/$1" && counted "$chain/$1"
 }
 
 # Full copies $WORK/full/K and increments $chain/dK of the same instants, one
@@ -324,18 +317,9 @@ take_chain()
 		sleep "$(awk -v a="$next" -v b="$(date +%s%3N)" \
 		    'BEGIN { print (a > b) ? (a - b) / 1000 : 0 }')"
 		mkdir "$WORK/full/$k"
-		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/full/$k" \
-		    2>"$WORK/why" || with_child $k ||
-		    { cat "$WORK/why"; return 1; }
-		[ ! -e "$WORK/full/$k/delta" ] ||
-		    mv "$WORK/full/$k/delta" "$chain/d$k"
+		cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/full/$k" || return
+		mv "$WORK/full/$k/delta" "$chain/d$k"
 	done
-}
-
-# It had just forked: then there is no increment.
-with_child()
-{
-	[ -n "$(ls "$WORK/full/$1/children")" ] && [ ! -e "$WORK/full/$1/delta" ]
 }
 
 # Restored from the increment, at once or page by page, beside the original.
@@ -369,7 +353,6 @@ at_random()
 	while [ $done -lt "$rounds" ]; do
 		take_chain $depth || return
 		for ((k = 1; k <= depth; k++)); do
-			[ -e "$chain/d$k" ] || continue
 			same_as_full "$chain/d$k" "$WORK/full/$k" &&
 			    restored_is_full $k ||
 			    { echo "seed $seed, round $((done + 1))"; return 1; }
@@ -423,21 +406,17 @@ without_twin()
 		[ $((RANDOM % 3)) != 0 ] ||
 		    head -c 4096 "$MNT/$PID/delta/pages" >/dev/null 2>&1
 		if [ $((RANDOM % 2)) = 0 ]; then
-			cp -r "$MNT/$PID/delta" "$chain/d$k" 2>/dev/null
-			[ ! -e "$chain/d$k" ] || counted "$chain/d$k" || return
+			cp -r "$MNT/$PID/delta" "$chain/d$k" &&
+			    counted "$chain/d$k" || return
 			continue
 		fi
 		kill -STOP "$PID"
 		wait_for 5 is_stopped || return
 		[ $((RANDOM % 3)) != 0 ] ||
 		    head -c 4096 "$MNT/$PID/delta/pages" >/dev/null 2>&1
-		if ! cp -r "$MNT/$PID/delta" "$chain/d$k" 2>"$WORK/why"; then
-			# It had just forked.
-			[ ! -e "$chain/d$k" ] || { cat "$WORK/why"; return 1; }
-		else
-			counted "$chain/d$k" && part_of_full &&
-			    same_memory "$chain/d$k" || { echo "round $k"; return 1; }
-		fi
+		cp -r "$MNT/$PID/delta" "$chain/d$k" &&
+		    counted "$chain/d$k" && part_of_full &&
+		    same_memory "$chain/d$k" || { echo "round $k"; return 1; }
 		kill -CONT "$PID"
 		n=$(copied)
 	done
@@ -587,37 +566,26 @@ os.execlp("sleep", "sleep", "1000")' "$WORK/exec" "$WORK/ready" </dev/null >/dev
 	finish
 }
 
-# With a child: whole checkpoints only, and said so; without it, as before.
-children()
+# Two daemons: whoever comes second is told, and neither has a wrong increment.
+two_daemons()
 {
-	rm -f "$WORK/alone" "$WORK/is_alone" "$WORK/ready"
-	python3 -c '
-import os, subprocess, sys, time
-child = subprocess.Popen(["sleep", "1000"])
-open(sys.argv[3], "w")
-while not os.path.exists(sys.argv[1]): time.sleep(0.01)
-child.kill()
-child.wait()
-open(sys.argv[2], "w")
-time.sleep(1000)' "$WORK/alone" "$WORK/is_alone" "$WORK/ready" </dev/null >/dev/null 2>&1 3>&- 9>&- &
-	PID=$!
-	PIDS+=("$PID")
-	wait_for 10 test -e "$WORK/ready" || return
-	PIDS+=("$(tr -d ' ' <"/proc/$PID/task/$PID/children")")
-	rm -rf "$chain"
-	mkdir "$chain"
-	track on && cp -r "$MNT/$PID" "$chain/tree" || return
-	grep -q 'failed: there are processes below it' "$MNT/$PID/.track" ||
-	    { cat "$MNT/$PID/.track"; return 1; }
-	grep -q 'failed: there are processes below it' "$MNT/.status" || return
-	no_delta || { echo "an increment of a tree"; return 1; }
-	touch "$WORK/alone"
-	wait_for 10 test -e "$WORK/is_alone" || return
-	copy "$PID" "$chain/d0" && counted "$chain/d0" || return
-	! grep -q failed "$MNT/$PID/.track" || return
-	increment d1 || return
-	rm -f "$WORK/alone" "$WORK/is_alone"
-	finish
+	local mnt=$MNT daemon=$DAEMON
+	begin mem_private || return
+	mkdir "$WORK/second"
+	MNT=$WORK/second
+	mount_snapfs $options || return
+	track on && cp -r "$MNT/$PID" "$WORK/x" || return
+	grep -q 'failed: it is tracked already, .* or by another daemon' \
+	    "$MNT/$PID/.track" && no_delta || { cat "$MNT/$PID/.track"; return 1; }
+	unmount_snapfs || return
+	MNT=$mnt DAEMON=$daemon
+	rm -rf "$WORK/x" "$WORK/second"
+	mkdir "$WORK/x"
+	cp -r "$MNT/$PID/." "$MNT/$PID/delta" "$WORK/x" || return
+	mv "$WORK/x/delta" "$chain/d1"
+	same_as_full "$chain/d1" || return
+	rm -rf "$WORK/x"
+	check_tracked survived
 }
 
 # Whole checkpoints, and a sentence.
@@ -873,7 +841,7 @@ t "of a process that goes on" goes_on
 t "flags that changed" changed_flags
 t "delta, and then more" then_more
 t "after an exec" executes
-t "with a child" children
+t "two daemons" two_daemons
 t "another daemon" another_daemon
 t "a kernel that cannot" without_kernel
 t "a hundred increments" deep

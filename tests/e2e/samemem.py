@@ -5,6 +5,8 @@ PID must be stopped, with all its memory there.  What is left out is the
 kernel's own: vDSO, guard pages, memory that it may drop, rseq areas, and what
 has the number of a thread, which is another with `pid=new`.
 """
+import importlib.machinery
+import importlib.util
 import os
 import re
 import sys
@@ -56,6 +58,9 @@ class Source:
         if kind != "anon":
             content, path = files[number]
             if content != "-":
+                # What several have is kept by the first of the tree.
+                while not os.path.exists(f"{image}/files/{content}"):
+                    image += "/../.."
                 path = f"{image}/files/{content}"
             self.f = open(path, "rb", 0)
 
@@ -80,11 +85,22 @@ def compare(mem, start, end, expected, skipped, what):
                          f"{have[i]:02x}, not {want[i]:02x}")
 
 
+def load(name):
+    """The other program, as a module."""
+    path = os.path.dirname(__file__) + "/../tools/same-memory.py"
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
 def main(image, pid):
     offsets, (files, vmas) = read_maps(image), read_pagemap(image)
     skipped = kernels(image)
     mem = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
     pages = os.open(image + "/pages", os.O_RDONLY)
+    above = None
     total = 0
     for (start, end, kind, number, flags, runs), offset in zip(vmas, offsets):
         if kind not in ("anon", "file", "shared") or "dp" in flags.split(","):
@@ -98,6 +114,11 @@ def main(image, pid):
                 where = int(rest[0]) - a
                 compare(mem, a, b, lambda x, n: os.pread(pages, n, x + where),
                         skipped, f"{kind} held")
+            elif how in ("inherited", "former"):
+                above = above or load("same_memory").pages(image + "/../..")
+                compare(mem, a, b, lambda x, n: b"".join(
+                    above[how == "former"][y]
+                    for y in range(x, x + n, 4096)), skipped, how)
             elif how == "zero":
                 compare(mem, a, b, lambda x, n: bytes(n), skipped, "zeros")
             at = b

@@ -1,7 +1,10 @@
 /*
  * mutator - changes its memory at random, for ever, from a seed.
  *
- *	mutator SEED READY	writes READY when it has begun
+ *	mutator SEED READY [KIDS]	writes READY when it has begun
+ *
+ * With KIDS it has so many children at most that live on, and do the same; they
+ * are forked and killed at random, and have short-lived ones of their own.
  *
  * It maps, unmaps, moves, grows, protects, guards and gives back memory, private
  * and shared, anonymous and of a file, small and huge, forks children that write to what they have
@@ -10,10 +13,12 @@
  */
 #include <err.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,6 +44,10 @@ struct area {
 static struct area areas[AREAS];
 static uint64_t state;
 static int file;
+
+#define KIDS_MAX 8
+static pid_t kids[KIDS_MAX];
+static unsigned nkids;
 
 static unsigned
 rnd(unsigned n)
@@ -210,6 +219,31 @@ child(void)
 		waitpid(pid, NULL, 0);
 }
 
+static void go_on(void);
+
+/* The one that was there ends, or another comes. */
+static void
+kid(void)
+{
+	unsigned i = rnd(nkids);
+	pid_t pid;
+
+	if (kids[i] > 0) {
+		kill(kids[i], SIGKILL);
+		waitpid(kids[i], NULL, 0);
+		kids[i] = 0;
+		return;
+	}
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		nkids = 0;
+		state ^= (uint64_t)getpid() << 20;
+		go_on();
+	}
+	kids[i] = pid;
+}
+
 static void
 mutate(void)
 {
@@ -251,6 +285,10 @@ mutate(void)
 	case 9:
 		free(malloc(1 + rnd(400000)));
 		break;
+	case 11:
+		if (nkids > 0)
+			kid();
+		break;
 	case 10:
 		if (sbrk((intptr_t)rnd(64) * (intptr_t)PAGE) == (void *)-1)
 			return;
@@ -260,15 +298,27 @@ mutate(void)
 	}
 }
 
+static void
+go_on(void)
+{
+	struct timespec nap = { 0, 1000000 };
+
+	for (unsigned i = 0;; i++) {
+		mutate();
+		if (i % 2 == 0)
+			nanosleep(&nap, NULL);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
 	char name[] = "/tmp/mutator.XXXXXX";
-	struct timespec nap = { 0, 1000000 };
 	int ready;
 
-	if (argc != 3)
-		errx(2, "usage: mutator SEED READY");
+	if (argc != 3 && argc != 4)
+		errx(2, "usage: mutator SEED READY [KIDS]");
+	nkids = argc == 4 ? (unsigned)atoi(argv[3]) % (KIDS_MAX + 1) : 0;
 	state = strtoull(argv[1], NULL, 10) * 0x9e3779b97f4a7c15u + 1;
 	file = mkstemp(name);
 	if (file < 0 || ftruncate(file, PAGES_MAX * PAGE) < 0)
@@ -281,9 +331,5 @@ main(int argc, char **argv)
 	if (ready < 0)
 		err(1, "%s", argv[2]);
 	close(ready);
-	for (unsigned i = 0;; i++) {
-		mutate();
-		if (i % 2 == 0)
-			nanosleep(&nap, NULL);
-	}
+	go_on();
 }

@@ -3,7 +3,8 @@
 
 It may be written otherwise: rows of zeros may be held or not, so may pages that
 are as in the mapped file, and neighbouring mappings of the same kind may have
-become one.  The first image has all files.
+become one.  The first image has all files.  What a child shares with its parent
+is that of the image two directories above.
 """
 
 import sys
@@ -20,19 +21,28 @@ def pages(image):
     """What is at each address: bytes, or what kind of nothing."""
     with open(image + "/pages", "rb") as f:
         data = f.read()
-    found = {}
+    found, had = {}, {}
     with open(image + "/pagemap") as f:
-        runs = [line.split() for line in f if line.startswith("run ")]
-    for _, where, kind, *offset in runs:
+        lines = [line.split() for line in f]
+    above = None
+    for word, where, *rest in lines:
+        if word not in ("run", "former"):
+            continue
+        kind, *offset = rest if word == "run" else ("held", *rest)
+        of = found if word == "run" else had
+        if kind in ("inherited", "former") and above is None:
+            above = pages(image + "/../..")
         start, end = span(where)
         for at in range(start, end, PAGE):
             if kind == "held":
                 off = int(offset[0]) + at - start
-                found[at] = data[off:off + PAGE]
-                assert len(found[at]) == PAGE, image
+                of[at] = data[off:off + PAGE]
+                assert len(of[at]) == PAGE, image
+            elif kind in ("inherited", "former"):
+                of[at] = above[kind == "former"][at]
             else:
-                found[at] = bytes(PAGE) if kind == "zero" else kind
-    return found
+                of[at] = bytes(PAGE) if kind == "zero" else kind
+    return found, had
 
 
 def mappings(image):
@@ -84,7 +94,7 @@ def main():
         if x != y:
             differ.append(f"{x}, {y}")
             break
-    p, q, file = pages(a), pages(b), of_files(a)
+    p, q, file = pages(a)[0], pages(b)[0], of_files(a)
     differ += [f"page {at:x}: {str(p.get(at))[:20]} {str(q.get(at))[:20]}"
                for at in sorted(p.keys() | q.keys())
                if (p.get(at) or file(at)) != (q.get(at) or file(at))]
