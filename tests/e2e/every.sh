@@ -178,22 +178,24 @@ usable()
 # what has a name is whole each time, and the next one goes on.
 killed()
 {
-	local i size rounds=${ROUNDS:-25}
+	local i size progress=0 rounds=${ROUNDS:-25}
 	[ "${QUICK-no}" = no ] || rounds=8
 	begin mem_private || return
 	rounds 1 -k 2 || return
 	size=$(du -sk "$dir" | cut -f 1)
-	for ((i = 0; i < rounds; i++)); do
+	# On a slow machine it may take a while until one comes through.
+	for ((i = 0; i < rounds || (i < 60 && progress == 0); i++)); do
 		setsid "$top/mountscripts/snapfs-every" -m "$MNT" -k 2 0.05 "$PID" \
 		    "$dir" </dev/null >>"$log" 2>&1 3>&- &
 		EVERY=$!
-		sleep "$(printf 0.%03d $((RANDOM % 700)))"
+		sleep "$((i / rounds)).$(printf %03d $((RANDOM % 700)))"
 		kill -9 -- "-$EVERY" 2>/dev/null || kill -9 "$EVERY"
 		wait "$EVERY" 2>/dev/null
 		wait_for 20 flock -n "$dir/.lock" true || return
 		usable 2 || { echo "round $i"; return 1; }
+		[ "$(names)" = 0000000001 ] || progress=1
 	done
-	[ "$(names)" != 0000000001 ] || { echo "no progress"; return 1; }
+	[ $progress = 1 ] || { echo "no progress"; return 1; }
 	rounds 1 -k 2 || return
 	[ ! -e "$dir/.new" ] && [ ! -e "$dir/.trash" ] || return
 	[ -z "$(find "$dir" -name '*.whole' -o -name '*.part')" ] || return
