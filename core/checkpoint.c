@@ -263,6 +263,9 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 		if (ft->parent[k] == i && cp->tree.v[k]->group_stopped)
 			err = gather_stop_told(
 			    cx, z, ft->v[k]->pid, &cp->tree.v[k]->stop_told);
+	/* A twin is a fork, and these have nothing to undo. */
+	if (err == 0)
+		err = gather_undo(cx, z, i > 0 ? twin_pid(cp->twins[0]) : 0, p);
 	for (size_t k = 0; err == 0 && k < ft->ndead; k++)
 		if (ft->dead[k].parent == i)
 			twin_reap_dead(cx, z, ft->dead[k].pid);

@@ -32,6 +32,14 @@ int gather_stop_told(
     struct snap_ctx *cx, struct frozen *z, pid_t child, bool *told);
 
 /*
+ * The sets of semaphores of which something is to be undone when the process ends
+ * (SEM_UNDO) are named.  `nothing` is a process with nothing of the kind, or 0.
+ * Between gather_inside() and heal_close().
+ */
+int gather_undo(
+    struct snap_ctx *cx, struct frozen *z, pid_t nothing, struct process *p);
+
+/*
  * What those that are frozen share as threads do, with each other or with the
  * first's parent, is named: it is not brought back.
  */

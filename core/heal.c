@@ -168,6 +168,15 @@ heal_scratch(const struct frozen *z, uint64_t *addr, uint64_t *size)
 	*size = z->heal->size;
 }
 
+void
+heal_spare(const struct frozen *z, uint64_t *addr, uint64_t *size)
+{
+	const struct heal_list *l = &z->heal->lists[z->heal->caller];
+
+	*addr = z->heal->scratch + l->data;
+	*size = l->end - l->data;
+}
+
 uint64_t
 heal_address(const struct frozen *z, const uint8_t *code)
 {

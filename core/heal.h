@@ -51,6 +51,12 @@ unsigned heal_options(const struct frozen *z);
 /* Where the scratch area is. */
 void heal_scratch(const struct frozen *z, uint64_t *addr, uint64_t *size);
 
+/*
+ * When its list is done: where the caller had the answers, for what heal_call()
+ * reads and writes.
+ */
+void heal_spare(const struct frozen *z, uint64_t *addr, uint64_t *size);
+
 /* The thread, as an index, that makes the calls for the whole process. */
 size_t heal_caller(const struct frozen *z);
 

@@ -46,8 +46,8 @@ sysv_parse(const char *text, int32_t id, struct segment *s, uint64_t *size)
 	return false;
 }
 
-static bool
-same_namespace(pid_t pid)
+bool
+sysv_same_namespace(pid_t pid)
 {
 	struct stat ours, its;
 	char path[64];
@@ -73,11 +73,14 @@ device(struct snap_ctx *cx, dev_t *dev)
 	return err;
 }
 
-static int
-read_list(struct snap_ctx *cx, char **text)
+int
+sysv_read(struct snap_ctx *cx, const char *kind, char **text)
 {
-	int fd = open("/proc/sysvipc/shm", O_RDONLY | O_CLOEXEC), err;
+	char path[32];
+	int fd, err;
 
+	snprintf(path, sizeof(path), "/proc/sysvipc/%s", kind);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT) {
 		*text = strdup(""); /* a kernel without */
 		return *text == NULL ? -ENOMEM : 0;
@@ -85,9 +88,14 @@ read_list(struct snap_ctx *cx, char **text)
 	err = fd < 0 ? -errno : proc_read_fd(fd, text, NULL);
 	if (fd >= 0)
 		close(fd);
-	return err < 0
-		   ? snap_fail(cx, err, "/proc/sysvipc/shm: %s", strerror(-err))
-		   : 0;
+	return err < 0 ? snap_fail(cx, err, "%s: %s", path, strerror(-err)) : 0;
+}
+
+bool
+sysv_any(const char *text)
+{
+	text = strchr(text, '\n');
+	return text != NULL && text[1] != '\0';
 }
 
 /* The inode number of a segment is its id. */
@@ -127,12 +135,12 @@ sysv_collect(struct snap_ctx *cx, pid_t pid, struct process *p)
 
 		if (!is_segment(v))
 			continue;
-		if (list == NULL && !same_namespace(pid))
+		if (list == NULL && !sysv_same_namespace(pid))
 			return 0;
 		if (list == NULL)
 			err = device(cx, &dev);
 		if (list == NULL && err == 0)
-			err = read_list(cx, &list);
+			err = sysv_read(cx, "shm", &list);
 		if (err == 0 && makedev(v->major, v->minor) == dev)
 			err = know(&p->mapfiles[v->file], v, list);
 	}

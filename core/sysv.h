@@ -1,6 +1,6 @@
 /*
  * sysv.h - which mappings are System V shared memory, and what the kernel says
- * of it.
+ * of that, and of others of its kind.
  */
 #ifndef SYSV_H
 #define SYSV_H
@@ -18,6 +18,13 @@ int sysv_collect(struct snap_ctx *cx, pid_t pid, struct process *p);
 
 /* Has it any? */
 bool sysv_attached(const struct process *p);
+
+/* The text of /proc/sysvipc/KIND; is there anything in it? */
+int sysv_read(struct snap_ctx *cx, const char *kind, char **text);
+bool sysv_any(const char *text);
+
+/* Is that what the process has, too? */
+bool sysv_same_namespace(pid_t pid);
 
 /*
  * Of the segment with this id, from the text of /proc/sysvipc/shm.  False if it

@@ -1,6 +1,7 @@
 #!/bin/bash
 # sysv.sh - System V shared memory: it is there still when a process is restored,
-# or made again; it is another's by now, or is attached by others.
+# or made again; it is another's by now, or is attached by others.  What is to be
+# undone to semaphores is named.
 
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -12,6 +13,7 @@ mkdir -m 777 "$WORK/dir"
 key=$((0x5a000000 + $$))
 user=65534
 IDS=()
+SETS=()
 
 # In place of this shell: python, with c and a way to attach.
 # usage: become_python LINES
@@ -196,7 +198,103 @@ time.sleep(1000)" </dev/null >/dev/null 2>&1 3>&- 9>&- &
 }
 t "a process outside has it, too" outsider
 
+# ---- semaphores ----
+
+# A set of 60, in a process that has done something to them; SET, its id, and WAS,
+# the values.
+# usage: with_set LINES
+with_set()
+{
+	rm -rf "$WORK/image" "$WORK/dir/"*
+	become_python "
+class op(ctypes.Structure):
+	_fields_ = [('n', ctypes.c_ushort), ('by', ctypes.c_short), ('flags', ctypes.c_short)]
+def do(n, by, undo=False):
+	assert c.semop(id, ctypes.byref(op(n, by, 0x1000 if undo else 0)), 1) == 0
+id = c.semget(0, 60, 0o600)
+assert id >= 0
+$1
+open('$WORK/dir/id', 'w').write(str(id))
+os.rename('$WORK/dir/id', '$WORK/dir/up')
+time.sleep(1000)" </dev/null >"$WORK/serve.log" 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 10 test -e "$WORK/dir/up" || { cat "$WORK/serve.log"; return 1; }
+	SET=$(<"$WORK/dir/up")
+	SETS+=("$SET")
+	WAS=$(values)
+}
+
+values()
+{
+	ipcs -s -i "$SET" | awk '$1 ~ /^[0-9]+$/ && NF == 5 { printf "%s ", $2 }'
+}
+
+# What would be undone is named, and undone when the original ends, and not twice.
+# usage: undo SEMAPHORE VALUE-THEN LINES
+undo()
+{
+	local value
+	with_set "$3" && cp -r "$MNT/$PID" "$WORK/image" || return
+	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
+	grep -q "^semaphores $SET: .*SEM_UNDO" "$WORK/image/unsupported" || {
+		echo "unsupported: $(<"$WORK/image/unsupported")"
+		return 1
+	}
+	kill9 "$PID" || return
+	value=$(values | cut -d ' ' -f $(($1 + 1)))
+	[ "$value" = "$2" ] || { echo "the value is $value"; return 1; }
+	refused EOPNOTSUPP "$WORK/image" || return
+	WAS=$(values)
+	restore "$PID" "$WORK/image" ignore=semaphores && kill9 "$PID" || return
+	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
+	ipcrm -s "$SET"
+}
+t "SEM_UNDO of +1" undo 0 3 "do(0, 3); do(0, 1, True)"
+t "SEM_UNDO of -1, of the last" undo 59 7 "do(59, 7); do(59, -1, True)"
+t "SEM_UNDO of all" undo 31 0 "do(31, 32767, True)"
+t "SEM_UNDO of all, down" undo 3 32767 "do(3, 32767); do(3, -32767, True)"
+
+no_undo()
+{
+	with_set "do(7, 5); do(8, 32767); do(9, 2, True); do(9, -2, True)" &&
+	    cp -r "$MNT/$PID" "$WORK/image" || return
+	[ ! -s "$WORK/image/unsupported" ] || {
+		cat "$WORK/image/unsupported"
+		return 1
+	}
+	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
+	kill9 "$PID" && ipcrm -s "$SET"
+}
+t "SEM_UNDO, and all was undone" no_undo
+
+# Of a tree, who has it: the second of three, and not its twin.
+tree_undo()
+{
+	local child rc=0
+	with_set "
+def child(then):
+	if os.fork() == 0:
+		then()
+		open('$WORK/dir/%d' % os.getpid(), 'w')
+		time.sleep(1000)
+child(lambda: do(5, 1, True))
+child(lambda: None)
+while len(os.listdir('$WORK/dir')) < 2:
+	time.sleep(0.01)" && cp -r "$MNT/$PID" "$WORK/image" || return
+	child=$(pgrep -P "$PID" -o)
+	[ "$(cd "$WORK/image" && grep -rl "^semaphores $SET:" .)" = \
+	    "./children/$child/unsupported" ] ||
+		{ grep -r "^semaphores" "$WORK/image"; rc=1; }
+	kill -9 $(pgrep -P "$PID")
+	kill9 "$PID" && ipcrm -s "$SET" && return $rc
+}
+t "SEM_UNDO in a tree" tree_undo
+
 # What tests that failed have left.
+for id in "${SETS[@]}"; do
+	ipcrm -s "$id" 2>/dev/null
+done
 for id in "${IDS[@]}"; do
 	ipcrm -m "$id" 2>/dev/null
 done
