@@ -91,7 +91,16 @@ end_making(struct broker *b)
 	pthread_cond_broadcast(&b->fs->made);
 }
 
-/* With the lock. */
+/* Of snapfs-run's, each session has its own. */
+static const char *
+where_seen(const struct broker *b)
+{
+	return b->session == 0 ? NULL : b->place;
+}
+
+/*
+ * Whoever comes while the first is still at work is the second.  With the lock.
+ */
 static bool
 is_to_make_one(struct broker *b)
 {
@@ -100,13 +109,15 @@ is_to_make_one(struct broker *b)
 
 	if (b->place == NULL || !(wanted || b->ask->new_pid))
 		return false;
-	/* Of snapfs-run's, each session has its own. */
-	if (b->session == 0)
-		return templates_worth(all, &b->image, NULL, b->uid, wanted);
-	if (templates_is_made(all, &b->image, b->place) ||
-	    !templates_worth(all, &b->image, b->place, b->uid, wanted))
+	if (b->session != 0 && templates_is_made(all, &b->image, b->place))
 		return false;
-	templates_begin(all, &b->making, &b->image, b->place);
+	if (!templates_worth(all, &b->image, where_seen(b), b->uid, wanted)) {
+		templates_see(all, &b->image, where_seen(b), b->uid);
+		b->first = true;
+		return false;
+	}
+	if (b->session != 0)
+		templates_begin(all, &b->making, &b->image, b->place);
 	return true;
 }
 
@@ -243,6 +254,10 @@ broker_end(struct broker *b, unsigned instances)
 		b->in_use->made += instances;
 		b->in_use->due = b->in_use->due || b->ask->new_pid;
 	}
+	/* What was refused was not restored. */
+	if (b->first && instances == 0)
+		templates_unsee(
+		    &b->fs->templates, &b->image, where_seen(b), b->uid);
 	templates_put(&b->fs->templates, b->in_use);
 	end_making(b);
 	pthread_mutex_unlock(&b->fs->lock);

@@ -24,6 +24,7 @@ struct broker {
 	char *place; /* owned; NULL: there will be no template */
 	bool looked; /* the image was asked about */
 	struct identity image;
+	bool first; /* it was not restored before */
 	struct template *in_use;
 	struct spare spare; /* of that, which the agent was given */
 
@@ -35,7 +36,7 @@ struct broker {
 /* One of its messages, with what descriptors came along, which it takes. */
 void broker_message(struct broker *b, int sock, const struct agent_message *m,
     int fds[AGENT_FDS]);
-/* The restore has ended; `instances` were made of what was in use. */
+/* The restore has ended; `instances` were made, of what was in use if any. */
 void broker_end(struct broker *b, unsigned instances);
 
 #endif

@@ -320,6 +320,15 @@ procinfo_stat(int proc, pid_t pid, struct procinfo_stat *out)
 }
 
 bool
+procinfo_is_stopped(int proc, pid_t pid)
+{
+	struct procinfo_stat st;
+
+	return procinfo_stat(proc, pid, &st) == 0 &&
+	       (st.state == 'T' || st.state == 't');
+}
+
+bool
 procinfo_signalled(int proc, pid_t tid, uint64_t but)
 {
 	uint64_t own, all, blocked;

@@ -65,6 +65,9 @@ int procinfo_read_small(
  */
 bool procinfo_signalled(int proc, pid_t tid, uint64_t but);
 
+/* By a signal or by whoever traces it; not so if it is gone. */
+bool procinfo_is_stopped(int proc, pid_t pid);
+
 int procinfo_stat(int proc, pid_t pid, struct procinfo_stat *out);
 
 #endif

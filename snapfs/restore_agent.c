@@ -96,7 +96,9 @@ start_agent(struct restore *r)
 	pthread_mutex_lock(&fs->lock);
 	v = standby_take(&fs->standby);
 	pthread_mutex_unlock(&fs->lock);
-	if (v.pid > 0 && try_agent(r, &v))
+	/* If it is stopped, nobody would answer. */
+	if (v.pid > 0 && !procinfo_is_stopped(fs->proc, v.pid) &&
+	    try_agent(r, &v))
 		return 0;
 	standby_end(&v);
 	r->agent = 0;

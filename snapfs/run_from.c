@@ -239,7 +239,7 @@ restore_shared(struct instance *in, struct snap_restore_options *opt,
 		share(in, opt, run_template_again(&in->tmpl, in->dir));
 		err = snap_restore(in->cx, opt, res);
 	}
-	if (err == 0 && opt->tmpl != NULL)
+	if (err == 0)
 		run_template_used(&in->tmpl);
 	if (opt->tmpl == NULL && in->tmpl.why[0] != '\0' &&
 	    (how->verbose || how->template))

@@ -1,5 +1,7 @@
 #include "spare.h"
 
+#include "procinfo.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,6 +31,12 @@ spare_order(struct spare *s, const struct snap_template *t, uint64_t bytes)
 	sock = snap_template_spare(t->control);
 	if (sock > 0)
 		*s = (struct spare){ .sock = sock, .bytes = bytes };
+}
+
+bool
+spare_is_deaf(const struct spare *s, int proc)
+{
+	return s->pid > 0 && procinfo_is_stopped(proc, s->pid);
 }
 
 struct spare

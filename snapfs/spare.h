@@ -31,6 +31,9 @@ void spare_order(
  */
 bool spare_look(struct spare *s, int proc, uid_t uid);
 
+/* It is stopped, so whoever asked it would wait for ever. */
+bool spare_is_deaf(const struct spare *s, int proc);
+
 /*
  * It is the caller's from now on, and there is none.  Whoever has its socket may
  * make it an instance, which spare_end() ends as well.

@@ -184,6 +184,8 @@ templates_bear(struct templates *t)
 struct spare
 templates_take_spare(struct templates *t, struct template *v)
 {
+	if (spare_is_deaf(&v->spare, t->proc))
+		drop_spare(t, v);
 	if (v->spare.sock > 0) {
 		uncount_spare(t, v->spare.bytes);
 		t->spares_used++;
@@ -231,27 +233,57 @@ templates_put(struct templates *t, struct template *v)
 		release(v);
 }
 
-bool
-templates_worth(struct templates *t, const struct identity *image,
-    const char *place, uid_t uid, bool wanted)
+static uint64_t
+hash_of(const char *place)
 {
-	uint64_t hash =
-	    place == NULL ? 0 : XXH3_64bits(place, strlen(place)) | 1;
+	return place == NULL ? 0 : XXH3_64bits(place, strlen(place)) | 1;
+}
 
-	if (t->max == 0 || image->bytes > t->max_bytes)
-		return false;
-	if (wanted)
-		return true;
-	for (unsigned i = 0; i < TEMPLATES_SEEN; i++)
+/* Its place in `seen`, or TEMPLATES_SEEN. */
+static unsigned
+seen_at(const struct templates *t, const struct identity *image,
+    const char *place, uid_t uid)
+{
+	uint64_t hash = hash_of(place);
+	unsigned i;
+
+	for (i = 0; i < TEMPLATES_SEEN; i++)
 		if (t->seen[i].uid == uid && t->seen[i].place == hash &&
 		    t->seen[i].image.ino != 0 &&
 		    same_image(&t->seen[i].image, image))
-			return true;
+			break;
+	return i;
+}
+
+bool
+templates_worth(const struct templates *t, const struct identity *image,
+    const char *place, uid_t uid, bool wanted)
+{
+	if (t->max == 0 || image->bytes > t->max_bytes)
+		return false;
+	return wanted || seen_at(t, image, place, uid) < TEMPLATES_SEEN;
+}
+
+void
+templates_see(struct templates *t, const struct identity *image,
+    const char *place, uid_t uid)
+{
+	if (t->max == 0 || seen_at(t, image, place, uid) < TEMPLATES_SEEN)
+		return;
 	t->seen[t->next_seen].image = *image;
-	t->seen[t->next_seen].place = hash;
+	t->seen[t->next_seen].place = hash_of(place);
 	t->seen[t->next_seen].uid = uid;
 	t->next_seen = (t->next_seen + 1) % TEMPLATES_SEEN;
-	return false;
+}
+
+void
+templates_unsee(struct templates *t, const struct identity *image,
+    const char *place, uid_t uid)
+{
+	unsigned i = seen_at(t, image, place, uid);
+
+	if (i < TEMPLATES_SEEN)
+		t->seen[i].image.ino = 0;
 }
 
 bool

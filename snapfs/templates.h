@@ -91,10 +91,15 @@ void templates_put(struct templates *t, struct template *v);
 
 /*
  * Shall one be made?  Yes if it is `wanted`, or the same user restored this
- * image before, in this place unless that is NULL; else it is remembered.
+ * image before, in this place unless that is NULL: templates_see().
  */
-bool templates_worth(struct templates *t, const struct identity *image,
+bool templates_worth(const struct templates *t, const struct identity *image,
     const char *place, uid_t uid, bool wanted);
+/* It is restored, without one; or it was not, after all. */
+void templates_see(struct templates *t, const struct identity *image,
+    const char *place, uid_t uid);
+void templates_unsee(struct templates *t, const struct identity *image,
+    const char *place, uid_t uid);
 
 /* One is being made, from begin to end, which takes one that has not begun. */
 void templates_begin(struct templates *t, struct template_making *m,
@@ -124,7 +129,7 @@ bool templates_has(struct templates *t, pid_t pid);
 
 /* Those that are to have a spare get it, where there is room. */
 void templates_bear(struct templates *t);
-/* The spare of v, if any, as of spare_take(). */
+/* The spare of v, if any that hears, as of spare_take(). */
 struct spare templates_take_spare(struct templates *t, struct template *v);
 /* All spares go; false if there is none. */
 bool templates_drop_spares(struct templates *t);

@@ -64,6 +64,11 @@ has_spare()
 	[ -n "$SPARE" ]
 }
 
+stopped()
+{
+	[ "$(state_of "$1")" = T ]
+}
+
 # They check themselves, and end.
 all_right()
 {
@@ -125,6 +130,18 @@ second()
 	[ -n "${first[0]}" ]
 }
 t "one is made when an image is restored again" second
+
+# What was refused was not restored, and the next is not the second.
+refused_first()
+{
+	big first || return
+	chmod u+w "$IMAGE/regs" && cp "$IMAGE/regs" regs && echo garbage >>"$IMAGE/regs" || return
+	refused EBADMSG "$IMAGE" pid=new && refused EBADMSG "$IMAGE" pid=new || return
+	cp regs "$IMAGE/regs" && make pid=new && kill9 "${NEW[0]}" || return
+	[ -z "$(template pid)" ] || { echo "made for the first"; return 1; }
+	make pid=new && [ "$(template instances)" = 1 ] && kill9 "${NEW[0]}"
+}
+t "one that is refused does not count" refused_first
 
 changed()
 {
@@ -306,6 +323,9 @@ standby()
 	# It is killed, and nobody notices.
 	kill -9 "$STANDBY" || return
 	make pid=new && all_right "${NEW[@]}" || return
+	wait_for 10 has_standby && kill -STOP "$STANDBY" && wait_for 5 stopped "$STANDBY" || return
+	make pid=new && all_right "${NEW[@]}" || return
+	wait_for 5 gone "$STANDBY" || { echo "it stays, stopped"; return 1; }
 	# For whoever writes: the next is of another user, who gets nothing of root's.
 	wait_for 10 has_standby || return
 	ANSWER=$(as "$TOOLS/request" "$MNT/.restore" "$PWD/$IMAGE" pid=new) && return 1
@@ -321,17 +341,12 @@ spare_killed()
 	pid=$(template pid)
 	kill -9 "$SPARE" && wait_for 5 gone "$SPARE" || return
 	make pid=new && [ "$(template pid)" = "$pid" ] && all_right "${NEW[@]}" || return
-	# Killed so late that the daemon does not know of it.
-	wait_for 10 has_spare && kill -STOP "$SPARE" || return
-	"$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new >answer 3>&- 9>&- &
-	old=$!
-	wait_for 10 is_given || return
-	kill -9 "$SPARE"
-	wait "$old" || { cat answer; return 1; }
-	NEW=("$(sed -n 's/^OK //p' answer)")
-	[ "${NEW[0]}" != "$SPARE" ] && [ "$(template pid)" = "$pid" ] || return
-	grep -q "the spare of the template has ended" "$MNT/.log" || return
-	all_right "${NEW[@]}" || return
+	# Stopped, and thus deaf: it is done without.
+	wait_for 10 has_spare && kill -STOP "$SPARE" && wait_for 5 stopped "$SPARE" || return
+	old=$(status spares-used)
+	make pid=new && [ "${NEW[0]}" != "$SPARE" ] && all_right "${NEW[@]}" || return
+	[ "$(template pid)" = "$pid" ] && [ "$(status spares-used)" = "$old" ] || return
+	wait_for 5 gone "$SPARE" || { echo "it stays, stopped"; return 1; }
 	# Its template's end is its end, and so is its being needed no more.
 	wait_for 10 has_spare && kill -9 "$pid" || return
 	wait_for 5 gone "$SPARE" || { echo "it outlives its template"; return 1; }
@@ -343,6 +358,29 @@ spare_killed()
 	no_strays 5
 }
 t "a spare is killed, or its template" spare_killed
+
+# Killed so late that the daemon does not know of it: it is frozen when it is asked.
+spare_killed_late()
+{
+	local dir old
+	dir=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	[ -n "$dir" ] && mkdir "$dir/snapfs-test-$$" || { echo "no cgroup2"; return 77; }
+	dir+=/snapfs-test-$$
+	with_spare spare_late && echo "$SPARE" >"$dir/cgroup.procs" || return
+	echo 1 >"$dir/cgroup.freeze" && wait_for 5 grep -qx "frozen 1" "$dir/cgroup.events" || return
+	"$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new >answer 3>&- 9>&- &
+	old=$!
+	wait_for 10 is_given || return
+	kill -9 "$SPARE"
+	wait "$old" || { cat answer; return 1; }
+	wait_for 5 rmdir "$dir" || return
+	NEW=("$(sed -n 's/^OK //p' answer)")
+	PIDS+=("${NEW[0]}")
+	[ "${NEW[0]}" != "$SPARE" ] && [ "$(template instances)" = 2 ] || return
+	grep -q "the spare of the template has ended" "$MNT/.log" || return
+	all_right "${NEW[@]}"
+}
+t "a spare is killed when it is asked" spare_killed_late
 
 others()
 {

@@ -178,9 +178,18 @@ START_TEST(worth_it_the_second_time)
 	const struct identity a = image(1, 1), b = image(2, 1);
 
 	ck_assert(!templates_worth(&all, &a, NULL, 0, false));
+	ck_assert(!templates_worth(&all, &a, NULL, 0, false));
+	templates_see(&all, &a, NULL, 0);
+	templates_see(&all, &a, NULL, 0);
+	ck_assert_uint_eq(all.next_seen, 1);
+	ck_assert(templates_worth(&all, &a, NULL, 0, false));
 	ck_assert(!templates_worth(&all, &a, NULL, 1000, false));
 	ck_assert(!templates_worth(&all, &b, NULL, 0, false));
-	ck_assert(templates_worth(&all, &a, NULL, 0, false));
+	/* It was refused. */
+	templates_unsee(&all, &a, NULL, 0);
+	templates_unsee(&all, &b, NULL, 0);
+	ck_assert(!templates_worth(&all, &a, NULL, 0, false));
+	templates_see(&all, &a, NULL, 1000);
 	ck_assert(templates_worth(&all, &a, NULL, 1000, false));
 	ck_assert(templates_worth(&all, &b, NULL, 7, true));
 	all.max = 0;
@@ -193,11 +202,13 @@ START_TEST(worth_it_in_each_place)
 {
 	const struct identity a = image(1, 1);
 
-	ck_assert(!templates_worth(&all, &a, "here", 0, false));
+	templates_see(&all, &a, "here", 0);
+	ck_assert(templates_worth(&all, &a, "here", 0, false));
 	ck_assert(!templates_worth(&all, &a, "there", 0, false));
 	ck_assert(!templates_worth(&all, &a, NULL, 0, false));
-	ck_assert(templates_worth(&all, &a, "here", 0, false));
+	templates_see(&all, &a, "there", 0);
 	ck_assert(templates_worth(&all, &a, "there", 0, false));
+	ck_assert(templates_worth(&all, &a, "here", 0, false));
 }
 END_TEST
 
