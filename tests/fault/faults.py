@@ -37,9 +37,10 @@ PTRACE, CALL, MEMORY, TASK, IO = 1, 2, 4, 8, 16
 VERBOSE = os.environ.get("VERBOSE")
 ALL = PTRACE | CALL | MEMORY | TASK | IO
 
-# The last of these takes increments without a twin.
+# With `delta' increments are taken: that of a tree with twins, the other without.
 SUBJECTS = ["quiet", "quiet reaper", "regs fp", "sleep epoll", "children",
-            "signal timer", "pipe threads", "regs signal delta"]
+            "signal timer", "pipe threads", "children delta",
+            "regs signal delta"]
 
 # A thread in one of these sees EINTR if we die between having interrupted it
 # and its first SETREGS: the kernel offers no way around it (SECURITY.md).

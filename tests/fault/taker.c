@@ -12,8 +12,8 @@
  *				the Nth time, with that freeze timeout in ms
  *	sweep			clear away what was left
  *
- * With " delta" behind the PID it is of an increment, for which no twin is made;
- * its parent is taken before, and nothing fails in that.
+ * With " delta" behind the PID it is of an increment, for which no twin is made
+ * if PID is alone; its parent is taken before, and nothing fails in that.
  *
  *	killed WHAT | BEFORE		"before": the last ptrace(2) request
  *	failed ERRNO FDS HEAP WHAT | SENTENCE
@@ -46,7 +46,7 @@ static struct snap_log_table table;
 struct take {
 	pid_t pid;
 	unsigned classes; /* to be counted from the start */
-	bool delta;	  /* without a twin */
+	bool delta;	  /* an increment */
 	unsigned freeze_timeout_ms;
 	int err;
 	char why[1024];	 /* snap_error() */
