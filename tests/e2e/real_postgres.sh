@@ -1,7 +1,7 @@
 #!/bin/bash
 # real_postgres.sh - PostgreSQL, a cluster in the middle of pgbench: moved with
-# its clients, which go on over the same connections, twice; afterwards all that
-# they did is there, once.
+# its clients, which go on over the same connections, thrice, the last time from an
+# increment; afterwards all that they did is there, once.
 #
 # What it writes to files goes on after the checkpoint, and is not taken back by
 # a restore: so it is stopped before it is copied.
@@ -98,16 +98,40 @@ has_segment()
 	    /proc/sysvipc/shm)" = 1 ]
 }
 
-# Behind a filter: killed, its segment removed or not, and restored.
-# usage: moved yes|no
+# usage: increment NAME: an increment of the whole tree.
+increment()
+{
+	cp -r "$MNT/$PID/delta" "$WORK/chain/$1" && counted "$WORK/chain/$1"
+}
+
+# While it runs: a whole copy, and an increment to that.
+copied_before()
+{
+	rm -rf "$WORK/chain"
+	mkdir "$WORK/chain"
+	echo on >"$MNT/$PID/.track" && copy "$PID" "$WORK/chain/whole" &&
+	    counted "$WORK/chain/whole" && sleep 0.3 && increment running
+}
+
+# Behind a filter: killed, its segment removed or not, and restored; or from an
+# increment to what was copied before.
+# usage: moved yes|no|increment
 moved()
 {
-	local rc
+	local rc image=$WORK/image
+	if [ "$1" = increment ]; then
+		copied_before || return
+		image=$WORK/chain/stopped
+	fi
 	filter || return
 	wait_for 20 all_stopped "$PID" && rm -rf "$WORK/image" &&
-	    copy "$PID" "$WORK/image" && fell "$PID" &&
-	    { [ "$1" = no ] || ipcrm -m "${SEGMENTS[-1]}"; } &&
-	    restore "$PID" "$WORK/image" && has_segment && go_on "$PID"
+	    if [ "$1" = increment ]; then
+		increment stopped
+	    else
+		copy "$PID" "$image"
+	    fi && fell "$PID" &&
+	    { [ "$1" != yes ] || ipcrm -m "${SEGMENTS[-1]}"; } &&
+	    restore "$PID" "$image" && has_segment && go_on "$PID"
 	rc=$?
 	nft delete table inet "snapfs_pg_$$"
 	return $rc
@@ -161,8 +185,8 @@ no_panic()
 under_load()
 {
 	local i
-	start && bench 12 || return
-	for i in no yes; do
+	start && bench 14 || return
+	for i in no yes increment; do
 		moved $i || { tail -n 5 "$WORK/pg.log"; return 1; }
 		sleep 1.5
 	done
@@ -203,6 +227,6 @@ run()
 	done
 	return $rc
 }
-t "in the middle of pgbench, moved twice" run
+t "in the middle of pgbench, moved thrice" run
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]
