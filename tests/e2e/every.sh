@@ -3,6 +3,7 @@
 # and what is left when it dies anywhere.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tree_lib.sh"
 need_root
 
 dir=$WORK/kept
@@ -318,12 +319,40 @@ bad_usage()
 	! snapfs-every -1 -m "$WORK" 1s $$ "$WORK/none" 2>/dev/null
 }
 
+# A process and three that were forked from it: increments, the oldest merged,
+# and the memory that they share is there once.
+of_a_tree()
+{
+	local forks=$WORK/forks
+	[ ! -d "$dir" ] || { chmod -R u+w "$dir" && rm -rf "$dir"; }
+	mkdir "$forks"
+	"$TOOLS/forks" "$forks" -m 8 -p 3 -w 64 </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 60 test -s "$forks/ready" || return
+	rounds 4 -k 2 || return
+	[ "$(names)" = "0000000003 0000000004" ] || { names; return 1; }
+	[ "$(parent 0000000003)" = none ] &&
+	    [ "$(parent 0000000004)" = "$(id 0000000003)" ] || return
+	[ "$(du -sk "$dir/0000000003" | cut -f 1)" -lt 20000 ] &&
+	    [ "$(du -sk "$dir/0000000004" | cut -f 1)" -lt 4000 ] || {
+		du -sk "$dir"/0*
+		return 1
+	}
+	fell "$PID" && restore "$PID" "$dir/latest" || return
+	: >"$forks/check"
+	wait_for 60 test -s "$forks/result" || { echo "they do not answer"; return 1; }
+	[ "$(<"$forks/result")" = "4 0" ] || { cat "$forks/result"; return 1; }
+	fell "$PID"
+}
+
 mount_snapfs freeze_timeout=20
 t "checkpoints come at an interval" at_intervals
 t "the oldest are merged into one" rotated
 t "one alone is kept" only_one
 t "after another copy the next is whole" copied_by_others
 t "after a restart of the daemon the next is whole" daemon_anew
+t "a tree of processes" of_a_tree
 t "killed anywhere, all that is there restores" killed
 t "the timer of systemd" timer
 t "a full disk costs nothing that is there" full_and_clean
