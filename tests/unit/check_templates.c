@@ -18,20 +18,42 @@
 #include "templates.h"
 #include "unit.h"
 
-static struct templates all;
-static pid_t child;
+#define CHILDREN 16
 
-/* A process that may be killed. */
+static struct templates all;
+static pid_t children[CHILDREN];
+static unsigned nchildren;
+static pid_t child; /* the newest of them */
+
+/* A process that may be killed: each template has one of its own. */
+static void
+start_child(void)
+{
+	int closed[2];
+	char none;
+
+	ck_assert_uint_lt(nchildren, CHILDREN);
+	ck_assert_int_eq(pipe(closed), 0);
+	child = fork();
+	if (child == 0) {
+		/* Whoever looks for the end of a socket is not to wait for it. */
+		close_range(3, ~0u, 0);
+		for (;;)
+			pause();
+	}
+	ck_assert_int_gt(child, 0);
+	children[nchildren++] = child;
+	close(closed[1]);
+	ck_assert_int_eq(read(closed[0], &none, 1), 0);
+	close(closed[0]);
+}
+
 static void
 set_up(void)
 {
 	all = (struct templates){ .max = 2, .max_bytes = 100 };
 	templates_init(&all);
-	child = fork();
-	if (child == 0)
-		for (;;)
-			pause();
-	ck_assert_int_gt(child, 0);
+	nchildren = 0;
 }
 
 static void
@@ -40,8 +62,12 @@ tear_down(void)
 	templates_drop_all(&all);
 	ck_assert_uint_eq(all.n, 0);
 	ck_assert_uint_eq(all.bytes, 0);
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
+	/* One that a test has waited for is another's number by now. */
+	while (nchildren-- > 0)
+		if (waitpid(children[nchildren], NULL, WNOHANG) == 0) {
+			kill(children[nchildren], SIGKILL);
+			waitpid(children[nchildren], NULL, 0);
+		}
 }
 
 static struct identity
@@ -59,11 +85,12 @@ add(struct identity id, const char *place, uint64_t now)
 		.image = id,
 		.place = (char *)place,
 		.path = (char *)"p",
-		.pid = child,
-		.t = { .control = eventfd(0, 0),
-		    .pidfd = pidfd_open(child, 0) },
+		.t = { .control = eventfd(0, 0) },
 	};
 
+	start_child();
+	made.pid = child;
+	made.t.pidfd = pidfd_open(child, 0);
 	return templates_add(&all, &made, now);
 }
 
@@ -240,10 +267,11 @@ add_listener(struct identity id, uint64_t now, int *orders)
 		.place = (char *)"here",
 		.path = (char *)"p",
 		.uid = getuid(),
-		.pid = child,
 	};
 	struct template *v;
 
+	start_child();
+	made.pid = child;
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv), 0);
 	made.t.control = sv[0];
 	made.t.pidfd = pidfd_open(child, 0);
