@@ -244,11 +244,42 @@ disk_full()
 	rounds 1 || return
 	head -c 8m /dev/zero >"$WORK/small/filler" 2>/dev/null
 	out=$(once 1s "$PID" "$dir" 2>&1) && { echo "no room, no error"; return 1; }
-	[[ $out == *"the next will be a whole one"* ]] || { echo "$out"; return 1; }
+	[[ $out == *"no checkpoint this time"* ]] || { echo "$out"; return 1; }
 	[ "$(names)" = 0000000001 ] && [ ! -e "$dir/.new" ] || return
-	rm "$WORK/small/filler"
+	goes_on || return
 	kill9 "$PID"
 	restore "$PID" "$dir/latest" && check_subject restored
+}
+
+# As an increment, once there is room again.
+goes_on()
+{
+	every 0.2 "$PID" "$dir"
+	wait_for 60 grep -q "no checkpoint this time" "$log" ||
+	    { cat "$log"; return 1; }
+	rm "$WORK/small/filler"
+	wait_for 60 has_lines 1 || { cat "$log"; return 1; }
+	kill "$EVERY" && wait "$EVERY" || return
+	[ "$(parent 0000000002)" = "$(id 0000000001)" ] || { cat "$log"; return 1; }
+}
+
+# All was read, but it did not come to the disk.
+not_on_disk()
+{
+	local out
+	begin mem_private || return
+	rounds 2 || return
+	mkdir -p "$WORK/full"
+	printf '#!/bin/sh\necho "sync: no space" >&2; exit 1\n' >"$WORK/full/sync"
+	chmod +x "$WORK/full/sync"
+	out=$(PATH=$WORK/full:$PATH once 1s "$PID" "$dir" 2>&1) &&
+	    { echo "not on the disk, no error"; return 1; }
+	[[ $out == *"sync: no space"* ]] || { echo "$out"; return 1; }
+	once 1s "$PID" "$dir" || return
+	[ "$(names)" = "0000000001 0000000002 0000000003" ] || { names; return 1; }
+	[ "$(parent 0000000003)" = "$(id 0000000002)" ] ||
+	    { echo "no increment to the one before"; return 1; }
+	all_restore
 }
 
 full_and_clean()
@@ -356,6 +387,7 @@ t "a tree of processes" of_a_tree
 t "killed anywhere, all that is there restores" killed
 t "the timer of systemd" timer
 t "a full disk costs nothing that is there" full_and_clean
+t "what does not come to the disk is in the next increment" not_on_disk
 t "it ends with the process" the_end
 t "two do not share a directory" one_at_a_time
 t "a user has it for his own process" as_user
