@@ -147,12 +147,47 @@ with_connection()
 }
 t "a server with a connection, which moves with its address" with_connection
 
+# usage: says TEXT: the last migration, once, and no program in its place
+says()
+{
+	if [ "$(grep -c "$1" "$WORK/out")" != 1 ] ||
+	    grep -q -e '^tar' -e '^sed' -e ': line [0-9]*:' "$WORK/out"; then
+		cat "$WORK/out"
+		return 1
+	fi
+}
+
+# Nothing is copied before that is seen, and nothing is left there.
+no_such_device()
+{
+	counter || return
+	migrate "$PID" --address "$NET.9/24,nodev,b0" && return 1
+	says "no device nodev here has $NET.9" || return
+	ip addr add $NET.9/24 dev "${NS:6}r"
+	migrate "$PID" --address "$NET.9/24,${NS:6}r,nodev" && return 1
+	says "there is no network device nodev there" || return
+	! grep -q '^round' "$WORK/out" && no_scratch || return
+	ip addr del $NET.9/24 dev "${NS:6}r"
+	went_on && kill9 "$PID"
+}
+t "a network device that is not there is told at once" no_such_device
+
+# Its number is taken there.
+take_pid()
+{
+	there bash -c 'echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid
+	    sleep 1000 </dev/null >/dev/null 2>&1 & echo $!' - "$PID" >"$WORK/taken"
+	[ "$(<"$WORK/taken")" = "$PID" ] || { cat "$WORK/taken"; return 1; }
+}
+
 # Not restored there, so the address comes back.
 address_comes_back()
 {
-	talk || return
-	migrate "$PID" --address "$NET.9/24,${NS:6}r,nodev" &&
+	talk && take_pid || return
+	migrate "$PID" --address "$NET.9/24,${NS:6}r,b0" &&
 	    { echo "moved"; return 1; }
+	there kill -9 "$PID"
+	says "not restored: .*$PID" || return
 	ip addr show dev "${NS:6}r" | grep -q $NET.9 || return
 	wait_for 15 talks && expect_untouched "$PID" && kill9 "$CLIENT" &&
 	    kill9 "$PID" && ip addr del $NET.9/24 dev "${NS:6}r"
@@ -237,7 +272,7 @@ disk_full()
 	there mount -t tmpfs -o size=8m none /var/tmp || return
 	counter || return
 	migrate "$PID" && { echo "moved"; return 1; }
-	grep -qi 'space' "$WORK/out" || return
+	says 'the copy failed: .*space' || return
 	there umount /var/tmp || there umount -l /var/tmp
 	went_on && kill9 "$PID"
 }
@@ -451,12 +486,9 @@ t "the snapfs there is killed at the end: one runs, and has all" \
 # Held here by somebody else, or copied in the last moment.
 pid_taken()
 {
-	counter || return
-	there bash -c 'echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid
-	    sleep 1000 </dev/null >/dev/null 2>&1 & echo $!' - "$PID" >"$WORK/taken"
-	[ "$(<"$WORK/taken")" = "$PID" ] || { cat "$WORK/taken"; return 1; }
+	counter && take_pid || return
 	migrate "$PID" && { echo "moved"; return 1; }
-	grep -q "not restored: .*$PID" "$WORK/out" || return
+	says "not restored: .*$PID.*--new-pid" || return
 	went_on || return
 	migrate "$PID" --new-pid && runs_there && [ "$NEW" != "$PID" ] || return
 	there kill -9 "$NEW" "$PID"
@@ -473,6 +505,19 @@ no_snapfs_there()
 	wait_for 20 snapfs_there
 }
 t "no snapfs there: it goes on here" no_snapfs_there
+
+# Who ends while it is copied is moved nowhere.
+ends_meanwhile()
+{
+	slow && counter && start_migrate || return
+	wait_for 40 reached rounds || { cat "$WORK/out"; return 1; }
+	kill9 "$PID"
+	wait_for 40 gone "$JOB" || { end_job; echo "it goes on for ever"; return 1; }
+	fast
+	wait "$JOB" && return 1
+	says "process $PID has ended here"
+}
+t "the process ends while it is copied" ends_meanwhile
 
 # All of it, or nothing.
 tree()
