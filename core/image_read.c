@@ -748,6 +748,8 @@ check_above(
 		return snap_fail(cx, -EBADMSG,
 		    "checkpoint: it is of process %d, not of %d", (int)p->pid,
 		    (int)child->ppid);
+	/* That is of the image that was asked for. */
+	cx->where = NULL;
 	if (p->parent_id[0] != '\0' || child->parent_id[0] != '\0')
 		return snap_fail(cx, -ENOTSUP,
 		    "the memory of process %d is shared with its parent's, "
@@ -763,8 +765,8 @@ read_all_above(struct snap_ctx *cx, int dir, struct family *t)
 	const struct process *last = t->v[0];
 	int at = dir, next, err = 0;
 
-	cx->where = "../../";
 	while (err == 0 && cow_is_partial(last)) {
+		cx->where = "../../";
 		next = openat(at, "../..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (at != dir)
 			close(at);

@@ -394,6 +394,9 @@ END_TEST
 START_TEST(child_alone)
 {
 	says(read_chain("c2/children/4500"), -ENOTSUP, "snapfs-merge(1)");
+	ck_assert_msg(
+	    strncmp(snap_error(cx), "the memory of process 4500", 26) == 0,
+	    "%s", snap_error(cx));
 }
 END_TEST
 
