@@ -179,7 +179,7 @@ usable()
 # what has a name is whole each time, and the next one goes on.
 killed()
 {
-	local i size progress=0 rounds=${ROUNDS:-25}
+	local i size progress=0 rounds=${ROUNDS:-15}
 	[ "${QUICK-no}" = no ] || rounds=8
 	begin mem_private || return
 	rounds 1 -k 2 || return

@@ -13,7 +13,7 @@ chain=$WORK/chain
 seed=${SEED:-$RANDOM}
 options=freeze_timeout=20,linger=20
 
-if [ "$QUICK" = yes ]; then rounds=${ROUNDS:-8}; else rounds=${ROUNDS:-24}; fi
+if [ "$QUICK" = yes ]; then rounds=${ROUNDS:-8}; else rounds=${ROUNDS:-16}; fi
 
 track()
 {
