@@ -336,7 +336,7 @@ tree_fini(struct restore_tree *t)
 		if (t->end[i] >= 0)
 			close(t->end[i]);
 	}
-	for (size_t i = 0; i < t->n; i++)
+	for (size_t i = 0; t->v != NULL && i < t->n; i++)
 		process_fini(&t->v[i]);
 	for (size_t i = 0; i < t->nsaved; i++)
 		close(t->saved[i].fd);

@@ -135,7 +135,7 @@ restore_merge(struct restore_tree *t)
 void
 restore_merge_free(struct restore_tree *t)
 {
-	for (size_t i = 0; i < t->n; i++)
+	for (size_t i = 0; t->v != NULL && i < t->n; i++)
 		free(t->v[i].merged);
 	unix_index_free(&t->all);
 	free(t->all.files);
