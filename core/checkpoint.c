@@ -189,6 +189,8 @@ track(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 	frozen_step(cx, ft->v[i], "what was written seen");
 	if (gen > 0 && copy)
 		err = try_to_copy(cx, ft->v[i], cp, &w, opt->copy_max);
+	else
+		w.p->nruns = 0; /* a scan that failed may have told some */
 	written_fini(&w);
 	return gen < 0 ? (int)gen : err;
 }
@@ -222,13 +224,17 @@ is_tracked(const struct snap_checkpoint *cp, size_t i)
 static bool
 is_ours(const struct snap_checkpoint *cp, size_t i)
 {
+	const struct process *p = cp->tree.v[i];
 	struct snap_ctx quiet = { 0 };
+	uint64_t flags = 0;
 
 	if (cp->tracked == NULL)
 		return false;
-	return (is_tracked(cp, i) &&
-		   tracker_is_at_work(cp->tracked[i].tracker)) ||
-	       snap_tracker_possible(&quiet, cp->tree.v[i]->pid) == 0;
+	if (is_tracked(cp, i) && tracker_is_at_work(cp->tracked[i].tracker))
+		return true;
+	for (size_t k = 0; k < p->nvmas; k++)
+		flags |= p->vmas[k].flags;
+	return (flags & VMA_F_UFFD) != 0 && tracker_own(&quiet, p->pid) == 0;
 }
 
 static void

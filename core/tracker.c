@@ -47,7 +47,7 @@ struct snap_tracker {
 };
 
 struct snap_tracker *
-snap_tracker_new(void)
+tracker_new_below(bool can_build)
 {
 	struct snap_tracker *t = calloc(1, sizeof(*t));
 
@@ -56,8 +56,14 @@ snap_tracker_new(void)
 	pthread_mutex_init(&t->lock, NULL);
 	t->refs = 1;
 	t->uffd = -1;
-	t->can_build = tracker_kernel_tells_holes();
+	t->can_build = can_build;
 	return t;
+}
+
+struct snap_tracker *
+snap_tracker_new(void)
+{
+	return tracker_new_below(tracker_kernel_tells_holes());
 }
 
 struct tracker_tree *
@@ -67,7 +73,7 @@ tracker_below(struct snap_tracker *t)
 
 	if (t->below != NULL)
 		return t->below;
-	new = tracker_tree_new();
+	new = tracker_tree_new(t->can_build);
 	if (new != NULL &&
 	    !atomic_compare_exchange_strong(&t->below, &was, new))
 		tracker_tree_free(new);
@@ -339,7 +345,7 @@ who_else(pid_t pid)
 {
 	struct snap_ctx quiet = { 0 };
 
-	return snap_tracker_possible(&quiet, pid) < 0
+	return tracker_own(&quiet, pid) < 0
 		   ? "the process uses userfaultfd itself"
 		   : "it is tracked already, by itself, with a process above "
 		     "it or by another daemon";

@@ -33,10 +33,10 @@
 struct frozen;
 struct tracker_tree;
 
-/*
- * Those of the processes below it; NULL: it is itself one of these, or there is no
- * memory for them.
- */
+/* One more, of a process below one that has one already; NULL: no memory. */
+struct snap_tracker *tracker_new_below(bool can_build);
+
+/* Those of the processes below it; NULL: there is no memory for them. */
 struct tracker_tree *tracker_below(struct snap_tracker *t);
 
 /*
@@ -109,6 +109,9 @@ int tracker_uffd(struct snap_ctx *cx, struct frozen *z);
  */
 bool tracker_kernel_tells_holes(void);
 
+/* Has the process a userfaultfd itself?  -ENOTSUP, with a sentence; else 0. */
+int tracker_own(struct snap_ctx *cx, pid_t pid);
+
 /* Have a VMA registered: 0 or -errno; -EBUSY another descriptor has it. */
 int tracker_watch(int uffd, const struct vma *v);
 
@@ -119,7 +122,7 @@ bool tracker_has_memory(int uffd);
 
 struct tracker_kernel {
 	int uffd, pagemap;
-	bool fresh; /* nothing was registered with it yet */
+	bool fresh;	/* nothing was registered with it yet */
 	uint64_t guard; /* PAGE_IS_GUARD where the kernel knows it, else 0 */
 };
 

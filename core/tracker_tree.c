@@ -22,11 +22,13 @@ struct tracker_tree {
 	struct member *v;
 	size_t n;
 	size_t limit;
+	bool
+	    can_build; /* what the kernel can is not asked while they are frozen */
 	bool stopped;
 };
 
 struct tracker_tree *
-tracker_tree_new(void)
+tracker_tree_new(bool can_build)
 {
 	struct tracker_tree *t = calloc(1, sizeof(*t));
 
@@ -34,6 +36,7 @@ tracker_tree_new(void)
 		return NULL;
 	pthread_mutex_init(&t->lock, NULL);
 	t->limit = SIZE_MAX;
+	t->can_build = can_build;
 	return t;
 }
 
@@ -127,12 +130,12 @@ starttime(pid_t pid)
 
 /* Can it be tracked?  If not, that is said once. */
 static struct snap_tracker *
-begin(struct snap_ctx *cx, pid_t pid)
+begin(struct snap_ctx *cx, const struct tracker_tree *t, pid_t pid)
 {
 	struct snap_ctx quiet = { 0 };
 
-	if (snap_tracker_possible(&quiet, pid) == 0)
-		return snap_tracker_new();
+	if (tracker_own(&quiet, pid) == 0)
+		return tracker_new_below(t->can_build);
 	snap_logf(cx, SNAP_NOTICE, "%s; it is whole in each increment",
 	    snap_error(&quiet));
 	return NULL;
@@ -150,7 +153,7 @@ find(struct tracker_tree *t, pid_t pid, uint64_t when)
 static struct member *
 add(struct snap_ctx *cx, struct tracker_tree *t, pid_t pid, uint64_t when)
 {
-	struct snap_tracker *tracker = begin(cx, pid);
+	struct snap_tracker *tracker = begin(cx, t, pid);
 	struct member *m = process_grow(&t->v, &t->n, sizeof(*m));
 
 	if (m == NULL) {

@@ -15,8 +15,8 @@
 
 struct tracker_tree;
 
-/* NULL: no memory. */
-struct tracker_tree *tracker_tree_new(void);
+/* NULL: no memory.  `can_build`: see tracker_kernel_tells_holes(). */
+struct tracker_tree *tracker_tree_new(bool can_build);
 void tracker_tree_free(struct tracker_tree *t);
 
 /* The tracking of all of them ends now. */

@@ -132,13 +132,18 @@ has_own(struct snap_ctx *cx, pid_t pid)
 int
 snap_tracker_possible(struct snap_ctx *cx, pid_t pid)
 {
-	int own;
-
 	if (!tracker_kernel_can())
 		return snap_fail(cx, -ENOTSUP,
 		    "this kernel has no write-protection by userfaultfd in "
 		    "async mode (Linux 6.7): all checkpoints are full");
-	own = has_own(cx, pid);
+	return tracker_own(cx, pid);
+}
+
+int
+tracker_own(struct snap_ctx *cx, pid_t pid)
+{
+	int own = has_own(cx, pid);
+
 	if (own > 0)
 		return snap_fail(cx, -ENOTSUP,
 		    "process %d uses userfaultfd itself: it cannot be tracked",

@@ -230,11 +230,8 @@ footprint()
 # is right.
 twice()
 {
-	local child all=$PID
+	local child all
 	rm -f "$WORK"/go "$WORK"/more* "$WORK"/less* "$WORK"/done.*
-	begin family_of_three || return
-	fell "$PID"
-	rm -f "$WORK"/go "$WORK"/done.*
 	rm -rf "$chain" "$WORK/ready"
 	mkdir "$chain"
 	family_of_three </dev/null >/dev/null 2>&1 3>&- 9>&- &
