@@ -114,6 +114,11 @@ void hold_wait_fini(struct hold_wait *w);
  */
 int hold_symbol(struct hold *h, struct hold_birth *b);
 
+/* ---- hold_breakpoint.c ---- */
+
+/* 0, or -ENOTSUP: they can be set here, and do nothing. */
+int hold_breakpoints(struct snap_ctx *cx);
+
 /* ---- hold_elf.c ---- */
 
 /*

@@ -405,8 +405,10 @@ int
 hold_symbol(struct hold *h, struct hold_birth *b)
 {
 	struct hunt u = { .h = h, .generation = 1 };
-	int n;
+	int n = hold_breakpoints(h->cx);
 
+	if (n < 0)
+		return n;
 	if (ptrace(PTRACE_SEIZE, h->pid, 0,
 		PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE) < 0)
 		return snap_fail(
