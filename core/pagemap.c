@@ -18,7 +18,6 @@
 
 #define PAGE 4096u
 #define HUGE (2u << 20)
-#define NREGIONS 512
 #define NENTRIES 8192
 
 /*
@@ -91,14 +90,14 @@ static int
 runs_by_scan(
     const struct pagemap *pm, uint64_t at, uint64_t end, struct process *p)
 {
-	struct uapi_page_region v[NREGIONS];
+	struct uapi_page_region v[UAPI_PAGEMAP_REGIONS];
 	size_t first = p->nruns;
 	int n, err = 0;
 
 	while (at < end && err == 0) {
 		uint64_t before = at;
 
-		n = scan(pm, &at, end, v, NREGIONS, 0);
+		n = scan(pm, &at, end, v, UAPI_PAGEMAP_REGIONS, 0);
 		if (n < 0)
 			return n;
 		if (at <= before && n == 0)
@@ -169,13 +168,13 @@ int
 pagemap_huge(
     const struct pagemap *pm, uint64_t start, uint64_t end, struct process *p)
 {
-	struct uapi_page_region v[NREGIONS];
+	struct uapi_page_region v[UAPI_PAGEMAP_REGIONS];
 	struct uapi_pm_scan_arg a = {
 		.size = sizeof(a),
 		.start = start,
 		.end = end,
 		.vec = (uintptr_t)v,
-		.vec_len = NREGIONS,
+		.vec_len = UAPI_PAGEMAP_REGIONS,
 		.category_mask = UAPI_PAGE_IS_HUGE,
 		.return_mask = UAPI_PAGE_IS_HUGE,
 	};

@@ -15,7 +15,6 @@
 #include "uapi.h"
 
 #define PAGE 4096ull
-#define NREGIONS 1024
 
 /* The long way is not longer than the short one and then a call for a part. */
 #define SMALL (64 * PAGE)
@@ -42,14 +41,14 @@ static int
 ask(struct scan *s, struct uapi_pm_scan_arg a, uint64_t start, uint64_t end,
     take_fn *take)
 {
-	struct uapi_page_region v[NREGIONS];
+	struct uapi_page_region v[UAPI_PAGEMAP_REGIONS];
 	int n, err;
 
 	a.size = sizeof(a);
 	a.flags |= UAPI_PM_SCAN_CHECK_WPASYNC;
 	a.end = end;
 	a.vec = (uintptr_t)v;
-	a.vec_len = NREGIONS;
+	a.vec_len = UAPI_PAGEMAP_REGIONS;
 	for (uint64_t at = start; at < end; at = a.walk_end) {
 		a.start = at;
 		n = ioctl(s->k->pagemap, UAPI_PAGEMAP_SCAN, &a);

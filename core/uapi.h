@@ -75,6 +75,14 @@ struct uapi_pm_scan_arg {
 	uint64_t return_mask;
 };
 
+/*
+ * At most so many regions are to be asked for.  The kernel gathers so many, and
+ * goes on if there is room for more; if it then comes to the end, walk_end tells
+ * how far it had come before (do_pagemap_scan(), Linux 6.7 to 6.18).  Whoever
+ * went on from there would be told again.
+ */
+#define UAPI_PAGEMAP_REGIONS 512
+
 #define UAPI_PAGEMAP_SCAN _IOWR('f', 16, struct uapi_pm_scan_arg)
 
 /* ---- seccomp filters of a tracee, 4.4 and 4.16; not in all C libraries ---- */

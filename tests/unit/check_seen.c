@@ -382,6 +382,46 @@ check_scan(struct memory *m)
 	m->before = now.seen;
 }
 
+/*
+ * As many ranges as the kernel tells in one call and in two, and some more or
+ * less: each is told once, in order, whether it was written or not.
+ */
+START_TEST(many_ranges)
+{
+	struct tracker_seen now, again;
+	struct spans dirty, none;
+	struct memory m;
+
+	if (!tracker_kernel_can())
+		return;
+	open_memory(&m, false);
+	madvise(m.at, PAGES * PAGE, MADV_NOHUGEPAGE);
+	ck_assert_int_eq(tracker_watch(m.k.uffd, &m.v), 0);
+	for (unsigned n = 1; n < PAGES / 2; n++) {
+		now = again = (struct tracker_seen){ 0 };
+		dirty = none = (struct spans){ 0 };
+		m.at[2 * n * PAGE]++;
+		if (n % 100 > 20 && n % 512 > 4 && n % 512 < 508)
+			continue;
+		scan(&m, NULL, &dirty, &now);
+		scan(&m, NULL, &none, &again);
+		ck_assert_uint_eq(none.n, 0);
+		ck_assert_uint_eq(now.seen.n, n);
+		ck_assert_uint_eq(again.seen.n, n);
+		for (unsigned i = 0; i < n; i++) {
+			ck_assert_uint_eq(now.seen.v[i].start,
+			    m.v.start + 2 * (i + 1) * PAGE);
+			ck_assert_uint_eq(
+			    again.seen.v[i].start, now.seen.v[i].start);
+		}
+		spans_fini(&dirty);
+		seen_fini(&now.seen);
+		seen_fini(&again.seen);
+	}
+	close_memory(&m);
+}
+END_TEST
+
 static void
 real(bool of_file)
 {
@@ -456,6 +496,7 @@ main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, as_bytes);
 	tcase_add_test(tc, first);
+	tcase_add_test(tc, many_ranges);
 	tcase_add_test(tc, anonymous);
 	tcase_add_test(tc, of_a_file);
 	tcase_add_test(tc, mapped_anew);
