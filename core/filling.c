@@ -1,7 +1,6 @@
 #include "filling.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -12,8 +11,8 @@
 
 #define LOOK_NS 20000000
 
-static bool
-is_filling(pid_t pid)
+bool
+filling_now(pid_t pid)
 {
 	char *text;
 	bool yes;
@@ -31,7 +30,7 @@ wait_for(struct snap_ctx *cx, pid_t pid, uint64_t deadline)
 	const struct timespec look = { 0, LOOK_NS };
 	int waited = 0;
 
-	while (is_filling(pid)) {
+	while (filling_now(pid)) {
 		if (!waited)
 			snap_logf(cx, SNAP_STEP,
 			    "process %d: waiting for its memory, which is "

@@ -10,11 +10,15 @@
 #ifndef FILLING_H
 #define FILLING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct snap_ctx;
+
+/* Is it so now?  False, too, if the kernel does not say. */
+bool filling_now(pid_t pid);
 
 /*
  * Wait until all memory of these processes is there, or they have ended: 1; 0:

@@ -1,12 +1,16 @@
 #include "leftover.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ctx.h"
+#include "filling.h"
 #include "heal.h"
 #include "vma.h"
 
@@ -18,6 +22,7 @@
 
 /* How much of a stack is searched, from its top on. */
 #define STACK_SEARCH (256u << 10)
+#define STACK_PAGES (STACK_SEARCH / PAGE + 2)
 
 #define USER64_CS 0x33
 #define FRAME (2 * sizeof(uint64_t)) /* from rip to cs */
@@ -176,27 +181,70 @@ leftovers_go_home(struct frozen *z, const struct leftovers *l)
  * made: rip, the flags, cs.  A word alone may be anything, and may be there for
  * as long as the process lives.
  */
+static bool
+has_frame(const uint64_t *word, size_t n, const struct leftovers *l)
+{
+	for (size_t i = 0; i + 2 < n; i++)
+		if (region_of(l, word[i]) != NULL &&
+		    (word[i + 2] & 0xffff) == USER64_CS)
+			return true;
+	return false;
+}
+
+/*
+ * Which pages of [sp, end) have no frame on them, for they were never touched;
+ * to read one would give it to the process.  In a process whose memory is still
+ * being brought, and if the kernel does not tell, each may have one.
+ */
+static void
+find_untouched(pid_t pid, uint64_t sp, uint64_t end, bool *untouched)
+{
+	const uint64_t there = 1ull << 63 | 1ull << 62; /* present, swapped */
+	size_t n = end / PAGE - sp / PAGE + 1;
+	uint64_t entry[STACK_PAGES];
+	char path[64];
+	bool any = false;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (pread(fd, entry, n * 8, (off_t)(sp / PAGE * 8)) == (ssize_t)(n * 8))
+		for (size_t i = 0; i < n; i++)
+			any |= untouched[i] = (entry[i] & there) == 0;
+	close(fd);
+	if (any && filling_now(pid))
+		memset(untouched, 0, n * sizeof(*untouched));
+}
+
 bool
 leftovers_returns(struct frozen *z, const struct process *p, uint64_t sp,
     const struct leftovers *l)
 {
 	const struct vma *v = vma_find(p, sp);
-	uint64_t word[512], end;
+	bool untouched[STACK_PAGES] = { false };
+	uint64_t word[PAGE / 8 + 2], end, first = sp / PAGE;
 
 	if (v == NULL)
 		return false;
 	sp &= ~(uint64_t)7;
 	end = v->end - sp > STACK_SEARCH ? sp + STACK_SEARCH : v->end;
-	while (end - sp > FRAME) {
-		size_t n = end - sp < sizeof(word) ? end - sp : sizeof(word);
+	find_untouched(z->pid, sp, end - 1, untouched);
+	for (; sp < end; sp = (sp / PAGE + 1) * PAGE) {
+		uint64_t stop = (sp / PAGE + 1) * PAGE + FRAME;
+		size_t i = sp / PAGE - first;
 
-		if (!frozen_read(z, word, n, sp))
+		if (untouched[i])
+			continue;
+		if (stop > end || untouched[i + 1])
+			stop -= FRAME;
+		if (stop > end)
+			stop = end;
+		if (!frozen_read(z, word, stop - sp, sp))
 			return false;
-		for (size_t i = 0; i + 2 < n / 8; i++)
-			if (region_of(l, word[i]) != NULL &&
-			    (word[i + 2] & 0xffff) == USER64_CS)
-				return true;
-		sp += n - FRAME;
+		if (has_frame(word, (stop - sp) / 8, l))
+			return true;
 	}
 	return false;
 }
