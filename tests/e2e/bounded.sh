@@ -2,6 +2,8 @@
 # bounded.sh - targets that will not stop, readers that will not go on, and no
 # memory or processes left: an error in a sentence, or the slower way with a
 # note, in time; and everybody goes on.
+#
+# runs: alone
 
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,6 +1,8 @@
 #!/bin/bash
 # consistency.sh - a process whose four threads keep an invariant over 256 MiB
 # is copied while it runs: every copy keeps it, and so does the process.
+#
+# runs: beside others
 
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -1,6 +1,8 @@
 #!/bin/bash
 # faults.sh - a part of tests/fault/run: whoever takes a checkpoint is killed,
 # or a call fails, at any point; the process runs on as it was.
+#
+# runs: beside others
 
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -88,7 +88,7 @@ for how in precopy postcopy; do
 	t "python in a computation, $how" computes $how 0.4 "$python" -c '
 import hashlib
 h, data = b"x", {}
-for i in range(3000000):
+for i in range(6000000):
     h = hashlib.sha256(h).digest()
     data[h[:2]] = h
 print(hashlib.sha256(b"".join(data[k] for k in sorted(data))).hexdigest())'

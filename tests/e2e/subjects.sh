@@ -2,19 +2,20 @@
 # subjects.sh - every program in tests/subjects, through all that can happen
 # to a process here:
 #
-#	alone		nothing happens (so that a failure is ours)
 #	survive		a hundred checkpoints in a row, which it must not notice
-#	once		copied, killed, restored
-#	eager		the same, with all its memory at once
+#	eager		copied, killed, restored with all its memory at once
 #	twice		copied, killed, restored, and all that again
 #	cloned		restored from the mount beside the original, with
 #			another pid
 #	instance	copied, killed, restored as a clone of a template, twice,
 #			then as one with another pid that was made ahead
+#	alone		if one of these failed: nothing happens (was it ours?)
 #
 # $PHASES: only these.
 #
 # Arguments, or $ONLY: names of subjects; all, if there are none.
+#
+# runs: beside others
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/subject_lib.sh"
@@ -53,21 +54,12 @@ eager()
 	check_subject restored
 }
 
-once()
-{
-	begin || return
-	copy "$PID" "$DIR/image" || return
-	expect_untouched "$PID" || return
-	(cd "$DIR/image" && xxhsum -c --quiet xxh128sums) || return
-	fell "$PID" || return
-	revive "$DIR/image" || return
-	check_subject restored
-}
-
 twice()
 {
 	begin || return
 	copy "$PID" "$DIR/image1" || return
+	expect_untouched "$PID" || return
+	(cd "$DIR/image1" && xxhsum -c --quiet xxh128sums) || return
 	fell "$PID" || return
 	revive "$DIR/image1" || return
 	sleep 0.03
@@ -206,30 +198,47 @@ fi
 
 start_ttys
 
+daemon_again()
+{
+	bad "$name $phase" "the daemon is gone"
+	umount -l "$MNT" 2>/dev/null
+	wait "$DAEMON" 2>/dev/null
+	tail -n 60 "$WORK/daemon.log"
+	: >"$WORK/daemon.log"
+	mount_snapfs templates=1
+}
+
+# usage: run_phase PHASE: none of it failed
+run_phase()
+{
+	local phase=$1 before=$TEST_FAILED rc
+	[[ " ${PHASES-$phase} " == *" $phase "* ]] || return 0
+	PID=
+	TEST_FAILED=no
+	t "$name $phase" "$phase"
+	end_all
+	if ! is_mounted || gone "$DAEMON"; then daemon_again; fi
+	rm -rf "${DIR:?}"
+	rc=0
+	[ $TEST_FAILED = no ] || rc=1
+	[ "$before" = no ] || TEST_FAILED=yes
+	return $rc
+}
+
 for name; do
 	traits
 	phases=$(trait "$name" phases)
 	# Every instance phase leaves a template.
 	[ -n "$DAEMON" ] || mount_snapfs templates=1
-	phases=${phases:-alone survive once eager twice cloned instance}
+	phases=${phases:-survive eager twice cloned instance}
 	case $clones,$name in
 	none,* | glibc,*.*) phases=${phases/cloned/} ;;
 	esac
+	failed=no
 	for phase in $phases; do
-		[[ " ${PHASES-$phase} " == *" $phase "* ]] || continue
-		PID=
-		t "$name $phase" $phase
-		end_all
-		if ! is_mounted || gone "$DAEMON"; then
-			bad "$name $phase" "the daemon is gone"
-			umount -l "$MNT" 2>/dev/null
-			wait "$DAEMON" 2>/dev/null
-			tail -n 60 "$WORK/daemon.log"
-			: >"$WORK/daemon.log"
-			mount_snapfs templates=1
-		fi
-		rm -rf "${DIR:?}"
+		run_phase "$phase" || failed=yes
 	done
+	[ $failed = no ] || run_phase alone
 done
 t "the daemon ends well" unmount_snapfs
 [ $TEST_FAILED = no ]

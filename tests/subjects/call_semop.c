@@ -2,7 +2,7 @@
  * call_semop - asleep on a System V semaphore.  Interrupted, the kernel lets
  * it fail with EINTR.
  *
- * phases: alone survive
+ * phases: survive
  */
 #include <sys/ipc.h>
 #include <sys/sem.h>

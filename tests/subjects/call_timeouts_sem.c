@@ -2,7 +2,7 @@
  * call_timeouts_sem - the same as call_timeouts of what is not brought back:
  * semtimedop, io_getevents, io_pgetevents.
  *
- * phases: alone survive
+ * phases: survive
  */
 #include <linux/aio_abi.h>
 #include <sys/ipc.h>

@@ -3,7 +3,7 @@
  * that is not its own.  (Child processes are not restored.)  With the argument
  * `plain' it does not ask for children that give no signal.
  *
- * phases: alone survive
+ * phases: survive
  */
 #include <sys/syscall.h>
 #include <sys/wait.h>

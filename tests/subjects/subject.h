@@ -20,7 +20,7 @@
  * Lines in a subject's first comment tell the harness what it needs:
  *
  *	variants: musl		also build it static, with musl
- *	phases: alone survive	only these (alone survive once twice)
+ *	phases: survive twice	only these (see tests/e2e/subjects.sh)
  *	clones: alone		a clone is checked without its original
  *	clones: refused		there can be no clone beside it
  *	clones: none		it keeps pids: a clone, with others, is not

@@ -3,7 +3,7 @@
  * it and another sleeps until it is given up; a child that ends with it is told
  * to the next owner.
  *
- * phases: alone survive once eager twice
+ * phases: survive eager twice
  */
 #include <sys/mman.h>
 #include <sys/syscall.h>

@@ -2,7 +2,7 @@
  * tree_creds - who made a socket (SO_PEERCRED), and pidfds, in a tree: of a
  * child, of the parent, of one that has ended and one that was waited for.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <poll.h>
 #include <stddef.h>

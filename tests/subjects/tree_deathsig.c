@@ -2,7 +2,7 @@
  * tree_deathsig - what is to happen when a member ends: who adopts its child,
  * which signal the child gets (PR_SET_PDEATHSIG), and that nobody has got one.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>

@@ -2,7 +2,7 @@
  * tree_fork - memory that a fork shares: the same pages until one of the two
  * writes, and after that the one's and the other's.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>

@@ -2,7 +2,7 @@
  * tree_groups - sessions, process groups, zombies with their status, a stopped
  * child, an orphan that was adopted, leaders that are no more.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <sys/prctl.h>
 #include <sys/wait.h>

@@ -3,7 +3,7 @@
  * robust mutex in shared memory, a semaphore with a name, locks of files of
  * all kinds, a lease.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <fcntl.h>
 #include <semaphore.h>

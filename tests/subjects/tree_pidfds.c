@@ -2,7 +2,7 @@
  * tree_pidfds - pidfds of a child, of a zombie, of a grandchild, of oneself and
  * of one's parent, and one of the parent's own that a child has inherited.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <poll.h>
 #include <sys/epoll.h>

@@ -2,7 +2,7 @@
  * tree_secret - secret memory (memfd_secret(2)) that two processes have, each
  * of which maps another part of it; and a descriptor of one that both have.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>

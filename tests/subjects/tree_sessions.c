@@ -3,7 +3,7 @@
  * it is a brother, or below a brother, or a zombie there, or has ended and left
  * members in two places; a group whose leader is in another.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>

@@ -3,7 +3,7 @@
  * with unread bytes, a file's offset, an eventfd, shared memory with and
  * without a name, an epoll, a pair of sockets.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <fcntl.h>
 #include <sys/epoll.h>

@@ -3,7 +3,7 @@
  * stop was heard of and not waited for, one of several threads, and one whose
  * parent is stopped as well.  None stops a second time.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <signal.h>
 #include <sys/prctl.h>

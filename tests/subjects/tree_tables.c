@@ -3,7 +3,7 @@
  * directory and umask, in common: a child with its parent, one of the two only,
  * two children without their parent, a grandchild while its parent has its own.
  *
- * phases: alone survive once twice
+ * phases: survive twice
  */
 #include <fcntl.h>
 #include <linux/sched.h>
