@@ -54,7 +54,6 @@ main(int argc, char **argv)
 	sigaddset(&virtual, SIGVTALRM);
 	must(sigprocmask(SIG_BLOCK, &virtual, NULL) == 0);
 	subject_wait();
-	must(sigprocmask(SIG_UNBLOCK, &virtual, NULL) == 0);
 
 	value = left(ITIMER_REAL, &interval);
 	expect(value > 900000000 && value <= 1000000000,
@@ -67,11 +66,13 @@ main(int argc, char **argv)
 	    "ITIMER_PROF: %lld us left", (long long)value);
 	expect(interval == 0, "ITIMER_PROF: interval %lld us",
 	    (long long)interval);
+	must(sigprocmask(SIG_UNBLOCK, &virtual, NULL) == 0);
 	before = ticks;
 	since = subject_now(CLOCK_MONOTONIC);
 	while (ticks < before + 3 &&
 	       subject_now(CLOCK_MONOTONIC) - since < 5000000000)
 		;
+	must(sigprocmask(SIG_BLOCK, &virtual, NULL) == 0);
 	expect(ticks >= before + 3, "ITIMER_VIRTUAL ticks no more");
 	expect(wrong == 0, "signal %d came", wrong);
 	return subject_done();
