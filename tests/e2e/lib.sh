@@ -7,7 +7,7 @@
 #	WORK	an empty directory of its own, removed by the runner
 #
 # A script reports each of its tests on descriptor 3, by `ok NAME`, `bad NAME
-# WHY`, `skip NAME WHY`.  One that reports none is a test itself: exit status
+# WHY`, `skip NAME WHY`, and `long NAME: N s` of one that took long.  One that reports none is a test itself: exit status
 # 0, or 77 for "skipped", with the reason as the last line of its output.
 #
 # shellcheck shell=bash
@@ -73,7 +73,7 @@ need_root()
 t()
 {
 	# Functions see this function's variables: let their names be odd.
-	local t_name=$1 t_rc
+	local t_name=$1 t_rc t_began=$SECONDS
 	shift
 	[ -z "${ONLY-}" ] || [[ $t_name == *$ONLY* ]] || return 0
 	# Not in a subshell: it starts and restores processes.
@@ -88,6 +88,8 @@ t()
 			sed 's/^/    /' "$WORK/t.out"
 		fi
 	fi
+	[ $((SECONDS - t_began)) -lt 15 ] ||
+	    echo "long $t_name: $((SECONDS - t_began)) s" >&3
 }
 
 # Wait until a command succeeds, at most SECONDS.
