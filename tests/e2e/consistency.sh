@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 need_root
 
-copies=50
+copies=30
 mib=256
 [ "${QUICK-no}" = no ] || { copies=5; mib=64; }
 

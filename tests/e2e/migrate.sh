@@ -1,6 +1,8 @@
 #!/bin/bash
 # migrate.sh - snapfs-migrate between two hosts: network namespaces with a slow
 # link between them; the second has processes, an sshd and a snapfs of its own.
+#
+# runs: beside others
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/hosts_lib.sh"
