@@ -2,7 +2,7 @@
 # subjects.sh - every program in tests/subjects, through all that can happen
 # to a process here:
 #
-#	survive		a hundred checkpoints in a row, which it must not notice
+#	survive		fifty checkpoints in a row, which it must not notice
 #	eager		copied, killed, restored with all its memory at once
 #	twice		copied, killed, restored, and all that again
 #	cloned		restored from the mount beside the original, with
@@ -21,7 +21,7 @@
 . "$(dirname "$0")/subject_lib.sh"
 need_root
 
-checkpoints=${CHECKPOINTS:-100}
+checkpoints=${CHECKPOINTS:-50}
 [ "${QUICK-no}" = no ] || checkpoints=10
 
 alone()
