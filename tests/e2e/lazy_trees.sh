@@ -37,8 +37,9 @@ end()
 {
 	local i=$1
 	wait_for 40 said "$i" || { echo "child $i says nothing"; return 1; }
-	[ "$(cat "${DIRS[i]}/result" 2>/dev/null)" = ok ] || {
-		echo "child $i says: $(cat "${DIRS[i]}/result" "${DIRS[i]}/log" 2>&1)"
+	[ "$(cat "${DIRS[i]}/result" 2>/dev/null)" = ok ] &&
+	    [ ! -e "${DIRS[i]}/wrong" ] || {
+		echo "child $i says: $(cat "${DIRS[i]}"/{result,wrong,log} 2>&1)"
 		return 1
 	}
 }
@@ -48,10 +49,20 @@ said()
 	[ -e "${DIRS[$1]}/result" ] || gone "${CHILDREN[$1]}"
 }
 
+# Those that wait for a word may end.
+ask()
+{
+	local dir
+	for dir in "${DIRS[@]}"; do
+		: >"$dir/check"
+	done
+}
+
 # All children have found what they had, and the shell has heard of it.
 result()
 {
 	local i
+	ask
 	for i in "${!DIRS[@]}"; do
 		end "$i" || return
 	done
@@ -75,7 +86,18 @@ does_at_once()
 	result
 }
 
-# Bytes that are there of those that are not.
+# One of a tree does this, the others that.
+# usage: each_does ACTION...
+each_does()
+{
+	local mib=8
+	prepare each "$@" || return
+	set_speed 4
+	restore "$PID" "$slow/each" || return
+	result
+}
+
+# Not all of its memory is there, or that of others.
 is_missing()
 {
 	grep -q '^VmFlags:.* um' "/proc/$1/smaps"
@@ -173,24 +195,35 @@ many()
 
 # ---- what is done to them ----
 
-# They run, and their pager is at work, with not all there.
+# They run, and their pager reads, with not all there, until set_speed says how
+# fast it goes on.
 begin_watch()
 {
 	prepare "$1" "${@:2}" || return
+	begin_again "$1"
+}
+
+# usage: begin_again NAME [OPTION...]
+begin_again()
+{
+	local child
 	set_speed 10
-	restore "$PID" "$slow/$1" || return
+	restore "$PID" "$slow/$1" "${@:2}" || return
 	set_speed stop
 	pager=$(pager_of "$PID")
 	[ -n "$pager" ] || { echo "there is no pager: $(cat "$MNT/.status")"; return 1; }
 	guard=$(guard_of "$pager")
 	[ -n "$guard" ] || { echo "there is no guard"; return 1; }
-	set_speed 3
+	for child in "${CHILDREN[@]}"; do
+		is_missing "$child" || { echo "all of $child is there"; return 1; }
+	done
 }
 
 # The children died without having seen anything wrong, and .status says why.
 died()
 {
 	local i
+	set_speed 3
 	for i in "${!DIRS[@]}"; do
 		wait_for 10 gone "${CHILDREN[i]}" || { echo "child $i lives"; return 1; }
 		[ ! -e "${DIRS[i]}/result" ] || {
@@ -207,33 +240,216 @@ died()
 
 pager_killed()
 {
-	begin_watch killed watch watch || return
+	begin_watch killed watch watch && set_speed 3 || return
 	kill -9 "$pager"
 	died "of process $PID and those below it, all were killed .*signal 9"
 }
 
 guard_killed()
 {
-	begin_watch guard watch watch || return
+	begin_watch guard watch watch && set_speed 3 || return
 	kill -9 "$guard"
 	died "${CHILDREN[0]}.*${CHILDREN[1]} were killed.*guard was killed"
 }
 
 both_killed()
 {
-	begin_watch both watch watch || return
+	begin_watch both watch watch && set_speed 3 || return
 	kill -9 "$pager" "$guard"
 	died "killed"
 }
 
+# usage: pages_of NAME CHILD: its file, which can be written to
+pages_of()
+{
+	local pages=$WORK/images/$1/children/${CHILDREN[$2]}/pages
+	chmod u+w "$pages" && echo "$pages"
+}
+
+# For the file of one both die.
 image_truncated()
 {
-	local pages
-	begin_watch truncated watch || return
-	pages=$(find "$WORK/images/truncated/children/${CHILDREN[0]}" -name pages)
-	chmod u+w "$pages"
-	truncate -s 1M "$pages"
-	died "${CHILDREN[0]} (was|were) killed.*shorter"
+	begin_watch truncated watch watch || return
+	truncate -s 1M "$(pages_of truncated 0)" || return
+	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*shorter"
+}
+
+# From a place on that is not there yet.
+image_changed()
+{
+	begin_watch changed watch watch || return
+	dd if=/dev/urandom of="$(pages_of changed 1)" bs=4096 count=4096 seek=100 \
+	    conv=notrunc 2>/dev/null || return
+	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*another checksum"
+}
+
+image_unreadable()
+{
+	begin_watch unreadable watch watch || return
+	set_speed error
+	wait_for 10 gone "${CHILDREN[0]}" || { echo "it lives"; return 1; }
+	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*Input/output error"
+}
+
+image_removed()
+{
+	begin_watch removed watch watch || return
+	rm -rf "$WORK/images/removed"
+	set_speed 3
+	result
+}
+
+# Damaged from the start: it is refused, or all die before one sees it.
+damaged()
+{
+	local at pages pid
+	prepare damaged touch watch || return
+	pages=$(pages_of damaged 0) && at=$(($(stat -c %s "$pages") / 2)) || return
+	printf X | dd of="$pages" bs=1 seek=$at conv=notrunc 2>/dev/null
+	set_speed 4
+	if restore "$PID" "$slow/damaged" >/dev/null; then
+		guard=0
+		died "another checksum" || return
+	fi
+	for pid in "$PID" "${CHILDREN[@]}"; do
+		wait_for 5 free_pid "$pid" || { echo "$pid is left"; return 1; }
+	done
+	refused EBADMSG "$WORK/images/damaged" lazy=no
+}
+
+# usage: has_family PID COUNT: so many, or more
+has_family()
+{
+	[ "$(family "$1" | wc -l)" -ge "$2" ]
+}
+
+# Nobody knows the pids of those that were forked meanwhile: they, too, die, those
+# of the child whose file is as it was as well.
+orphans()
+{
+	local all pid
+	begin_watch orphans fork fork || return
+	wait_for 10 has_family "$PID" 5 || { echo "they do not fork"; return 1; }
+	all=$(family "$PID")
+	truncate -s 1M "$(pages_of orphans 0)" || return
+	died "shorter" || return
+	for pid in $all; do
+		wait_for 10 gone "$pid" || { echo "process $pid lives"; return 1; }
+	done
+}
+
+# ---- what else happens meanwhile ----
+
+daemon_killed()
+{
+	begin_watch outlives watch watch || return
+	kill -9 "$DAEMON"
+	wait "$DAEMON" 2>/dev/null
+	umount -l "$MNT"
+	mount_snapfs
+	goes_on
+}
+
+unmounted()
+{
+	begin_watch unmounts watch watch || return
+	unmount_snapfs || return
+	mount_snapfs
+	goes_on
+}
+
+# Their pager, which another daemon has started, brings the rest.
+goes_on()
+{
+	local child
+	for child in "${CHILDREN[@]}"; do
+		is_missing "$child" || { echo "$child died, or has all"; return 1; }
+	done
+	[ "$(pager_of "$PID")" = "$pager" ] || { echo "pagers: $(pagers)"; return 1; }
+	set_speed 3
+	result
+}
+
+# A checkpoint waits for what is missing, of any of them, and has it.
+half_filled()
+{
+	local copying i again=$WORK/images/again
+	begin_watch half watch watch || return
+	rm -rf "$again"
+	cp -r "$MNT/$PID" "$again" 3>&- 9>&- &
+	copying=$!
+	wait_for 10 grep -Eq "process ($PID|${CHILDREN[0]}): waiting for its memory" \
+	    "$MNT/.log" || { echo "it does not wait"; return 1; }
+	set_speed 0
+	wait "$copying" || copy_tree "$PID" "$again" || return
+	for i in 0 1; do
+		[ "$(stat -c %s "$again/children/${CHILDREN[i]}/pages")" -ge \
+		    $((mib << 20)) ] || { echo "pages are missing of child $i"; return 1; }
+	done
+	fell "$PID" && restore "$PID" "$again" || return
+	result
+}
+
+# As restored, twice from one image, the second with new pids.
+two_pagers()
+{
+	local second one two
+	begin_watch two watch watch || return
+	set_speed 20
+	ANSWER=$("$TOOLS/request" "$MNT/.restore" pid=new "$slow/two") || {
+		echo "restore: $ANSWER"
+		return 1
+	}
+	set_speed stop
+	second=$(restored_pid)
+	PIDS+=("$second")
+	one=$(pager_of "$PID") two=$(pager_of "$second")
+	[ -n "$one" ] && [ -n "$two" ] && [ "$one" != "$two" ] || {
+		echo "pagers: $(pagers)"
+		return 1
+	}
+	has_family "$second" 3 || { echo "not all of the second live"; return 1; }
+	set_speed 3
+	ask
+	wait_for 40 gone "$second" || { echo "the second does not end"; return 1; }
+	forget "$second"
+	result
+}
+
+# Who is killed for it misses memory, too.
+replaced()
+{
+	local before
+	begin_watch replaced watch watch || return
+	before=$pager
+	begin_again replaced replace || return
+	set_speed 3
+	wait_for 5 gone "$before" || { echo "the first pager lives on"; return 1; }
+	! grep "^error: .*${CHILDREN[0]}.* killed" "$MNT/.status" || return
+	result
+}
+
+# What the writer gave belongs to them, and not to their pager.
+inherits()
+{
+	local dir=$WORK/given child
+	prepare inherits watch watch && mkdir "$dir" || return
+	set_speed 10
+	PIDS+=("$PID")
+	"$TOOLS/request" "$MNT/.restore" "$slow/inherits" stdio=inherit \
+	    </dev/null >"$dir/out" 2>"$dir/err" || { cat "$dir/out"; return 1; }
+	set_speed stop
+	pager=$(pager_of "$PID")
+	for child in "${CHILDREN[@]}"; do
+		is_missing "$child" || { echo "all of $child is there"; return 1; }
+	done
+	[ "$(readlink "/proc/$PID/fd/1")" = "$dir/out" ] || {
+		echo "its output is $(readlink "/proc/$PID/fd/1")"
+		return 1
+	}
+	! find "/proc/$pager/fd" -lname "$dir/*" | grep . || return
+	set_speed 3
+	result
 }
 
 # The others have theirs all the same.
@@ -242,14 +458,14 @@ one_ends_early()
 	begin_watch ends watch watch watch || return
 	kill9 "${CHILDREN[1]}" || return
 	has_pager "$PID" || { echo "its pager ended, too"; return 1; }
-	: >"${DIRS[0]}/check"
-	: >"${DIRS[2]}/check"
+	set_speed 3
+	ask
 	end 0 && end 2 && over
 }
 
 killed_all()
 {
-	begin_watch dies watch watch || return
+	begin_watch dies watch watch && set_speed 3 || return
 	fell "$PID" || return
 	wait_for 5 gone "$pager" || { echo "its pager lives on"; return 1; }
 	wait_for 5 no_guards || { echo "its guard lives on"; return 1; }
@@ -259,9 +475,8 @@ killed_all()
 start_slowfs
 mount_snapfs
 t "the restore returns before all is there" returns_early
-for action in touch fork mremap exec; do
-	t "$action, slow" does $action 4
-done
+t "each does something else, slow" each_does touch madvise guard mremap munmap \
+    mprotect fork exec spawn syscalls
 t "two with 64 threads that touch all, at once" does_at_once touch
 t "lazy=no" eager
 t "forked, which share memory" forked
@@ -272,7 +487,18 @@ t "few descriptors" many 20 256 '[0-9]*'
 t "the pager is killed" pager_killed
 t "the guard is killed" guard_killed
 t "both are killed" both_killed
+t "the image is removed" image_removed
 t "the image is truncated" image_truncated
+t "the image is changed" image_changed
+t "the image cannot be read" image_unreadable
+t "a damaged image" damaged
+t "the image is truncated, and they have forked" orphans
+t "the daemon is killed" daemon_killed
+t "the file system is unmounted" unmounted
+t "a half-filled tree is copied" half_filled
+t "two pagers, one image" two_pagers
+t "a half-filled tree is replaced" replaced
+t "stdio=inherit" inherits
 t "one of them ends early" one_ends_early
 t "all are killed" killed_all
 t "the daemon ends well" unmount_snapfs

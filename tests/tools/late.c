@@ -6,12 +6,14 @@
  * Fills memory with a pattern, makes DIR/ready, and waits until DIR/go is
  * there: made while it is dead, that is its first instruction of a new life.
  * Then it does ACTION, checks all its memory, and checks it once more when
- * nothing is to come any more.  DIR/result then is "ok", or what was wrong.
+ * nothing is to come any more.  DIR/result then is "ok", or what was wrong, as
+ * DIR/wrong, which no other life of it replaces.
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -66,6 +68,7 @@ wrong(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	say("wrong", text);
 	say("result", text);
 	_exit(1);
 }
@@ -269,6 +272,7 @@ action_mprotect(void)
 	action_none();
 }
 
+/* One that is told by a SIGBUS that its memory is missing has seen nothing. */
 static void
 expect_child(pid_t pid, const char *what)
 {
@@ -276,6 +280,8 @@ expect_child(pid_t pid, const char *what)
 
 	if (pid < 0 || waitpid(pid, &st, 0) != pid)
 		wrong("%s: %s", what, strerror(errno));
+	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGBUS)
+		raise(SIGBUS);
 	if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
 		wrong("%s ended with %#x", what, st);
 }
