@@ -316,6 +316,8 @@ take_frozen(struct snap_ctx *cx, struct frozen_tree *ft,
 	frozen_step(cx, ft->v[0], "descriptors read");
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
 		err = take_member(cx, ft, i, opt, cp);
+	if (err == 0)
+		err = gather_semsets(cx, ft, &cp->tree);
 	return err == 0 ? note_hidden(cx, ft, cp) : err;
 }
 

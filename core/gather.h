@@ -9,6 +9,7 @@
 
 struct snap_ctx;
 struct frozen;
+struct frozen_tree;
 
 /*
  * From outside: /proc, ptrace.  Nothing is run in the process, and its
@@ -32,12 +33,19 @@ int gather_stop_told(
     struct snap_ctx *cx, struct frozen *z, pid_t child, bool *told);
 
 /*
- * The sets of semaphores of which something is to be undone when the process ends
- * (SEM_UNDO) are named.  `nothing` is a process with nothing of the kind, or 0.
- * Between gather_inside() and heal_close().
+ * What is to be undone to System V semaphores when the process ends (SEM_UNDO):
+ * p->undos.  `nothing` is a process with nothing of the kind, or 0.  Between
+ * gather_inside() and heal_close().
  */
 int gather_undo(
     struct snap_ctx *cx, struct frozen *z, pid_t nothing, struct process *p);
+
+/*
+ * All are frozen, and what each has to undo is known: the sets of semaphores that
+ * nobody else uses, as they are.
+ */
+int gather_semsets(
+    struct snap_ctx *cx, struct frozen_tree *ft, struct family *t);
 
 /*
  * What those that are frozen share as threads do, with each other or with the

@@ -22,6 +22,7 @@ static const struct snap_name top_names[] = {
 	{ "timers", SNAP_FILE },
 	{ "seccomp", SNAP_FILE },
 	{ "zombies", SNAP_FILE },
+	{ "sysvipc", SNAP_FILE },
 	{ "cmdline", SNAP_FILE },
 	{ "environ", SNAP_FILE },
 	{ "auxv", SNAP_FILE },
@@ -151,6 +152,7 @@ add_texts(struct builder *b)
 		{ "timers", img_timers_write },
 		{ "seccomp", img_seccomp_write },
 		{ "zombies", img_zombies_write },
+		{ "sysvipc", img_sysvipc_write },
 	};
 	int err = 0;
 

@@ -225,16 +225,30 @@ read_texts(struct input *in)
 	return err;
 }
 
-/* Which no checkpoint has: it is put beside the others later, or not. */
-static int
-read_prefetch(struct input *in)
+static bool
+is_missing(const struct input *in, const char *path)
 {
 	struct stat st;
 
-	if (fstatat(in->dir, "prefetch", &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-	    errno == ENOENT)
-		return 0;
-	return read_text(in, "prefetch", MAX_PREFETCH, img_prefetch_read);
+	return fstatat(in->dir, path, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+	       errno == ENOENT;
+}
+
+/*
+ * What was not always in an image; and what no checkpoint has: it is put beside
+ * the others later, or not.
+ */
+static int
+read_more(struct input *in)
+{
+	int err = 0;
+
+	if (!is_missing(in, "sysvipc"))
+		err = read_text(in, "sysvipc", MAX_TEXT, img_sysvipc_read);
+	if (err == 0 && !is_missing(in, "prefetch"))
+		err =
+		    read_text(in, "prefetch", MAX_PREFETCH, img_prefetch_read);
+	return err;
 }
 
 static int
@@ -566,7 +580,7 @@ read_all(struct input *in)
 	if (err == 0)
 		err = read_texts(in);
 	if (err == 0)
-		err = read_prefetch(in);
+		err = read_more(in);
 	if (err == 0)
 		err = read_as_in_proc(in);
 	if (err == 0)

@@ -42,6 +42,9 @@ int img_timers_read(struct lines *l, struct process *p);
 void img_zombies_write(struct text *t, const struct process *p);
 int img_zombies_read(struct lines *l, struct process *p);
 
+void img_sysvipc_write(struct text *t, const struct process *p);
+int img_sysvipc_read(struct lines *l, struct process *p);
+
 void img_seccomp_write(struct text *t, const struct process *p);
 int img_seccomp_read(struct lines *l, struct process *p);
 

@@ -96,6 +96,10 @@ process_free(struct process *p)
 	free(p->fds);
 	free(p->contents);
 	free(p->zombies);
+	for (size_t i = 0; i < p->nsemsets; i++)
+		free(p->semsets[i].v);
+	free(p->semsets);
+	free(p->undos);
 	free(p->prefetch);
 	free(p->huge);
 	free(p->unsupported);

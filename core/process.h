@@ -325,6 +325,30 @@ struct zombie {
 	char comm[16];
 };
 
+/* ---- System V semaphores, see semset.h ---- */
+
+struct semaphore {
+	uint16_t value;
+	pid_t pid; /* who was the last to change it, 0: nobody */
+};
+
+/* A set that nobody but the tree uses; the first of its users has it. */
+struct semset {
+	int32_t id;
+	uint32_t key, mode;
+	uid_t uid, cuid; /* owner, and who made it */
+	gid_t gid, cgid;
+	struct semaphore *v; /* owned */
+	size_t n;
+};
+
+/* What is added to the value when the process ends (SEM_UNDO). */
+struct semundo {
+	int32_t id;
+	uint16_t number;
+	int16_t by; /* not 0 */
+};
+
 /* ---- what a restore would not bring back ---- */
 
 struct unsupported {
@@ -439,6 +463,11 @@ struct process {
 
 	struct zombie *zombies; /* by pid */
 	size_t nzombies;
+
+	struct semset *semsets; /* by id */
+	size_t nsemsets;
+	struct semundo *undos; /* by id, then number */
+	size_t nundos;
 
 	struct part *prefetch; /* in the order of use, no more than `pages` */
 	size_t nprefetch;

@@ -175,6 +175,8 @@ prepare(struct restore_tree *t)
 	if (err == 0)
 		err = for_each(t, check);
 	if (err == 0)
+		err = restore_semsets_check(t);
+	if (err == 0)
 		err = restore_stdio(&t->v[0]);
 	if (err == 0)
 		err = for_each(t, restore_ignore);
@@ -233,6 +235,8 @@ bring_up(struct restore_tree *t)
 	if (err == 0)
 		err = restore_segments_settle(t);
 	if (err == 0)
+		err = restore_semsets_settle(t);
+	if (err == 0)
 		err = t->opt->tmpl != NULL ? restore_instance(t)
 					   : restore_spawn(t);
 	if (err == 0)
@@ -248,6 +252,8 @@ bring_up(struct restore_tree *t)
 		err = restore_pager_settle(t);
 	if (err == 0)
 		restore_huge(&t->v[0]);
+	if (err == 0)
+		err = restore_semsets_give(t);
 	if (err == 0)
 		snap_logf(t->cx, SNAP_STEP, "memory and threads made");
 	if (err == 0)
@@ -407,6 +413,7 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	err = tree_init(&t);
 	if (err == 0)
 		err = restore_blocked(&t);
+	restore_semsets_end(&t, err != 0);
 	restore_take_end(&t, err != 0);
 	tree_fini(&t);
 	return err;

@@ -27,6 +27,14 @@ struct joined {
 	uint64_t attached; /* how often, by the agent */
 };
 
+/* A set of semaphores, made again or taken. */
+struct taken_set {
+	const struct semset *want; /* of the image; borrowed */
+	size_t owner;		   /* which process has it in the image */
+	bool created, changed;
+	struct semset before; /* as it was, if it was there */
+};
+
 /* Saved contents that several processes map, as a file of ours. */
 struct saved {
 	uint32_t content;
@@ -61,7 +69,7 @@ struct infant {
 
 /* Shared by all from before the first birth. */
 struct nursery {
-	uint32_t arrived[6]; /* futexes: how many are at each meeting */
+	uint32_t arrived[8]; /* futexes: how many are at each meeting */
 	pid_t pids[];	     /* by infant, once it is born */
 };
 
@@ -95,6 +103,8 @@ struct restore_tree {
 	size_t nmade;
 	struct joined *joined;
 	size_t njoined;
+	struct taken_set *sets;
+	size_t nsets;
 	struct saved *saved;
 	size_t nsaved;
 
@@ -182,6 +192,8 @@ enum restore_meeting {
 	MEET_GROUPED,
 	MEET_KEPT,   /* of the processes only: what it needs has its place */
 	MEET_PLACED, /* likewise: descriptors are at their numbers */
+	MEET_VALUES, /* likewise: semaphores have their values */
+	MEET_UNDOS,  /* and each has to undo what it had */
 };
 void restore_meet(struct restore_tree *t, enum restore_meeting which);
 
@@ -215,6 +227,18 @@ int restore_replace(struct restore_tree *t);
 int restore_segment(struct restore *r, const struct moved *m);
 int restore_segments_settle(struct restore_tree *t);
 void restore_segments_undo(struct restore_tree *t);
+
+/*
+ * restore_semset.c: System V semaphores.  What sets there are to be; when whoever
+ * had them before is gone, take or make them; in a new process: values, and what
+ * it has to undo; all are made: give them to their owners; or the restore has
+ * failed: what was made is removed, what was taken is as it was.
+ */
+int restore_semsets_check(struct restore_tree *t);
+int restore_semsets_settle(struct restore_tree *t);
+int restore_semsets(struct restore *r);
+int restore_semsets_give(struct restore_tree *t);
+void restore_semsets_end(struct restore_tree *t, bool failed);
 
 /*
  * restore_take.c: sockets that are taken over from those.  Are any wanted?

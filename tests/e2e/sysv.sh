@@ -1,7 +1,7 @@
 #!/bin/bash
 # sysv.sh - System V shared memory: it is there still when a process is restored,
-# or made again; it is another's by now, or is attached by others.  What is to be
-# undone to semaphores is named.
+# or made again; it is another's by now, or is attached by others.  So are
+# semaphores, with what is to be undone to them.
 
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -211,7 +211,9 @@ class op(ctypes.Structure):
 	_fields_ = [('n', ctypes.c_ushort), ('by', ctypes.c_short), ('flags', ctypes.c_short)]
 def do(n, by, undo=False):
 	assert c.semop(id, ctypes.byref(op(n, by, 0x1000 if undo else 0)), 1) == 0
-id = c.semget(0, 60, 0o600)
+os.setresgid(${SET_USER-0}, ${SET_USER-0}, ${SET_USER-0})
+os.setresuid(${SET_USER-0}, ${SET_USER-0}, ${SET_USER-0})
+id = c.semget(${SET_KEY-0}, 60, 0o1640)
 assert id >= 0
 $1
 open('$WORK/dir/id', 'w').write(str(id))
@@ -230,39 +232,65 @@ values()
 	ipcs -s -i "$SET" | awk '$1 ~ /^[0-9]+$/ && NF == 5 { printf "%s ", $2 }'
 }
 
-# What would be undone is named, and undone when the original ends, and not twice.
-# usage: undo SEMAPHORE VALUE-THEN LINES
+# What would be undone is so when the original ends, and when the restored process
+# does, whether the set is there still or made again.
+# usage: undo SEMAPHORE UNDO VALUE-THEN LINES
 undo()
 {
-	local value
-	with_set "$3" && cp -r "$MNT/$PID" "$WORK/image" || return
+	local was
+	with_set "$4" && was=$(set_line) && cp -r "$MNT/$PID" "$WORK/image" || return
 	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
-	grep -q "^semaphores $SET: .*SEM_UNDO" "$WORK/image/unsupported" || {
-		echo "unsupported: $(<"$WORK/image/unsupported")"
+	[ ! -s "$WORK/image/unsupported" ] || {
+		cat "$WORK/image/unsupported"
 		return 1
 	}
-	kill9 "$PID" || return
+	[ "$(grep ^undo "$WORK/image/sysvipc")" = "undo $SET $1 $2" ] || {
+		grep ^undo "$WORK/image/sysvipc"
+		return 1
+	}
+	kill9 "$PID" && undone "$1" "$3" || return
+	restore "$PID" "$WORK/image" && is_set "$was" && kill9 "$PID" &&
+	    undone "$1" "$3" && ipcrm -s "$SET" || return
+	restore "$PID" "$WORK/image" && is_set "$was" && kill9 "$PID" &&
+	    undone "$1" "$3" && ipcrm -s "$SET"
+}
+
+undone()
+{
+	local value
 	value=$(values | cut -d ' ' -f $(($1 + 1)))
 	[ "$value" = "$2" ] || { echo "the value is $value"; return 1; }
-	refused EOPNOTSUPP "$WORK/image" || return
-	WAS=$(values)
-	restore "$PID" "$WORK/image" ignore=semaphores && kill9 "$PID" || return
-	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
-	ipcrm -s "$SET"
 }
-t "SEM_UNDO of +1" undo 0 3 "do(0, 3); do(0, 1, True)"
-t "SEM_UNDO of -1, of the last" undo 59 7 "do(59, 7); do(59, -1, True)"
-t "SEM_UNDO of all" undo 31 0 "do(31, 32767, True)"
-t "SEM_UNDO of all, down" undo 3 32767 "do(3, 32767); do(3, -32767, True)"
+
+# Without when it was used last.
+set_line()
+{
+	awk -v id="$SET" '$2 == id { print $1, $2, $3, $4, $5, $6, $7, $8 }' \
+	    /proc/sysvipc/sem
+}
+
+# It is as it was.
+# usage: is_set LINE
+is_set()
+{
+	[ "$(set_line)" = "$1" ] || { echo "$(set_line), not $1"; return 1; }
+	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
+}
+
+t "SEM_UNDO of +1" undo 0 -1 3 "do(0, 3); do(0, 1, True)"
+t "SEM_UNDO of -1, of the last" undo 59 1 7 "do(59, 7); do(59, -1, True)"
+t "SEM_UNDO of all" undo 31 -32767 0 "do(31, 32767, True)"
+t "SEM_UNDO of all, and more" undo 31 -32768 0 \
+    "do(31, 32767, True); do(31, -32767); do(31, 1, True)"
+t "SEM_UNDO of all, down" undo 3 32767 32767 "do(3, 32767); do(3, -32767, True)"
+t "SEM_UNDO, and others have changed it" undo 9 -300 0 \
+    "do(9, 300, True); do(9, -200)"
 
 no_undo()
 {
 	with_set "do(7, 5); do(8, 32767); do(9, 2, True); do(9, -2, True)" &&
 	    cp -r "$MNT/$PID" "$WORK/image" || return
-	[ ! -s "$WORK/image/unsupported" ] || {
-		cat "$WORK/image/unsupported"
-		return 1
-	}
+	! grep ^undo "$WORK/image/sysvipc" || return
 	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
 	kill9 "$PID" && ipcrm -s "$SET"
 }
@@ -271,25 +299,103 @@ t "SEM_UNDO, and all was undone" no_undo
 # Of a tree, who has it: the second of three, and not its twin.
 tree_undo()
 {
-	local child rc=0
+	local child line rc=0
 	with_set "
 def child(then):
 	if os.fork() == 0:
 		then()
 		open('$WORK/dir/%d' % os.getpid(), 'w')
 		time.sleep(1000)
+do(4, 7)
 child(lambda: do(5, 1, True))
 child(lambda: None)
 while len(os.listdir('$WORK/dir')) < 2:
-	time.sleep(0.01)" && cp -r "$MNT/$PID" "$WORK/image" || return
+	time.sleep(0.01)" && line=$(set_line) &&
+	    cp -r "$MNT/$PID" "$WORK/image" || return
 	child=$(pgrep -P "$PID" -o)
-	[ "$(cd "$WORK/image" && grep -rl "^semaphores $SET:" .)" = \
-	    "./children/$child/unsupported" ] ||
-		{ grep -r "^semaphores" "$WORK/image"; rc=1; }
+	[ "$(cd "$WORK/image" && grep -rl "^undo $SET 5 -1" --include sysvipc .)" = \
+	    "./children/$child/sysvipc" ] || rc=1
+	[ "$(cd "$WORK/image" && grep -rl "^semaphores $SET " .)" = ./sysvipc ] ||
+		rc=1
 	kill -9 $(pgrep -P "$PID")
-	kill9 "$PID" && ipcrm -s "$SET" && return $rc
+	kill9 "$PID" && ipcrm -s "$SET" && restore "$PID" "$WORK/image" &&
+	    is_set "$line" || rc=1
+	[ "$(last 5)" = "$child" ] || { echo "the last: $(last 5)"; rc=1; }
+	kill -9 $(pgrep -P "$PID")
+	kill9 "$PID" && undone 5 0 && undone 4 7 && ipcrm -s "$SET" && return $rc
+}
+
+# usage: last SEMAPHORE
+last()
+{
+	ipcs -s -i "$SET" | awk -v n="$1" '$1 == n && NF == 5 { print $5 }'
 }
 t "SEM_UNDO in a tree" tree_undo
+
+# Of a user, with a key, and the values by then are others.
+user_set()
+{
+	local line
+	SET_KEY=$key SET_USER=$user with_set "do(1, 5)" && line=$(set_line) &&
+	    copy "$PID" "$WORK/image" && kill9 "$PID" || return
+	with_segment "
+class op(ctypes.Structure):
+	_fields_ = [('n', ctypes.c_ushort), ('by', ctypes.c_short), ('flags', ctypes.c_short)]
+assert c.semop($SET, ctypes.byref(op(1, 7, 0)), 1) == 0" || return
+	restore "$PID" "$WORK/image" && is_set "$line" || return
+	kill9 "$PID" && ipcrm -s "$SET" && restore "$PID" "$WORK/image" &&
+	    is_set "$line" && kill9 "$PID" && ipcrm -s "$SET" || return
+	[[ $ANSWER != *semaphores* ]] || { echo "it says: $ANSWER"; return 1; }
+}
+t "a user's set with a key" user_set
+
+set_lives()
+{
+	local line
+	with_set "do(1, 5)" && line=$(set_line) &&
+	    copy "$PID" "$WORK/image" || return
+	refused EBUSY "$WORK/image" pid=new || return
+	[[ $ANSWER == *"semaphores $SET: "* ]] || { echo "it says: $ANSWER"; return 1; }
+	is_set "$line" && kill9 "$PID" && ipcrm -s "$SET"
+}
+t "a set whose original lives" set_lives
+
+# What is refused later leaves no set, and one that was there as it was.
+set_broken()
+{
+	with_set "do(1, 5)" && copy "$PID" "$WORK/image" && kill9 "$PID" || return
+	printf X | dd of="$WORK/image/pages" bs=1 seek=9 conv=notrunc status=none
+	with_segment "c.semctl($SET, 0, 17, (ctypes.c_ushort * 60)(*range(60)))" &&
+	    WAS=$(values) || return
+	refused EBADMSG "$WORK/image" || return
+	[ "$(values)" = "$WAS" ] || { echo "$(values), not $WAS"; return 1; }
+	ipcrm -s "$SET" && refused EBADMSG "$WORK/image" || return
+	[ -z "$(set_line)" ] || { echo "left: $(set_line)"; return 1; }
+}
+t "an image that is broken leaves no set" set_broken
+
+set_of_others()
+{
+	local other pid rc=0
+	with_set "do(1, 5); do(2, 1, True)" && pid=$PID || return
+	become_python "
+class op(ctypes.Structure):
+	_fields_ = [('n', ctypes.c_ushort), ('by', ctypes.c_short), ('flags', ctypes.c_short)]
+assert c.semop($SET, ctypes.byref(op(1, 7, 0)), 1) == 0
+open('$WORK/dir/used', 'w')
+time.sleep(1000)" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	other=$!
+	PIDS+=("$other")
+	wait_for 10 test -e "$WORK/dir/used" || return
+	cp -r "$MNT/$pid" "$WORK/image" || return
+	grep -q "^semaphores $SET: process $other uses it, too.*SEM_UNDO" \
+	    "$WORK/image/unsupported" && [ ! -s "$WORK/image/sysvipc" ] || rc=1
+	kill9 "$pid" && refused EOPNOTSUPP "$WORK/image" &&
+	    restore "$pid" "$WORK/image" ignore=semaphores || rc=1
+	undone 1 12 && undone 2 0 || rc=1
+	kill9 "$other" && kill9 "$pid" && ipcrm -s "$SET" && return $rc
+}
+t "a set that a process outside uses, too" set_of_others
 
 # What tests that failed have left.
 for id in "${SETS[@]}"; do

@@ -40,7 +40,8 @@ static struct image_tree tree;
 #define ZOMBIES (NTEXTS + sample->nfds)
 #define SECCOMP (ZOMBIES + 1)
 #define PREFETCH (SECCOMP + 1)
-#define ALL (PREFETCH + 1)
+#define SYSVIPC (PREFETCH + 1)
+#define ALL (SYSVIPC + 1)
 
 /* Of the sample's `pages`. */
 static char hint[] = "1000-2000\n0-1000\n";
@@ -89,6 +90,7 @@ write_seeds(const char *dir)
 	write_seed(dir, ZOMBIES, node(&tree, "", "zombies"));
 	write_seed(dir, SECCOMP, node(&tree, "", "seccomp"));
 	write_seed(dir, PREFETCH, &prefetch);
+	write_seed(dir, SYSVIPC, node(&tree, "", "sysvipc"));
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -157,6 +159,7 @@ read_text(struct snap_ctx *cx, struct process *p, const struct input *in,
 	      : i == ZOMBIES  ? img_zombies_read(&l, p)
 	      : i == SECCOMP  ? img_seccomp_read(&l, p)
 	      : i == PREFETCH ? img_prefetch_read(&l, p)
+	      : i == SYSVIPC  ? img_sysvipc_read(&l, p)
 			      : img_fdinfo_read(&l, p, atoi(n->name), target);
 	free(buf);
 	return err;
@@ -192,6 +195,9 @@ read_all(struct snap_ctx *cx, struct process *p, const struct input *in)
 	if (err == 0)
 		err = read_text(
 		    cx, p, in, ZOMBIES, node(in->t, "", "zombies"), NULL);
+	if (err == 0)
+		err = read_text(
+		    cx, p, in, SYSVIPC, node(in->t, "", "sysvipc"), NULL);
 	if (err == 0 && in->which == PREFETCH)
 		err = read_text(cx, p, in, PREFETCH, &prefetch, NULL);
 	if (err == 0)

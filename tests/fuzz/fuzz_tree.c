@@ -226,6 +226,8 @@ slurp_all(void)
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
 		for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
 			slurp(dirs[i], names[k]);
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
+		slurp(dirs[i], "sysvipc");
 }
 
 /* ---- edits ---- */

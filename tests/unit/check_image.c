@@ -149,6 +149,20 @@ expect_same_process(const struct process *a, const struct process *b)
 	ck_assert_ptr_nonnull(b->mapfiles[1].segment);
 	ck_assert_mem_eq(a->mapfiles[1].segment, b->mapfiles[1].segment,
 	    sizeof(struct segment));
+	ck_assert_uint_eq(a->nsemsets, b->nsemsets);
+	for (size_t i = 0; i < a->nsemsets; i++) {
+		const struct semset *s = &a->semsets[i], *q = &b->semsets[i];
+
+		ck_assert_mem_eq(
+		    s, q, offsetof(struct semset, cgid) + sizeof(s->cgid));
+		ck_assert_uint_eq(s->n, q->n);
+		for (size_t k = 0; k < s->n; k++) {
+			ck_assert_uint_eq(s->v[k].value, q->v[k].value);
+			ck_assert_int_eq(s->v[k].pid, q->v[k].pid);
+		}
+	}
+	ck_assert_uint_eq(a->nundos, b->nundos);
+	ck_assert_mem_eq(a->undos, b->undos, a->nundos * sizeof(*a->undos));
 	for (size_t i = 0; i < a->nthreads; i++)
 		expect_same_thread(&a->threads[i], &b->threads[i]);
 	ck_assert_uint_eq(a->ntimers, b->ntimers);
@@ -526,6 +540,24 @@ static const struct {
 	{ "fdinfo/5", "kind: eventfd", "kind: eventd", "kind" },
 	{ "fdinfo/1000", "content: 2", "content: 3", "content" },
 	{ "auxv", "", "x", "auxv" },
+	{ "sysvipc", " 32769 ", " 2147483648 ", "not ID KEY" },
+	{ "sysvipc", " 640 ", " 1640 ", "not ID KEY" },
+	{ "sysvipc", " 3 4294967294", " 3", "not ID KEY" },
+	{ "sysvipc", " 3 4294967294", " 3 4294967294 1", "not ID KEY" },
+	{ "sysvipc", "semaphores 32769", "semaphores 7", "order of ids" },
+	{ "sysvipc", "semaphores 32769", "semaphore 32769", "neither" },
+	{ "sysvipc", "value 32767", "value 32768", "not VALUE PID" },
+	{ "sysvipc", "value 32767", "value -1", "not VALUE PID" },
+	{ "sysvipc", " 4321\n", " 4194305\n", "not VALUE PID" },
+	{ "sysvipc", "", "value 1 0\n", "sysvipc:1: not behind a set" },
+	{ "sysvipc", "value 0 0\n", "", "is empty" },
+	{ "sysvipc", "undo 7 0 -32768", "undo 7 0 -32769", "not ID NUMBER" },
+	{ "sysvipc", "undo 7 0 -32768", "undo 7 0 0", "not ID NUMBER" },
+	{ "sysvipc", "undo 7 0 -32768", "undo 7 65536 1", "not ID NUMBER" },
+	{ "sysvipc", "undo 7 0 -32768", "undo 32769 1 5", "in the order" },
+	{ "sysvipc", "undo 7 0 -32768\n",
+	    "undo 7 0 -32768\nsemaphores 40000 0 600 0 0 0 0\nvalue 0 0\n",
+	    "before undos" },
 	{ "unsupported", "fd 9: a socket:", "fd 9  a socket ",
 	    "unsupported:1:" },
 };
@@ -587,8 +619,8 @@ END_TEST
 START_TEST(random_edits)
 {
 	static const char *const paths[] = { "maps", "pagemap", "status",
-		"regs", "signals", "timers", "unsupported", "fdinfo/0",
-		"fdinfo/5", "fdinfo/1000", "auxv" };
+		"regs", "signals", "timers", "sysvipc", "unsupported",
+		"fdinfo/0", "fdinfo/5", "fdinfo/1000", "auxv" };
 	static const char bytes[] = "0159afx-:,. \n\t\\\0\377 ";
 	char *buf, *copy;
 	size_t len;

@@ -107,11 +107,11 @@ sample_memory(struct process *p)
 	*r = (struct run){ 0x1000000, 0x1004000, RUN_HELD, 0x1000, p->pages_fd,
 		0x1000, 0, 0, false, false };
 	r = SAMPLE_GROW(p->runs, p->nruns);
-	*r = (struct run){ 0x1004000, 0x1006000, RUN_GUARD, 0x5000, -1, 0, 0,
-		0, false, false };
+	*r = (struct run){ 0x1004000, 0x1006000, RUN_GUARD, 0x5000, -1, 0, 0, 0,
+		false, false };
 	r = SAMPLE_GROW(p->runs, p->nruns);
-	*r = (struct run){ 0x1006000, 0x100f000, RUN_ZERO, 0x5000, -1, 0, 0,
-		0, false, false };
+	*r = (struct run){ 0x1006000, 0x100f000, RUN_ZERO, 0x5000, -1, 0, 0, 0,
+		false, false };
 	r = SAMPLE_GROW(p->runs, p->nruns);
 	*r = (struct run){ 0x7ffd00020000, 0x7ffd00021000, RUN_HELD, 0x5000,
 		p->pages_fd, 0x5000, 0, 0, false, false };
@@ -229,6 +229,37 @@ sample_fds(struct process *p)
 }
 
 static inline void
+sample_semset(struct process *p, const struct semset *s, struct semaphore v)
+{
+	struct semset *slot = SAMPLE_GROW(p->semsets, p->nsemsets);
+
+	*slot = *s;
+	*(struct semaphore *)SAMPLE_GROW(slot->v, slot->n) = v;
+}
+
+static inline void
+sample_semaphores(struct process *p)
+{
+	static const struct semset plain = { .id = 7, .mode = 0600 },
+				   other = { .id = 32769,
+					   .key = 0xfedcba98,
+					   .mode = 0640,
+					   .uid = 1,
+					   .gid = 2,
+					   .cuid = 3,
+					   .cgid = 4294967294 };
+
+	sample_semset(p, &plain, (struct semaphore){ 0, 0 });
+	sample_semset(p, &other, (struct semaphore){ 32767, 4321 });
+	*(struct semaphore *)SAMPLE_GROW(p->semsets[1].v, p->semsets[1].n) =
+	    (struct semaphore){ 5, 0 };
+	*(struct semundo *)SAMPLE_GROW(p->undos, p->nundos) =
+	    (struct semundo){ 7, 0, -32768 };
+	*(struct semundo *)SAMPLE_GROW(p->undos, p->nundos) =
+	    (struct semundo){ 32769, 1, 5 };
+}
+
+static inline void
 sample_signals(struct process *p)
 {
 	struct posix_timer *t;
@@ -339,6 +370,7 @@ sample_process(void)
 	sample_fds(p);
 	sample_signals(p);
 	sample_seccomp(p);
+	sample_semaphores(p);
 	process_unsupported(p, "fd 9", "a socket:\nnot yet");
 	process_unsupported(p, "vma 1-2", "%s", "");
 	return p;
