@@ -674,11 +674,13 @@ read_child(struct where *w, int children, int pid)
 	char *path;
 	int dir, err;
 
-	p = family_add(w->t, w->index);
-	if (p == NULL)
+	if (w->t->n >= FAMILY_MAX)
 		return snap_fail(w->cx, -E2BIG,
 		    "more processes in a tree than there may be (%d)",
 		    FAMILY_MAX);
+	p = family_add(w->t, w->index);
+	if (p == NULL)
+		return -ENOMEM;
 	if (asprintf(&path, "%s" CHILDREN "/%d/", w->path, pid) < 0)
 		return -ENOMEM;
 	c.path = path;

@@ -195,5 +195,7 @@ snap_merge(struct snap_ctx *cx, int dir, const int *more, size_t nmore, int out)
 		err = write_image(&m, out);
 	}
 	family_fini(&f);
+	if (err < 0)
+		snap_fail(cx, err, "merging: %s", strerror(-err));
 	return err;
 }

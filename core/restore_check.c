@@ -128,9 +128,13 @@ check_vdso(struct restore *r)
 
 	if (r->p->vdso[0] == '\0')
 		return 0;
-	if (d->end > d->start)
+	if (d->end > d->start) {
 		fileid_build_id_mem(
 		    (const void *)d->start, d->end - d->start, id);
+		if (id[0] == '\0')
+			return snap_fail(r->cx, -ENOMEM,
+			    "no memory to read the build-id of the vDSO");
+	}
 	if (strcmp(id, r->p->vdso) != 0)
 		return snap_fail(r->cx, -ENOTSUP,
 		    "the vDSO of the image (kernel %s) is not this kernel's: "

@@ -480,15 +480,24 @@ parse_cred(const char **s, struct ucred *c)
 	return true;
 }
 
+#define RIGHTS " rights="
+
+/* Before it is parsed: what is bad there is the image's fault. */
+static bool
+make_room_for_rights(const char *s, struct sock_message *m)
+{
+	if (strstr(s, RIGHTS) == NULL)
+		return true;
+	m->fds = malloc(RIGHTS_MAX * sizeof(int));
+	m->files = calloc(RIGHTS_MAX, sizeof(*m->files));
+	return m->fds != NULL && m->files != NULL;
+}
+
 static bool
 parse_rights(const char **s, struct sock_message *m)
 {
 	uint64_t file;
 
-	m->fds = malloc(RIGHTS_MAX * sizeof(int));
-	m->files = calloc(RIGHTS_MAX, sizeof(*m->files));
-	if (m->fds == NULL || m->files == NULL)
-		return false;
 	do {
 		if (m->nfds == RIGHTS_MAX ||
 		    !kv_scan_u64(s, 10, INT32_MAX, &file))
@@ -528,7 +537,7 @@ parse_message(const char *s, struct sock_message *m)
 		if (!parse_cred(&s, &m->cred))
 			return false;
 	}
-	if (kv_scan_text(&s, " rights=") && !parse_rights(&s, m))
+	if (kv_scan_text(&s, RIGHTS) && !parse_rights(&s, m))
 		return false;
 	return *s == '\0';
 }
@@ -553,7 +562,7 @@ parse_queue(struct snap_ctx *cx, const struct process *p,
 		if (strcmp(f->kv[i].key, "message") != 0)
 			continue;
 		m = new_message(q);
-		if (m == NULL)
+		if (m == NULL || !make_room_for_rights(f->kv[i].value, m))
 			return snap_fail(cx, -ENOMEM, "no memory");
 		if (!parse_message(f->kv[i].value, m))
 			return snap_fail(cx, -EBADMSG,

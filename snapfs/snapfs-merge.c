@@ -71,9 +71,11 @@ merge(const char *increment, const int *more, size_t nmore, const char *image)
 		errx(1, "%s: %s", image, strerror(EEXIST));
 	if (mkdir(part, 0700) < 0)
 		err(1, "%s", part);
-	out = open_directory(part);
-	rc = snap_merge(cx, dir, more, nmore, out);
-	if (rc < 0)
+	out = open(part, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = out < 0 ? -1 : snap_merge(cx, dir, more, nmore, out);
+	if (out < 0)
+		warn("%s", part);
+	else if (rc < 0)
 		warnx("%s: %s", increment, snap_error(cx));
 	else if (rename(part, image) < 0) {
 		warn("%s", image);

@@ -2,7 +2,7 @@
  * snapcore-restore - restore an image without a file system.
  *
  *	snapcore-restore DIR [pid=new] [stopped] [replace] [ignore=WHAT]
- *	    [tty=PATH] [instance]
+ *	    [tty=PATH] [instance] [lazy]
  *
  * Prints the pid; what came back differently goes to standard error.
  */
@@ -39,6 +39,8 @@ parse_option(struct snap_restore_options *o, const char *arg)
 		o->replace = true;
 	else if (strncmp(arg, "ignore=", 7) == 0)
 		o->ignore = arg + 7;
+	else if (strcmp(arg, "lazy") == 0)
+		o->lazy = true;
 	else if (strcmp(arg, "instance") == 0)
 		instance = true;
 	else if (strncmp(arg, "tty=", 4) == 0) {
@@ -67,12 +69,14 @@ agent(const struct snap_restore_options *o)
 
 	snap_log_table_own(&table);
 	if (cx == NULL)
-		return 1;
+		errx(1, "no memory");
 	rc = instance ? snap_template_make(cx, &with, &t) : 0;
 	if (rc == 0 && instance)
 		with.tmpl = &t;
 	if (rc == 0)
 		rc = snap_restore(cx, &with, &res);
+	if (rc == 0)
+		rc = snap_pager_wait(cx, res.pager, NULL, NULL);
 	if (rc < 0)
 		fprintf(stderr, "snapcore-restore: %s (%s)\n", snap_error(cx),
 		    strerrorname_np(-rc));

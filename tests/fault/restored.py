@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+"""restored.py - restores, and merges of increments, in which a call fails.
+
+usage: restored.py [--quick] [--only TEXT] [--points N] BUILD
+
+Images of programs are restored by snapcore-restore, and made of an increment
+and its parent by snapfs-merge, where the call at the Nth passage of a fault
+point fails; N = 1, 2, 3, ... until it gets through.  Each then
+
+  * has ended with a sentence, which names memory if that was lacking, or has
+    succeeded all the same;
+  * has left nothing: no process, no mount, no IMAGE.part.
+
+Prints a line for each series on descriptor 3 as tests/e2e/lib.sh does.
+"""
+
+import ctypes
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from daemon import Daemon  # noqa: E402
+from faults import IO, MEMORY, Failure, naps, result  # noqa: E402
+from footprint import text  # noqa: E402
+
+PLAN = struct.Struct("=IIiIQQ48s48sI20s")       # core/fault.h
+SUBREAPER = 36
+QUICK = 61      # of so many passages one is tried
+VERBOSE = os.environ.get("VERBOSE")
+
+
+def children(pid):
+    """All below it, without it."""
+    found = []
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        for child in text(f"/proc/{pid}/task/{tid}/children").split():
+            found += [child] + (children(child)
+                                if os.path.isdir(f"/proc/{child}") else [])
+    return found
+
+
+def reap():
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def kill_all(keep):
+    """All that was restored; it comes to us when its parent ends."""
+    for _ in naps(20):
+        left = [p for p in children(os.getpid()) if p not in keep]
+        if not left:
+            return
+        for p in left:
+            try:
+                os.kill(int(p), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        reap()
+    raise Failure(f"what was restored does not end: {left}")
+
+
+class Scene:
+    """Where the images are, and whoever may be there all the time."""
+
+    def __init__(self, build, scratch):
+        self.build, self.scratch = build, scratch
+        self.keep = []          # pids of ours that stay
+
+    def path(self, name):
+        return os.path.join(self.scratch, name)
+
+    def images(self, mnt, subject, name):
+        """A whole copy of it, and an increment to that."""
+        where = self.path(name)
+        os.mkdir(where)
+        p = subprocess.Popen(
+            [f"{self.build}/tests/subjects/{subject}", where],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        for _ in naps(20):
+            if os.path.exists(f"{where}/ready"):
+                break
+        pid = text(f"{where}/ready").strip() or str(p.pid)
+        os.mkdir(f"{where}/chain")
+        with open(f"{mnt}/{pid}/.track", "w", encoding="ascii") as f:
+            f.write("on")
+        for source, to in (pid, "d0"), (f"{pid}/delta", "d1"):
+            subprocess.run(["cp", "-r", f"{mnt}/{source}",
+                            f"{where}/chain/{to}"], check=True)
+            time.sleep(0.2)     # that it was read to its end is noted
+        with open(f"{mnt}/{pid}/.track", "w", encoding="ascii") as f:
+            f.write("off")
+        kill_all(self.keep)
+        return f"{where}/chain"
+
+
+class Series:
+    def __init__(self, scene, classes, command, made=None):
+        self.scene, self.classes, self.command = scene, classes, command
+        self.made = made        # a directory that it makes
+        self.plan = scene.path("plan")
+        self.passages = self.succeeded = 0
+        self.what = ""
+
+    def one(self, n):
+        """False if the Nth passage did not come."""
+        with open(self.plan, "wb") as f:
+            f.write(PLAN.pack(self.classes, 0, 0, 0, n, 0, b"", b"", 0, b""))
+        with open(self.scene.path("said"), "w+", encoding="utf-8") as said:
+            try:
+                code = subprocess.run(
+                    self.command, stdin=subprocess.DEVNULL, stdout=said,
+                    stderr=said, timeout=60, check=False,
+                    env=dict(os.environ, SNAPFS_FAULT_PLAN=self.plan)
+                    ).returncode
+            except subprocess.TimeoutExpired:
+                code = "does not end"
+        with open(self.plan, "rb") as f:
+            plan = PLAN.unpack(f.read(PLAN.size))
+        self.what = plan[6].split(b"\0")[0].decode()
+        last = (text(self.scene.path("said")).splitlines() or [""])[-1]
+        if VERBOSE:
+            print(n, self.what, code, last, flush=True)
+        self.judge(code, last)
+        return plan[3] != 0
+
+    def judge(self, code, last):
+        if code == 0:
+            self.succeeded += 1
+            kill_all(self.scene.keep)
+            if self.made:
+                shutil.rmtree(self.made)
+        elif code != 1:
+            raise Failure(f"it ended with {code}: {last}")
+        elif " " not in last.split(": ", 1)[-1]:
+            raise Failure(f"no sentence: {last}")
+        elif self.classes == MEMORY and not re.search(
+                "ENOMEM|Cannot allocate memory|no memory|out of memory", last):
+            raise Failure(f"not for want of memory: {last}")
+        elif "killed, for memory" in last:
+            kill_all(self.scene.keep)   # those that had all of it go on
+        self.nothing_left()
+
+    def nothing_left(self):
+        for _ in naps(2):
+            reap()
+            left = [p for p in children(os.getpid())
+                    if p not in self.scene.keep]
+            if not left:
+                break
+        if left:
+            raise Failure("left: " + " ".join(
+                text(f"/proc/{p}/comm").strip() + ":" + p for p in left))
+        if self.made:
+            for name in self.made, self.made + ".part":
+                if os.path.exists(name):
+                    raise Failure(f"left: {name}")
+
+    def run(self, stride, points):
+        n = random.randint(1, stride)
+        try:
+            while self.one(n):
+                self.passages += 1
+                if self.passages == points:
+                    break
+                n += stride
+        except Failure as e:
+            raise Failure(f"{n} {self.what}: {e}") from None
+        if self.passages == 0 and stride == 1:
+            raise Failure("no passage")
+
+
+def series(scene, mnt):
+    """(name, Series) of all."""
+    restore = f"{scene.build}/tests/tools/snapcore-restore"
+    merge = f"{scene.build}/snapfs/snapfs-merge"
+    out = scene.path("merged")
+    for subject in "fd_unix", "tree_fork":
+        chain = scene.images(mnt, subject, subject)
+        commands = [
+            ("restore", [restore, f"{chain}/d0"], None),
+            ("restore, lazy", [restore, f"{chain}/d1", "lazy"], None),
+            ("merge", [merge, "-o", out, f"{chain}/d1"], out)]
+        for what, command, made in commands:
+            for classes, lacks in (MEMORY, "memory"), (IO, "files"):
+                yield (f"{what}: {lacks}: {subject}",
+                       Series(scene, classes, command, made))
+
+
+def main():
+    args = sys.argv[1:]
+    quick = "--quick" in args
+    only = args[args.index("--only") + 1] if "--only" in args else ""
+    points = int(args[args.index("--points") + 1]) if "--points" in args else 0
+    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
+    random.seed(seed)
+    print(f"seed {seed}")
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    bad = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        mnt = os.path.join(scratch, "mnt")
+        os.mkdir(mnt)
+        daemon = Daemon(args[-1], mnt)
+        scene = Scene(args[-1], scratch)
+        scene.keep = [str(daemon.process.pid)]
+        try:
+            for name, s in series(scene, mnt):
+                if only not in name:
+                    continue
+                began = time.monotonic()
+                mounts = text("/proc/self/mounts")
+                try:
+                    s.run(QUICK if quick else 1, points)
+                    if text("/proc/self/mounts") != mounts:
+                        raise Failure("a mount is left")
+                except Failure as e:
+                    bad += 1
+                    print(f"FAILED: {name}: {e}", flush=True)
+                    result("bad", f"{name} {e}")
+                    continue
+                print(f"{name}: {s.passages} passages, {s.succeeded} "
+                      "succeeded all the same, "
+                      f"{time.monotonic() - began:.0f} s", flush=True)
+                result("ok", name)
+        finally:
+            daemon.end()
+    return bad != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
