@@ -317,6 +317,8 @@ take_frozen(struct snap_ctx *cx, struct frozen_tree *ft,
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
 		err = take_member(cx, ft, i, opt, cp);
 	if (err == 0)
+		err = gather_shared_undos(cx, &cp->tree);
+	if (err == 0)
 		err = gather_semsets(cx, ft, &cp->tree);
 	return err == 0 ? note_hidden(cx, ft, cp) : err;
 }

@@ -52,6 +52,8 @@ int gather_semsets(
  * first's parent, is named: it is not brought back.
  */
 int gather_shared(struct snap_ctx *cx, struct process *const *p, size_t n);
+/* Likewise what is to be undone to semaphores, which only the first keeps. */
+int gather_shared_undos(struct snap_ctx *cx, const struct family *t);
 
 /*
  * What a twin inherits and /proc shows: limits, arguments, links, layout of

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -59,6 +60,8 @@ note_group(struct process **v, size_t n, const struct kind *k)
 	for (size_t i = 0; err == 0 && i < n; i++) {
 		if (v[i] == first)
 			continue;
+		if (k->type == KCMP_SYSVSEM)
+			v[i]->nundos = 0;
 		if (k->share == SHARES)
 			err = note(v[i], k, first->pid);
 		else
@@ -108,4 +111,24 @@ gather_shared(struct snap_ctx *cx, struct process *const *p, size_t n)
 	}
 	free(v);
 	return err == 0 ? 0 : snap_fail(cx, err, "no memory");
+}
+
+int
+gather_shared_undos(struct snap_ctx *cx, const struct family *t)
+{
+	static const struct kind kind = { KCMP_SYSVSEM, SHARES,
+		"semaphores to be undone", "CLONE_SYSVSEM" };
+	struct process **v = calloc(t->n, sizeof(*v));
+	int err = v == NULL ? -ENOMEM : 0;
+	size_t n = 0;
+
+	for (size_t i = 0; err == 0 && i < t->n; i++)
+		if (t->v[i]->nundos > 0)
+			v[n++] = t->v[i];
+	if (n > 0 && v[0]->index == 0)
+		err = note_outside(v[0], &kind);
+	if (err == 0 && n > 1)
+		err = note_kind(v, n, &kind);
+	free(v);
+	return err == 0 ? 0 : snap_fail(cx, err, "%s", strerror(-err));
 }
