@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "chain_share.h"
 #include "cow.h"
 #include "ctx.h"
 #include "family.h"
@@ -319,7 +320,7 @@ add_run(
 	return run;
 }
 
-/* What children shared with their parents then they may not share now. */
+/* What children shared with their parents then: see chain_share.h for now. */
 static int
 add_earlier(
     struct resolver *r, const struct run *has, uint64_t from, uint64_t end)
@@ -432,6 +433,8 @@ resolve_link(
 	}
 	if (err == 0)
 		err = cow_resolve_tree(cx, link);
+	if (err == 0 && link->n > 1)
+		err = chain_share(link);
 	return err == 0 ? check_pieces(cx, link) : err;
 }
 

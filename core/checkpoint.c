@@ -90,27 +90,31 @@ note_hidden(
 
 /*
  * What was written since the parent, and how much of that is not copied yet; is
- * it shorter to copy this than to fork?
+ * it shorter to copy this than to fork?  The parent of each is part of the
+ * first's.
  */
 static int
-is_to_copy(struct snap_checkpoint *cp, const struct written *w,
-    uint64_t copy_max, int64_t *left)
+is_to_copy(struct snap_checkpoint *cp, size_t i, const struct written *w,
+    int64_t *left)
 {
+	struct tracked *t = &cp->tracked[i];
 	struct spans dirty = { 0 }, held = { 0 };
-	uint64_t bytes;
-	int err = ahead_renew(cp->ahead, w);
+	uint64_t bytes = 0;
+	int err = ahead_renew(t->ahead, w);
 
 	if (err == 0)
-		err = tracker_since_parent(cp->tracker,
-		    cp->tracked[0].generation, NULL, cp->parent, &dirty);
+		err = tracker_since_parent(t->tracker, t->generation,
+		    i == 0 ? NULL : cp->tracked[0].parent, t->parent, &dirty);
 	if (err > 0) {
-		err = written_spans(cp->tree.v[0], &dirty, &held);
+		err = written_spans(cp->tree.v[i], &dirty, &held);
 		bytes = spans_bytes(&held);
-		*left = err < 0 ? err : ahead_settle(cp->ahead, &held);
+		*left = err < 0 ? err : ahead_settle(t->ahead, &held);
 		err = *left < 0 ? (int)*left
-				: bytes <= copy_max &&
+				: bytes <= cp->aheads.left &&
 				      written_is_shorter(w, (uint64_t)*left);
 	}
+	if (err > 0)
+		cp->aheads.left -= bytes;
 	spans_fini(&dirty);
 	spans_fini(&held);
 	return err;
@@ -118,24 +122,25 @@ is_to_copy(struct snap_checkpoint *cp, const struct written *w,
 
 /* What of it was written since the parent is copied, if that is shorter. */
 static int
-try_to_copy(struct snap_ctx *cx, struct frozen *z, struct snap_checkpoint *cp,
-    const struct written *w, uint64_t copy_max)
+try_to_copy(struct snap_ctx *cx, struct frozen *z, size_t i,
+    struct snap_checkpoint *cp, const struct written *w)
 {
-	struct process *p = cp->tree.v[0];
+	struct process *p = cp->tree.v[i];
+	struct tracked *t = &cp->tracked[i];
 	int64_t left = 0;
-	int err = is_to_copy(cp, w, copy_max, &left), twin = 1;
+	int err = is_to_copy(cp, i, w, &left), twin = 1;
 
 	/* What only a twin could tell: there may be nothing of that. */
-	if (err > 0 && !secret_any(p))
+	if (err > 0 && !t->strangers && !secret_any(p))
 		twin = unseen_maybe(cx, z, p);
 	if (err < 0 || twin != 0) {
 		p->nruns = 0;
 		/* What was copied in vain will not be the next time. */
-		tracker_missed(cp->tracker);
+		tracker_missed(t->tracker);
 		return err < 0 ? err : twin < 0 ? twin : 0;
 	}
-	cp->copied = true;
-	err = written_copy(cx, z, p, cp->ahead);
+	t->copied = cp->copied = true;
+	err = written_copy(cx, z, p, t->ahead);
 	snap_logf(cx, SNAP_STEP,
 	    "process %d: no twin: of what was written, %lld bytes are copied "
 	    "while it is frozen",
@@ -162,33 +167,55 @@ make_tracked(
 	}
 	tracker_tree_join(cx, below, &cp->tree, v);
 	v[0] = snap_tracker_get(cp->tracker);
-	for (size_t i = 0; i < ft->n; i++)
+	for (size_t i = 0; i < ft->n; i++) {
 		cp->tracked[i].tracker = v[i];
+		cp->tracked[i].ahead = aheads_find(&cp->aheads, v[i]);
+	}
 	free(v);
 	frozen_step(cx, ft->v[0], "who is tracked known");
 	return 0;
 }
 
+/*
+ * The first is seen: to which copy the increment will be.  Without a twin it is
+ * not known which of its pages children still have in common with a process.  Of
+ * those that are of the parent that says so, for what nobody wrote since; others
+ * need the twin.
+ */
+static void
+find_parent(const struct frozen_tree *ft, struct snap_checkpoint *cp)
+{
+	struct tracked *v = cp->tracked;
+
+	if (cp->aheads.n == 0 ||
+	    tracker_since_parent(
+		v[0].tracker, v[0].generation, NULL, v[0].parent, NULL) <= 0)
+		return;
+	for (size_t k = 1; k < ft->n; k++)
+		if (v[k].tracker == NULL ||
+		    !tracker_is_part(v[k].tracker, v[0].parent))
+			v[ft->parent[k]].strangers = true;
+}
+
 /* Before the twin is made: see tracker.h. */
 static int
 track(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
-    struct snap_checkpoint *cp, const struct snap_take_options *opt)
+    struct snap_checkpoint *cp)
 {
 	struct tracked *t = &cp->tracked[i];
 	struct written w = { .p = cp->tree.v[i] };
-	bool copy = cp->ahead != NULL && ft->n == 1;
+	bool copy = t->ahead != NULL;
 	int64_t gen;
 	int err = 0;
 
-	/* Of a tree twins are made: what was copied was so in vain. */
-	if (cp->ahead != NULL && ft->n > 1)
-		tracker_missed(cp->tracker);
 	gen = tracker_scan(cx, ft->v[i], w.p, t->tracker, copy ? &w : NULL);
 	if (gen > 0)
 		t->generation = (uint64_t)gen;
 	frozen_step(cx, ft->v[i], "what was written seen");
-	if (gen > 0 && copy)
-		err = try_to_copy(cx, ft->v[i], cp, &w, opt->copy_max);
+	if (gen > 0 && i == 0)
+		find_parent(ft, cp);
+	if (gen > 0 && copy && cp->tracked[0].parent[0] != '\0')
+		err = try_to_copy(cx, ft->v[i], i, cp, &w);
 	else
 		w.p->nruns = 0; /* a scan that failed may have told some */
 	written_fini(&w);
@@ -197,16 +224,16 @@ track(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 
 /* Without a twin: all of it is copied, or only what was written was. */
 static int
-take_without_twin(struct snap_ctx *cx, struct frozen *z, struct process *p,
-    const struct snap_checkpoint *cp)
+take_without_twin(
+    struct snap_ctx *cx, struct frozen *z, struct process *p, bool copied)
 {
 	int err = 0;
 
-	if (!cp->copied)
+	if (!copied)
 		err = memory_collect_frozen(cx, z->pid, 0, p);
 	if (err == 0)
 		err = gather_twin(cx, z->pid, p);
-	if (err == 0 && !cp->copied)
+	if (err == 0 && !copied)
 		err = numa_areas_collect_frozen(cx, p);
 	return err;
 }
@@ -215,6 +242,12 @@ static bool
 is_tracked(const struct snap_checkpoint *cp, size_t i)
 {
 	return cp->tracked != NULL && cp->tracked[i].tracker != NULL;
+}
+
+static bool
+is_copied(const struct snap_checkpoint *cp, size_t i)
+{
+	return cp->tracked != NULL && cp->tracked[i].copied;
 }
 
 /*
@@ -252,7 +285,7 @@ forget_uffd(struct process *p)
  */
 static int
 take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
-    const struct snap_take_options *opt, struct snap_checkpoint *cp)
+    struct snap_checkpoint *cp)
 {
 	struct process *p = cp->tree.v[i];
 	struct frozen *z = ft->v[i];
@@ -278,13 +311,13 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 	/* Its twin, an orphan, would come to one above it that adopts. */
 	z->adopts |= ft->v[ft->parent[i]]->adopts;
 	if (err == 0 && is_tracked(cp, i))
-		err = track(cx, ft, i, cp, opt);
-	if (err == 0 && !cp->copied)
+		err = track(cx, ft, i, cp);
+	if (err == 0 && !is_copied(cp, i))
 		err = twin_fork(cx, z, p, &cp->twins[i]);
-	if (err == 0 && !cp->copied)
+	if (err == 0 && !is_copied(cp, i))
 		err = secret_collect(cx, z, cp->twins[i], p);
 	if (err == 0 && cp->twins[i] == NULL)
-		err = take_without_twin(cx, z, p, cp);
+		err = take_without_twin(cx, z, p, is_copied(cp, i));
 	else if (err == 0)
 		err = memory_collect_frozen(
 		    cx, z->pid, twin_pid(cp->twins[i]), p);
@@ -298,8 +331,8 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 }
 
 static int
-take_frozen(struct snap_ctx *cx, struct frozen_tree *ft,
-    const struct snap_take_options *opt, struct snap_checkpoint *cp)
+take_frozen(
+    struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
 {
 	int err;
 
@@ -315,7 +348,7 @@ take_frozen(struct snap_ctx *cx, struct frozen_tree *ft,
 		err = fds_collect(cx, cp->tree.v, cp->tree.n);
 	frozen_step(cx, ft->v[0], "descriptors read");
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
-		err = take_member(cx, ft, i, opt, cp);
+		err = take_member(cx, ft, i, cp);
 	if (err == 0)
 		err = gather_shared_undos(cx, &cp->tree);
 	if (err == 0)
@@ -348,19 +381,29 @@ take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
 	return err == 0 ? memory_collect_late(cx, twin, p) : err;
 }
 
-/* What each has written since it was copied as part of what is the parent now. */
+/*
+ * What each has written since it was copied as part of what is the parent now.
+ * Another copy may have come to its end since some were seen.
+ */
 static int
 find_written(const struct snap_checkpoint *cp, struct increment_part *v)
 {
+	const struct tracked *first = &cp->tracked[0];
 	int r = 1;
 
 	for (size_t i = 0; r >= 0 && i < cp->tree.n; i++) {
 		const struct tracked *t = &cp->tracked[i];
 
-		if (t->generation == 0)
-			continue;
-		r = tracker_since_parent(t->tracker, t->generation,
-		    i == 0 ? NULL : v[0].parent, v[i].parent, &v[i].dirty);
+		v[i].settled = t->copied;
+		if (t->copied)
+			memcpy(v[i].parent, t->parent, sizeof(v[i].parent));
+		else if (t->generation != 0)
+			r = tracker_since_parent(t->tracker, t->generation,
+			    i == 0 ? NULL : v[0].parent, v[i].parent,
+			    &v[i].dirty);
+		if (i == 0 && cp->copied &&
+		    strcmp(v[0].parent, first->parent) != 0)
+			return -ESTALE;
 		if (i == 0 && r == 0)
 			return 0;
 	}
@@ -371,18 +414,16 @@ static int
 make_increment(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	struct increment_part *v;
-	int r = 1;
+	int r;
 
 	if (cp->tracked == NULL || cp->tracked[0].generation == 0)
 		return 0;
 	v = calloc(cp->tree.n, sizeof(*v));
 	if (v == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
-	v[0].settled = cp->copied;
-	if (cp->copied)
-		memcpy(v[0].parent, cp->parent, sizeof(v[0].parent));
-	else
-		r = find_written(cp, v);
+	r = find_written(cp, v);
+	if (r == -ESTALE)
+		r = snap_fail(cx, r, "another copy has become the parent");
 	if (r > 0)
 		r = increment_new(cx, &cp->tree, v, (uint32_t)cp->files.tree.n,
 		    &cp->increment);
@@ -392,29 +433,72 @@ make_increment(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	return r;
 }
 
+/* What can be seen of those that have no twin, now that they go on. */
+static int
+settle_copied(struct snap_ctx *cx, struct snap_checkpoint *cp)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < cp->tree.n; i++) {
+		const struct tracked *t = &cp->tracked[i];
+		struct process *p = cp->tree.v[i];
+
+		if (!t->copied)
+			continue;
+		err = written_runs(p, t->ahead);
+		if (err == 0)
+			err = tracker_settle(cx, t->tracker, p);
+	}
+	return err;
+}
+
+static int
+find_former(struct snap_ctx *cx, struct snap_checkpoint *cp)
+{
+	bool *but = calloc(cp->tree.n, sizeof(*but));
+	int err;
+
+	if (but == NULL)
+		return snap_fail(cx, -ENOMEM, "no memory");
+	for (size_t i = 0; i < cp->tree.n; i++)
+		but[i] = is_copied(cp, i);
+	err = cow_find_former(cx, &cp->tree, cp->twins, but);
+	free(but);
+	return err;
+}
+
+static void
+remember(const struct snap_checkpoint *cp)
+{
+	for (size_t i = 0; cp->tracked != NULL && i < cp->tree.n; i++) {
+		const struct tracked *t = &cp->tracked[i];
+
+		if (t->generation != 0)
+			tracker_remember(t->tracker, cp->tree.v[i], t->copied);
+	}
+}
+
 static int
 take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	int err = 0;
 
 	if (cp->copied)
-		err = written_runs(cp->tree.v[0], cp->ahead);
-	if (err == 0 && cp->copied)
-		err = tracker_settle(cx, cp->tracker, cp->tree.v[0]);
+		err = settle_copied(cx, cp);
 	for (size_t i = 0; err == 0 && i < cp->tree.n; i++)
 		err = take_late(cx, cp->twins[i], cp->tree.v[i]);
 	if (err == 0)
 		err = cow_find(cx, &cp->tree, cp->twins);
 	if (err == 0)
-		err = cow_find_former(cx, &cp->tree, cp->twins);
+		err = find_former(cx, cp);
 	if (err == 0)
 		err = sharers_list(cx, &cp->tree, cp->twins);
 	if (err == 0 && family_settle_contents(&cp->tree) != 0)
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	if (err == 0)
 		err = served_init(cx, &cp->files, cp->tree.v[0], cp->copied);
-	if (err == 0 && cp->tracked != NULL && cp->tracked[0].generation != 0)
-		tracker_remember(cp->tracker, cp->tree.v[0], cp->copied);
+	if (err == 0)
+		remember(cp);
 	return err == 0 ? make_increment(cx, cp) : err;
 }
 
@@ -440,7 +524,7 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	/* First of all; and to end a twin it may be frozen again. */
 	snap_checkpoint_release(cx, cp);
 	drop_tracked(cp);
-	ahead_free(cp->ahead);
+	aheads_free(&cp->aheads);
 	for (size_t i = cp->tree.n; i-- > 0;)
 		twin_free(cx, cp->twins[i]);
 	checkpoint_files_fini(cp);
@@ -498,17 +582,18 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 	return err;
 }
 
-/* What of the scans can be done while they run. */
+/* What of it can be done while they run; so much may be copied of all. */
 static void
-look_before(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
+look_before(struct snap_ctx *cx, pid_t pid, uint64_t copy_max,
     struct snap_checkpoint *cp)
 {
 	struct tracker_tree *below = tracker_below(cp->tracker);
 
+	cp->aheads.left = copy_max;
 	if (below != NULL)
-		tracker_tree_look(cx, below);
-	look_ahead(
-	    cx, pid, cp->tracker, opt->delta ? opt->copy_max : 0, &cp->ahead);
+		tracker_tree_look(cx, below, &cp->aheads);
+	look_ahead(cx, pid, cp->tracker, &cp->aheads);
+	cp->aheads.left = copy_max;
 }
 
 static int
@@ -525,16 +610,15 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 	pthread_mutex_init(&cp->lock, NULL);
 	cp->tracker = snap_tracker_get(opt->tracker);
 	if (cp->tracker != NULL && tracker_is_at_work(cp->tracker))
-		look_before(cx, pid, opt, cp);
+		look_before(cx, pid, opt->delta ? opt->copy_max : 0, cp);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)
 		return err;
-	err = take_frozen(cx, ft, opt, cp);
+	err = take_frozen(cx, ft, cp);
 	err = let_go(cx, ft, cp, opt->hold, err);
 	if (err == 0)
 		err = take_all_late(cx, cp);
-	ahead_free(cp->ahead);
-	cp->ahead = NULL;
+	aheads_free(&cp->aheads);
 	return err;
 }
 
@@ -561,7 +645,7 @@ is_worth_another(struct snap_ctx *cx, const pid_t *pids, size_t n,
 	return filled > 0 || (*err == -EAGAIN && cx->error == 0);
 }
 
-/* Whatever went wrong in one without a twin: the next one has one. */
+/* Whatever went wrong where one has no twin: next time all have one. */
 static bool
 has_missed(struct snap_ctx *cx, pid_t pid, const struct snap_checkpoint *cp,
     struct snap_take_options *opt)
@@ -570,7 +654,9 @@ has_missed(struct snap_ctx *cx, pid_t pid, const struct snap_checkpoint *cp,
 		return false;
 	snap_logf(cx, SNAP_STEP, "process %d: once more, with a twin: %s",
 	    (int)pid, snap_error(cx));
-	tracker_missed(cp->tracker);
+	for (size_t i = 0; i < cp->tree.n; i++)
+		if (cp->tracked[i].copied)
+			tracker_missed(cp->tracked[i].tracker);
 	snap_clear(cx);
 	opt->delta = false;
 	return true;

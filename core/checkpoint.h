@@ -5,17 +5,21 @@
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
+#include "look_ahead.h"
 #include "process.h"
 #include "served.h"
 #include "snap.h"
 
-struct ahead;
 struct core_node;
 struct frozen_tree;
 
 struct tracked {
 	struct snap_tracker *tracker; /* with a reference; NULL: it is not */
 	uint64_t generation;	      /* the tracker's number, 0: none */
+	struct ahead *ahead; /* of snap_checkpoint.aheads, NULL: none */
+	bool strangers;	     /* it has children that are not of the parent */
+	bool copied;	     /* no twin: it has nothing but its increment, */
+	char parent[33];     /* to this */
 };
 
 struct snap_checkpoint {
@@ -25,9 +29,8 @@ struct snap_checkpoint {
 	struct snap_tracker *tracker; /* NULL: it is not tracked */
 	struct tracked *tracked;      /* each process, then; NULL: not yet */
 	struct increment *increment;  /* NULL: there is no parent */
-	struct ahead *ahead; /* until it is thawed; NULL: with a twin */
-	bool copied;	     /* no twin: there is nothing but its increment */
-	char parent[33];     /* of that */
+	struct aheads aheads;	      /* until it is complete */
+	bool copied; /* one of them: there is nothing but the increment */
 	struct frozen_tree *held; /* NULL: the original was let go */
 	pthread_mutex_t lock;	  /* of: */
 	struct core_node *cores;  /* of each process; NULL: not yet asked for */

@@ -18,10 +18,11 @@ int cow_find(struct snap_ctx *cx, struct family *t, struct twin *const *twins);
 
 /*
  * Then: what is not the parent's page, but one that children of it have in
- * common, becomes RUN_FORMER in these, and a run of the parent's `former`.
+ * common, becomes RUN_FORMER in these, and a run of the parent's `former`.  Not
+ * of those parents that are in `but`, of whose pages nothing is known.
  */
-int cow_find_former(
-    struct snap_ctx *cx, struct family *t, struct twin *const *twins);
+int cow_find_former(struct snap_ctx *cx, struct family *t,
+    struct twin *const *twins, const bool *but);
 
 /*
  * Of an image that was read: where the bytes of p's RUN_INHERITED and RUN_FORMER

@@ -432,8 +432,8 @@ find_of(struct snap_ctx *cx, struct family *t, struct twin *const *twins,
 }
 
 int
-cow_find_former(
-    struct snap_ctx *cx, struct family *t, struct twin *const *twins)
+cow_find_former(struct snap_ctx *cx, struct family *t,
+    struct twin *const *twins, const bool *but)
 {
 	size_t *n = calloc(t->n, sizeof(*n));
 	int err = 0;
@@ -443,7 +443,7 @@ cow_find_former(
 	for (size_t i = 1; i < t->n; i++)
 		n[t->v[i]->parent] += twin_pid(twins[i]) != 0;
 	for (size_t i = 0; err == 0 && i < t->n; i++)
-		if (n[i] > 1)
+		if (n[i] > 1 && !but[i])
 			err = find_of(cx, t, twins, i, n[i]);
 	free(n);
 	return err;

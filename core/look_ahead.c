@@ -1,6 +1,8 @@
 #include "look_ahead.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
 
 #include "ctx.h"
 #include "memory.h"
@@ -93,15 +95,62 @@ copy_again(
 	return err;
 }
 
+/* Kept in order, so that it is found soon. */
+static int
+aheads_add(struct aheads *a, struct snap_tracker *t, struct ahead *ahead)
+{
+	struct ahead_of *of = process_grow(&a->v, &a->n, sizeof(*of));
+	size_t i = a->n - 1;
+
+	if (of == NULL)
+		return -ENOMEM;
+	for (; i > 0 && (uintptr_t)a->v[i - 1].tracker > (uintptr_t)t; i--)
+		a->v[i] = a->v[i - 1];
+	a->v[i] = (struct ahead_of){ snap_tracker_get(t), ahead };
+	return 0;
+}
+
+static int
+by_tracker(const void *a, const void *b)
+{
+	uintptr_t x = (uintptr_t)((const struct ahead_of *)a)->tracker;
+	uintptr_t y = (uintptr_t)((const struct ahead_of *)b)->tracker;
+
+	return x < y ? -1 : x > y;
+}
+
+struct ahead *
+aheads_find(const struct aheads *a, struct snap_tracker *t)
+{
+	const struct ahead_of key = { t, NULL };
+	const struct ahead_of *of =
+	    a->n == 0 ? NULL
+		      : bsearch(&key, a->v, a->n, sizeof(*a->v), by_tracker);
+
+	return of == NULL ? NULL : of->ahead;
+}
+
+void
+aheads_free(struct aheads *a)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		ahead_free(a->v[i].ahead);
+		snap_tracker_put(a->v[i].tracker);
+	}
+	free(a->v);
+	*a = (struct aheads){ 0 };
+}
+
 /* All that was written since the parent; is it to be copied? */
 static int
 copy_ahead(struct snap_ctx *cx, struct snap_tracker *t, const struct written *w,
-    uint64_t copy_max, struct ahead **a)
+    struct aheads *all)
 {
 	struct spans dirty = { 0 }, want = { 0 };
+	struct ahead *a = NULL;
 	char parent[33];
 	uint64_t bytes;
-	bool ahead;
+	bool ahead, fits;
 	int err = tracker_since_parent(t, UINT64_MAX, NULL, parent, &dirty);
 
 	if (err > 0)
@@ -110,36 +159,40 @@ copy_ahead(struct snap_ctx *cx, struct snap_tracker *t, const struct written *w,
 		err = -ENOENT;
 	spans_fini(&dirty);
 	bytes = spans_bytes(&want);
-	ahead =
-	    err == 0 && !w->odd && bytes <= copy_max && may_copy(cx, t, w->p);
+	fits = err == 0 && bytes <= all->left;
+	ahead = fits && !w->odd && may_copy(cx, t, w->p);
 	/* Else all of it is copied while it is frozen. */
-	if (err == 0 && bytes <= copy_max &&
-	    (ahead || written_is_shorter(w, bytes)))
-		*a = ahead_new(&want);
-	if (*a != NULL && ahead) {
-		err = copy(cx, t, *a, w->p->pid, &want, w->nth);
+	if (fits && (ahead || written_is_shorter(w, bytes)))
+		a = ahead_new(&want);
+	if (a != NULL && aheads_add(all, t, a) < 0) {
+		ahead_free(a);
+		a = NULL;
+	}
+	if (a != NULL)
+		all->left -= bytes;
+	if (a != NULL && ahead) {
+		err = copy(cx, t, a, w->p->pid, &want, w->nth);
 		if (err == 0 && bytes > AGAIN)
-			err = copy_again(cx, t, *a, w->p->pid);
+			err = copy_again(cx, t, a, w->p->pid);
 	}
 	spans_fini(&want);
 	return err;
 }
 
 void
-look_ahead(struct snap_ctx *cx, pid_t pid, struct snap_tracker *t,
-    uint64_t copy_max, struct ahead **a)
+look_ahead(
+    struct snap_ctx *cx, pid_t pid, struct snap_tracker *t, struct aheads *a)
 {
 	struct process *p = process_new();
 	struct written w = { 0 };
 	int err = p == NULL ? -ENOMEM : 0;
 
-	*a = NULL;
 	if (err == 0) {
 		p->pid = pid;
 		err = look(cx, t, p, &w);
 	}
-	if (err == 0 && copy_max > 0 && tracker_may_copy(t))
-		err = copy_ahead(cx, t, &w, copy_max, a);
+	if (err == 0 && a->left > 0 && tracker_may_copy(t))
+		err = copy_ahead(cx, t, &w, a);
 	/* If it is a failure of the process, that shows again. */
 	if (err < 0)
 		snap_clear(cx);

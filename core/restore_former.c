@@ -96,10 +96,10 @@ take(const struct restore *r, const struct run *f, bool former)
 		uint64_t from = c->start > f->start ? c->start : f->start;
 		uint64_t to = c->end < f->end ? c->end : f->end;
 
-		err = former
-			  ? read_at(pages_of(r, 0), c->at + (from - c->start),
-				to - from, f->offset + (from - f->start))
-			  : take_current(r, c, from, to);
+		err = former ? read_at(pages_of(r, f->src),
+				   c->at + (from - c->start), to - from,
+				   f->offset + (from - f->start))
+			     : take_current(r, c, from, to);
 	}
 	return err;
 }

@@ -535,14 +535,28 @@ tracker_since_parent(struct snap_tracker *t, uint64_t gen, const char *copy,
 	    (copy == NULL || strcmp(copy, t->copy) == 0)) {
 		r = 1;
 		memcpy(parent, t->info.parent, sizeof(t->info.parent));
-		for (size_t i = 0; r > 0 && i < t->n && t->v[i].seq <= gen; i++)
+		for (size_t i = 0;
+		     dirty != NULL && r > 0 && i < t->n && t->v[i].seq <= gen;
+		     i++)
 			if (spans_unite(dirty, &t->v[i].dirty) < 0)
 				r = -ENOMEM;
-		if (r > 0 && gen > t->last && spans_unite(dirty, &t->ahead) < 0)
+		if (dirty != NULL && r > 0 && gen > t->last &&
+		    spans_unite(dirty, &t->ahead) < 0)
 			r = -ENOMEM;
 	}
 	pthread_mutex_unlock(&t->lock);
 	return r;
+}
+
+bool
+tracker_is_part(struct snap_tracker *t, const char *copy)
+{
+	bool is;
+
+	pthread_mutex_lock(&t->lock);
+	is = t->parent_seq != 0 && strcmp(copy, t->copy) == 0;
+	pthread_mutex_unlock(&t->lock);
+	return is;
 }
 
 static struct generation *

@@ -61,11 +61,14 @@ bool tracker_is_at_work(struct snap_tracker *t);
 
 /*
  * What was written between the parent and generation `gen`, or until now
- * (UINT64_MAX): 1; 0 if there is no parent below it, or, with `copy`, it is not
+ * (UINT64_MAX), if `dirty` is not NULL: 1; 0 if there is no parent below it, or, with `copy`, it is not
  * part of that copy, see tracker_copied().
  */
 int tracker_since_parent(struct snap_tracker *t, uint64_t gen, const char *copy,
     char parent[33], struct spans *dirty);
+
+/* Is the parent part of that copy? */
+bool tracker_is_part(struct snap_tracker *t, const char *copy);
 
 /*
  * May the next increment be made without a twin?  Not for a while after one

@@ -106,6 +106,7 @@ tracker_tree_info(struct tracker_tree *t, struct snap_tracker_info *info)
 		info->processes += of.on;
 		info->scan_us += of.scan_us;
 		info->pages += of.pages;
+		info->copied += of.copied;
 	}
 	pthread_mutex_unlock(&t->lock);
 }
@@ -235,15 +236,14 @@ copy(struct tracker_tree *t, size_t *n)
 }
 
 void
-tracker_tree_look(struct snap_ctx *cx, struct tracker_tree *t)
+tracker_tree_look(struct snap_ctx *cx, struct tracker_tree *t, struct aheads *a)
 {
-	struct ahead *none;
 	size_t n;
 	struct member *v = copy(t, &n);
 
 	for (size_t i = 0; i < n; i++) {
 		if (starttime(v[i].pid) == v[i].starttime)
-			look_ahead(cx, v[i].pid, v[i].tracker, 0, &none);
+			look_ahead(cx, v[i].pid, v[i].tracker, a);
 		snap_tracker_put(v[i].tracker);
 	}
 	free(v);

@@ -13,6 +13,7 @@
 #include "process.h"
 #include "snap.h"
 
+struct aheads;
 struct tracker_tree;
 
 /* NULL: no memory.  `can_build`: see tracker_kernel_tells_holes(). */
@@ -25,11 +26,12 @@ void tracker_tree_stop(struct tracker_tree *t);
 /* No more than so many from here on. */
 void tracker_tree_limit(struct tracker_tree *t, size_t limit);
 
-/* Add what these have written, and how many they are. */
+/* Add what these have written, how it was seen, and how many they are. */
 void tracker_tree_info(struct tracker_tree *t, struct snap_tracker_info *info);
 
-/* While they run: part of the scan is done, see tracker_look(). */
-void tracker_tree_look(struct snap_ctx *cx, struct tracker_tree *t);
+/* While they run: part of what is to be done, see look_ahead(). */
+void tracker_tree_look(
+    struct snap_ctx *cx, struct tracker_tree *t, struct aheads *a);
 
 /*
  * They are frozen: the tracker of each process of `f` but the first, with a

@@ -13,7 +13,7 @@ chain=$WORK/chain
 seed=${SEED:-$RANDOM}
 options=freeze_timeout=20,linger=20
 
-if [ "$QUICK" = yes ]; then rounds=${ROUNDS:-8}; else rounds=${ROUNDS:-16}; fi
+if [ "${QUICK-no}" = yes ]; then rounds=${ROUNDS:-8}; else rounds=${ROUNDS:-16}; fi
 
 track()
 {
@@ -64,7 +64,7 @@ same_tree()
 			echo "in $dir"
 			return 1
 		}
-		for f in maps regs status signals timers; do
+		for f in ${FILES-maps regs status signals timers}; do
 			cmp "$WORK/m/$dir/$f" "$2/$dir/$f" || return
 		done
 	done < <(cd "$2" && find . -name checkpoint -printf '%h\n')
@@ -320,6 +320,95 @@ stopped_tree()
 	done
 }
 
+# How many increments, of any of its processes, had no twin.
+copied()
+{
+	sed -n 's/.* copied \([0-9]*\).*/\1/p' "$MNT/$PID/.track"
+}
+
+# A whole one of the next instant, at which nothing has changed; that is no copy.
+# usage: whole DIR
+whole()
+{
+	mkdir "$MNT/$PID@x" "$1" || return
+	tar -C "$MNT/$PID@x" --exclude=xxh128sums --exclude=core --exclude=./delta \
+	    -cf - . | tar -C "$1" -xf - || return
+	rmdir "$MNT/$PID@x"
+}
+
+# Increments without twins, of which nothing whole is of the same instant: so all
+# are stopped, and a whole one is taken of the same memory.  (Who is registered in
+# between may have two mappings as one.)
+without_twins()
+{
+	local k n FILES="regs status signals timers"
+	echo "seed $seed"
+	rm -rf "$chain" "$WORK/full" "$WORK/ready"
+	mkdir "$chain" "$WORK/full"
+	"$TOOLS/mutator" "$seed" "$WORK/ready" 4 </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -e "$WORK/ready" && track on || return
+	copy "$PID" "$chain/d0" && counted "$chain/d0" || return
+	for ((k = 1; k <= rounds || (k <= 4 * rounds && n == 0); k++)); do
+		sleep 0.0$((RANDOM % 10))
+		[ $((RANDOM % 3)) != 0 ] ||
+		    head -c 4096 "$MNT/$PID/delta/pages" >/dev/null 2>&1
+		if [ $((RANDOM % 2)) = 0 ] && [ "$k" -lt "$rounds" ]; then
+			increment "d$k" || return
+			continue
+		fi
+		wait_for 10 all_stopped "$PID" || { echo "they do not stop"; return 1; }
+		rm -rf "$WORK/full/$k"
+		increment "d$k" && whole "$WORK/full/$k" &&
+		    same_tree "$chain/d$k" "$WORK/full/$k" ||
+		    { echo "round $k"; return 1; }
+		n=$(copied)
+		[ "$k" -ge "$rounds" ] || rm -rf "$WORK/full/$k"
+		go_on "$PID"
+	done
+	echo "$n without a twin"
+	[ "$n" -gt 0 ] || return
+	stopped_tree $((k - 1)) || return
+	rm -rf "$WORK/full"
+}
+
+# A tree of which little is written has no twin at all, but where there is a child
+# that is new; and it comes back as it was, what it shares in one copy.
+quiet_tree()
+{
+	local first second n before
+	rm -f "$WORK"/go "$WORK"/more* "$WORK"/less* "$WORK"/done.*
+	begin family_of_three || return
+	read -r first second < <(cat "/proc/$PID/task/$PID/children")
+	before=$(pss "$PID")
+	write_once 1 1 2 && increment d1 || return
+	[ "$(copied)" = 3 ] || { cat "$MNT/$PID/.track"; return 1; }
+	write_once 2 1 2 && increment d2 || return
+	[ "$(copied)" = 6 ] && [ "$(held "$chain/d2")" -lt 3000000 ] || {
+		cat "$MNT/$PID/.track"
+		return 1
+	}
+	touch "$WORK/more"
+	wait_for 10 test -e "$WORK/more.done" || return
+	write_once 3 1 2 3 && increment d3 || return
+	# The new one shares what it has not written.
+	[ "$(copied)" = 8 ] && [ "$(held "$chain/d3")" -lt 6000000 ] || {
+		echo "it holds $(held "$chain/d3") bytes: $(<"$MNT/$PID/.track")"
+		return 1
+	}
+	fell "$PID" && restore "$PID" "$chain/d2" || return
+	for n in $first $second; do
+		[ -d "/proc/$n" ] || { echo "process $n is not back"; return 1; }
+	done
+	wait_for 20 filled "$PID" && write_once 3 1 2 || return
+	[ "$(pss "$PID")" -lt $((before + 8192)) ] || {
+		echo "$(pss "$PID") KiB; it had $before KiB"
+		return 1
+	}
+	fell "$PID"
+}
+
 largest=0
 chmod 0755 "$WORK"
 mount_snapfs $options
@@ -327,6 +416,8 @@ t "what is new, was written, or is gone" members
 t "a copy of a part" broken_off
 t "nothing is left in any process" footprint
 t "one that is tracked by itself" twice
+t "a tree that writes little has no twin" quiet_tree
+t "at random, some without twins" without_twins
 t "at random, as a full copy of the same instant" at_random 8
 t "unmount" unmount_snapfs
 [ $TEST_FAILED = no ]

@@ -266,7 +266,7 @@ is_all(bool merged)
 		/* In the order of their addresses, behind the page of data. */
 		ck_assert_uint_eq(p->pages_size, 6 * SAMPLE_PAGE);
 		ck_assert_uint_eq(c->pages_size, 7 * SAMPLE_PAGE);
-		ck_assert_uint_eq(l->pages_size, 4 * SAMPLE_PAGE);
+		ck_assert_uint_eq(l->pages_size, 3 * SAMPLE_PAGE);
 	}
 	is_page(p, 0, 1, FIRST, 1, false);
 	is_page(p, 1, 0, FIRST, 2, false);
@@ -280,7 +280,7 @@ is_all(bool merged)
 	is_page(c, 4, 1, CHILD, 1, false);
 	is_page(c, 5, 2, CHILD, 1, false);
 	is_page(l, 0, 1, FIRST, 1, true);
-	is_page(l, 1, 0, FIRST, 2, false);
+	is_page(l, 1, 0, FIRST, 2, true);
 	is_page(l, 2, 2, LATE, 1, false);
 	is_page(l, 3, 0, FIRST, 4, true);
 	ck_assert_int_eq(run_at(l, 4)->kind, RUN_ZERO);
@@ -328,6 +328,73 @@ START_TEST(merged)
 	close(out);
 	ck_assert_uint_eq(family.nabove, 0);
 	is_all(true);
+	for (size_t i = 0; i < family.n; i++)
+		ck_assert_msg(
+		    image_verify(cx, family.v[i], family.sums[i], NULL) == 0,
+		    "%s", snap_error(cx));
+}
+END_TEST
+
+/*
+ * Nobody says that anything is common: FIRST writes to page 1, which its children
+ * have as it was; page 0 the late one has as FIRST has it, page 3 as well.
+ */
+static void
+write_without_twins(void)
+{
+	remove_dir("c2");
+	write_image(2, make(2, FIRST, true, "phppp"));
+	write_image(2, make(2, CHILD, true, "ppppph"));
+	write_image(2, make(2, LATE, true, "pphpp"));
+}
+
+static void
+is_shared_again(void)
+{
+	const struct process *p = family.v[0], *c = family.v[1],
+			     *l = family.v[2];
+
+	is_page(p, 1, 2, FIRST, 1, false);
+	is_page(c, 0, 0, FIRST, 1, false);
+	is_page(c, 1, 0, FIRST, 2, true);
+	is_page(c, 2, 0, CHILD, 1, false);
+	is_page(c, 5, 2, CHILD, 1, false);
+	is_page(l, 0, 1, FIRST, 1, true);
+	is_page(l, 1, 0, FIRST, 2, true);
+	is_page(l, 3, 0, FIRST, 4, true);
+	ck_assert(!run_at(l, 0)->former && !run_at(l, 3)->former);
+	ck_assert(run_at(c, 1)->former && run_at(l, 1)->former);
+	ck_assert_uint_eq(p->nformer, 1);
+	ck_assert_uint_eq(p->former[0].start, HEAP + SAMPLE_PAGE);
+	ck_assert_uint_eq(p->former[0].end, HEAP + 2 * SAMPLE_PAGE);
+}
+
+START_TEST(shared_again)
+{
+	write_without_twins();
+	ck_assert_msg(read_chain("c2") == 0, "%s", snap_error(cx));
+	is_shared_again();
+}
+END_TEST
+
+START_TEST(shared_again_merged)
+{
+	int dir, out;
+
+	write_without_twins();
+	dir = open_dir("c2");
+	out = make_dir("whole");
+	ck_assert_msg(
+	    snap_merge(cx, dir, NULL, 0, out) == 0, "%s", snap_error(cx));
+	ck_assert_msg(
+	    image_read_tree(cx, out, &family) == 0, "%s", snap_error(cx));
+	close(dir);
+	close(out);
+	is_shared_again();
+	/* Data, stack, the heap, and what it had; the late one holds one page. */
+	ck_assert_uint_eq(family.v[0]->pages_size, 7 * SAMPLE_PAGE);
+	ck_assert_uint_eq(family.v[1]->pages_size, 7 * SAMPLE_PAGE);
+	ck_assert_uint_eq(family.v[2]->pages_size, 3 * SAMPLE_PAGE);
 	for (size_t i = 0; i < family.n; i++)
 		ck_assert_msg(
 		    image_verify(cx, family.v[i], family.sums[i], NULL) == 0,
@@ -434,6 +501,8 @@ main(void)
 	tcase_add_test(tc, resolved);
 	tcase_add_test(tc, resolved_earlier);
 	tcase_add_test(tc, merged);
+	tcase_add_test(tc, shared_again);
+	tcase_add_test(tc, shared_again_merged);
 	tcase_add_test(tc, parent_of_another);
 	tcase_add_test(tc, parent_with_another_pid);
 	tcase_add_test(tc, page_that_nobody_holds);
