@@ -7,6 +7,9 @@
 
 #include "cow.h"
 
+/* 50 MB; what is in more pieces is not shared. */
+#define SLICES_MAX (COW_PIECES_MAX / 4)
+
 /* Pages by whose they are: of `owner` at the address plus `base`. */
 struct page_of {
 	const struct process *owner;
@@ -247,7 +250,7 @@ add_slices(struct search *s, size_t kid, size_t *e)
 			++*e;
 		for (; err == 0 && may_be_shared(r) && s->ends[*e] < r->end;
 		     ++*e) {
-			s->too_many |= s->n == COW_PIECES_MAX;
+			s->too_many |= s->n == SLICES_MAX;
 			in = s->too_many
 				 ? NULL
 				 : process_grow(&s->v, &s->n, sizeof(*in));

@@ -10,45 +10,21 @@
  * moment.  Until all is there it is the agent's, who gives it to its owner.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ctx.h"
+#include "restore_ipc.h"
 #include "restore_tree.h"
 
 #define PERMISSIONS 0777u
 #define NEXT_ID "/proc/sys/kernel/shm_next_id"
 
 /* ---- making one ---- */
-
-struct made_by {
-	int id, err;
-	bool other; /* its maker could not be who it was */
-};
-
-/* The next segment that anybody makes gets this id, if it is free. */
-static int
-choose_id(int id)
-{
-	char text[16];
-	int fd = open(NEXT_ID, O_WRONLY | O_CLOEXEC), n, err = 0;
-
-	if (fd < 0)
-		return -errno;
-	n = snprintf(text, sizeof(text), "%d", id);
-	if (write(fd, text, (size_t)n) != n)
-		err = -errno;
-	close(fd);
-	return err;
-}
 
 static int
 give(int id, uid_t uid, gid_t gid, uint32_t mode)
@@ -62,60 +38,23 @@ give(int id, uid_t uid, gid_t gid, uint32_t mode)
 	return shmctl(id, IPC_SET, &ds) < 0 ? -errno : 0;
 }
 
-/* In a child of the agent, which does nothing else. */
-static void
-make_as_maker(struct restore *r, const struct joined *j, struct made_by *out)
-{
-	const struct segment *s = j->want;
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
-
-	out->err = restore_rights(r, true);
-	if (out->err == 0)
-		out->err = choose_id(s->id);
-	if (out->err != 0)
-		return;
-	out->other =
-	    (s->cgid != gid && syscall(SYS_setresgid, -1, s->cgid, -1) != 0) ||
-	    (s->cuid != uid && syscall(SYS_setresuid, -1, s->cuid, -1) != 0);
-	out->id = shmget((key_t)s->key, j->size, IPC_CREAT | IPC_EXCL | 0600);
-	if (out->id < 0) {
-		out->err = -errno;
-		return;
-	}
-	if (out->id != s->id)
-		out->err = -EEXIST;
-	else
-		out->err = give(out->id, uid, gid, 0600);
-	if (out->err != 0)
-		shmctl(out->id, IPC_RMID, NULL);
-}
-
 static int
-make_in_child(struct restore *r, const struct joined *j, struct made_by *out)
+get(const void *what)
 {
-	int fds[2], status;
-	pid_t pid;
-	ssize_t n;
+	const struct joined *j = what;
+	int id =
+	    shmget((key_t)j->want->key, j->size, IPC_CREAT | IPC_EXCL | 0600);
 
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid == 0) {
-		struct made_by by = { 0 };
-
-		make_as_maker(r, j, &by);
-		_exit(write(fds[1], &by, sizeof(by)) == sizeof(by) ? 0 : 1);
-	}
-	close(fds[1]);
-	n = pid < 0 ? -1 : read(fds[0], out, sizeof(*out));
-	close(fds[0]);
-	if (pid < 0)
-		return -EAGAIN;
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return n == sizeof(*out) ? 0 : -EIO;
+	return id < 0 ? -errno : id;
 }
+
+static void
+remove_it(int id)
+{
+	shmctl(id, IPC_RMID, NULL);
+}
+
+static const struct ipc_kind segments = { NEXT_ID, get, give, remove_it };
 
 static int
 say_why_not(struct restore *r, const struct joined *j, int err)
@@ -145,21 +84,16 @@ say_why_not(struct restore *r, const struct joined *j, int err)
 static int
 make(struct restore *r, struct joined *j)
 {
-	struct made_by by = { 0 };
-	int err = make_in_child(r, j, &by);
+	const struct segment *s = j->want;
+	bool other;
+	int err =
+	    restore_ipc_make(r, &segments, s->id, s->cuid, s->cgid, j, &other);
 
-	if (err == 0)
-		err = by.err;
-	if (err != 0) {
-		/* Not for whoever makes the next one. */
-		if (restore_rights(r, true) == 0)
-			(void)choose_id(-1);
-		(void)restore_rights(r, false);
+	if (err != 0)
 		return say_why_not(r, j, err);
-	}
-	j->id = by.id;
+	j->id = s->id;
 	j->created = true;
-	if (by.other)
+	if (other)
 		restore_note(r,
 		    "System V shared memory segment %d: its creator is another",
 		    j->id);

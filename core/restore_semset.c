@@ -13,17 +13,14 @@
  * of these leave the values as they are.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ctx.h"
+#include "restore_ipc.h"
 #include "restore_pids.h"
 #include "restore_tree.h"
 #include "semset.h"
@@ -32,27 +29,6 @@
 #define SET "set of semaphores %d: "
 
 /* ---- making one ---- */
-
-struct made_by {
-	int id, err;
-	bool other; /* its maker could not be who it was */
-};
-
-/* The next set that anybody makes gets this id, if it is free. */
-static int
-choose_id(int id)
-{
-	char text[16];
-	int fd = open(NEXT_ID, O_WRONLY | O_CLOEXEC), n, err = 0;
-
-	if (fd < 0)
-		return -errno;
-	n = snprintf(text, sizeof(text), "%d", id);
-	if (write(fd, text, (size_t)n) != n)
-		err = -errno;
-	close(fd);
-	return err;
-}
 
 static int
 give(int id, uid_t uid, gid_t gid, uint32_t mode)
@@ -67,59 +43,22 @@ give(int id, uid_t uid, gid_t gid, uint32_t mode)
 	return semctl(id, 0, IPC_SET, arg) < 0 ? -errno : 0;
 }
 
-/* In a child of the agent, which does nothing else. */
-static void
-make_as_maker(struct restore *r, const struct semset *s, struct made_by *out)
-{
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
-
-	out->err = restore_rights(r, true);
-	if (out->err == 0)
-		out->err = choose_id(s->id);
-	if (out->err != 0)
-		return;
-	out->other =
-	    (s->cgid != gid && syscall(SYS_setresgid, -1, s->cgid, -1) != 0) ||
-	    (s->cuid != uid && syscall(SYS_setresuid, -1, s->cuid, -1) != 0);
-	out->id = semget((key_t)s->key, (int)s->n, IPC_CREAT | IPC_EXCL | 0600);
-	if (out->id < 0) {
-		out->err = -errno;
-		return;
-	}
-	if (out->id != s->id)
-		out->err = -EEXIST;
-	else
-		out->err = give(out->id, uid, gid, 0600);
-	if (out->err != 0)
-		semctl(out->id, 0, IPC_RMID);
-}
-
 static int
-make_in_child(struct restore *r, const struct semset *s, struct made_by *out)
+get(const void *what)
 {
-	int fds[2], status;
-	pid_t pid;
-	ssize_t n;
+	const struct semset *s = what;
+	int id = semget((key_t)s->key, (int)s->n, IPC_CREAT | IPC_EXCL | 0600);
 
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid == 0) {
-		struct made_by by = { 0 };
-
-		make_as_maker(r, s, &by);
-		_exit(write(fds[1], &by, sizeof(by)) == sizeof(by) ? 0 : 1);
-	}
-	close(fds[1]);
-	n = pid < 0 ? -1 : read(fds[0], out, sizeof(*out));
-	close(fds[0]);
-	if (pid < 0)
-		return -EAGAIN;
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return n == sizeof(*out) ? 0 : -EIO;
+	return id < 0 ? -errno : id;
 }
+
+static void
+remove_it(int id)
+{
+	semctl(id, 0, IPC_RMID);
+}
+
+static const struct ipc_kind sets = { NEXT_ID, get, give, remove_it };
 
 static int
 say_why_not(struct restore *r, const struct semset *s, int err)
@@ -138,20 +77,16 @@ say_why_not(struct restore *r, const struct semset *s, int err)
 static int
 make(struct restore *r, struct taken_set *x)
 {
-	struct made_by by = { 0 };
-	int err = make_in_child(r, x->want, &by);
+	const struct semset *s = x->want;
+	bool other;
+	int err =
+	    restore_ipc_make(r, &sets, s->id, s->cuid, s->cgid, s, &other);
 
-	if (err == 0)
-		err = by.err;
-	if (err != 0) {
-		/* Not for whoever makes the next one. */
-		if (restore_rights(r, true) == 0)
-			(void)choose_id(-1);
-		return say_why_not(r, x->want, err);
-	}
+	if (err != 0)
+		return say_why_not(r, s, err);
 	x->created = true;
-	if (by.other)
-		restore_note(r, SET "its creator is another", x->want->id);
+	if (other)
+		restore_note(r, SET "its creator is another", s->id);
 	return 0;
 }
 
