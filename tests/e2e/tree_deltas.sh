@@ -397,12 +397,14 @@ quiet_tree()
 		echo "it holds $(held "$chain/d3") bytes: $(<"$MNT/$PID/.track")"
 		return 1
 	}
-	fell "$PID" && restore "$PID" "$chain/d2" || return
+	# What they have open must not change before they are back.
+	write_once 4 1 2 3 && increment d4 || return
+	fell "$PID" && restore "$PID" "$chain/d4" || return
 	for n in $first $second; do
 		[ -d "/proc/$n" ] || { echo "process $n is not back"; return 1; }
 	done
-	wait_for 20 filled "$PID" && write_once 3 1 2 || return
-	[ "$(pss "$PID")" -lt $((before + 8192)) ] || {
+	wait_for 20 filled "$PID" && write_once 5 1 2 3 || return
+	[ "$(pss "$PID")" -lt $((before + 12288)) ] || {
 		echo "$(pss "$PID") KiB; it had $before KiB"
 		return 1
 	}
