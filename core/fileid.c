@@ -18,15 +18,20 @@ struct source {
 	size_t len;
 };
 
-static bool
+/* 1; 0 if it does not reach so far; -errno. */
+static int
 get(const struct source *s, void *buf, size_t len, uint64_t off)
 {
+	ssize_t n;
+
 	if (off <= s->len && len <= s->len - off) {
 		memcpy(buf, s->mem + off, len);
-		return true;
+		return 1;
 	}
-	return s->fd >= 0 && off <= INT64_MAX - len &&
-	       pread(s->fd, buf, len, (off_t)off) == (ssize_t)len;
+	if (s->fd < 0 || off > INT64_MAX - len)
+		return 0;
+	n = pread(s->fd, buf, len, (off_t)off);
+	return n < 0 ? -errno : n == (ssize_t)len;
 }
 
 static void
@@ -75,59 +80,71 @@ search_notes(const uint8_t *b, size_t len, size_t align, char *hex)
 	return false;
 }
 
-static bool
+/* 1: found; 0; -errno. */
+static int
 search_segment(const struct source *s, const Elf64_Phdr *ph, char *hex)
 {
 	size_t len = ph->p_filesz < MAX_NOTES ? ph->p_filesz : MAX_NOTES;
-	bool found = false;
 	uint8_t *b;
+	int rc;
 
 	b = malloc(len + 1);
-	if (b != NULL && get(s, b, len, ph->p_offset))
-		found = search_notes(b, len, ph->p_align == 8 ? 8 : 4, hex);
+	if (b == NULL)
+		return -ENOMEM;
+	rc = get(s, b, len, ph->p_offset);
+	if (rc > 0)
+		rc = search_notes(b, len, ph->p_align == 8 ? 8 : 4, hex);
 	free(b);
-	return found;
+	return rc;
 }
 
-static void
+static int
 search(const struct source *s, char *hex)
 {
 	Elf64_Ehdr eh;
 	Elf64_Phdr ph;
+	int rc;
 
 	hex[0] = '\0';
-	if (!get(s, &eh, sizeof(eh), 0) ||
-	    memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 ||
+	rc = get(s, &eh, sizeof(eh), 0);
+	if (rc <= 0 || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 ||
 	    eh.e_ident[EI_CLASS] != ELFCLASS64 ||
 	    eh.e_ident[EI_DATA] != ELFDATA2LSB || eh.e_phentsize != sizeof(ph))
-		return;
-	for (unsigned i = 0; i < eh.e_phnum && i < MAX_PHDRS; i++) {
+		return rc < 0 ? rc : 0;
+	rc = 0;
+	for (unsigned i = 0; i < eh.e_phnum && i < MAX_PHDRS && rc == 0; i++) {
 		uint64_t off;
 
-		if (__builtin_add_overflow(eh.e_phoff, i * sizeof(ph), &off) ||
-		    !get(s, &ph, sizeof(ph), off))
-			return;
-		if (ph.p_type == PT_NOTE && search_segment(s, &ph, hex))
-			return;
+		if (__builtin_add_overflow(eh.e_phoff, i * sizeof(ph), &off))
+			return 0;
+		rc = get(s, &ph, sizeof(ph), off);
+		if (rc <= 0)
+			return rc;
+		rc = ph.p_type == PT_NOTE ? search_segment(s, &ph, hex) : 0;
 	}
+	return rc < 0 ? rc : 0;
 }
 
-void
+int
 fileid_build_id(int fd, char hex[2 * FILEID_BUILD_ID_MAX + 1])
 {
 	/* All that is looked for is there, as a rule. */
 	uint8_t head[4096];
 	ssize_t n = pread(fd, head, sizeof(head), 0);
 
-	search(&(struct source){ .fd = fd, .mem = head, .len = n < 0 ? 0 : n },
-	    hex);
+	hex[0] = '\0';
+	if (n < 0)
+		return -errno;
+	return search(
+	    &(struct source){ .fd = fd, .mem = head, .len = (size_t)n }, hex);
 }
 
-void
+int
 fileid_build_id_mem(
     const void *image, size_t len, char hex[2 * FILEID_BUILD_ID_MAX + 1])
 {
-	search(&(struct source){ .fd = -1, .mem = image, .len = len }, hex);
+	return search(
+	    &(struct source){ .fd = -1, .mem = image, .len = len }, hex);
 }
 
 int
@@ -141,29 +158,37 @@ fileid_read(int fd, struct mapfile *f)
 	f->mtime = st.st_mtim;
 	f->dev = st.st_dev;
 	f->ino = st.st_ino;
-	fileid_build_id(fd, f->build_id);
-	return 0;
+	return fileid_build_id(fd, f->build_id);
+}
+
+static const char *
+difference(const struct mapfile *f, const struct mapfile *now)
+{
+	if (f->build_id[0] != '\0')
+		return strcmp(f->build_id, now->build_id) == 0
+			   ? NULL
+			   : "is another build of it";
+	if (f->size != now->size)
+		return "has another size";
+	if (f->mtime.tv_sec != now->mtime.tv_sec ||
+	    f->mtime.tv_nsec != now->mtime.tv_nsec)
+		return "was changed since";
+	return NULL;
 }
 
 /*
  * A build-id stands for the contents, so that a program may have been
  * installed anew, or on another machine; else the time must be the same.
  */
-const char *
-fileid_differs(const struct mapfile *f, int fd)
+int
+fileid_differs(const struct mapfile *f, int fd, const char **how)
 {
 	struct mapfile now = { 0 };
+	int err;
 
-	if (fileid_read(fd, &now) < 0)
-		return "cannot be read";
-	if (f->build_id[0] != '\0')
-		return strcmp(f->build_id, now.build_id) == 0
-			   ? NULL
-			   : "is another build of it";
-	if (f->size != now.size)
-		return "has another size";
-	if (f->mtime.tv_sec != now.mtime.tv_sec ||
-	    f->mtime.tv_nsec != now.mtime.tv_nsec)
-		return "was changed since";
-	return NULL;
+	*how = NULL;
+	err = fileid_read(fd, &now);
+	if (err == 0)
+		*how = difference(f, &now);
+	return err;
 }

@@ -116,29 +116,36 @@ read_layout(struct snap_ctx *cx, pid_t pid, struct process *p)
 	return 0;
 }
 
-static void
-read_vdso(pid_t pid, struct process *p)
+static int
+read_vdso(struct snap_ctx *cx, pid_t pid, struct process *p)
 {
 	const struct vma *v = NULL;
 	struct iovec here, there;
 	uint8_t *image;
 	ssize_t n;
+	int err = 0;
 
 	for (size_t i = 0; i < p->nvmas; i++)
 		if (p->vmas[i].kind == VMA_VDSO)
 			v = &p->vmas[i];
 	if (v == NULL || v->end - v->start > VDSO_MAX)
-		return;
+		return 0;
 	image = malloc(v->end - v->start);
 	if (image == NULL)
-		return;
+		return snap_fail(cx, -ENOMEM, "no memory for the vDSO");
 	here.iov_base = image;
 	there.iov_base = (void *)(uintptr_t)v->start;
 	here.iov_len = there.iov_len = v->end - v->start;
 	n = process_vm_readv(pid, &here, 1, &there, 1, 0);
-	if (n > 0)
-		fileid_build_id_mem(image, (size_t)n, p->vdso);
+	if (n < 0)
+		err = -errno;
+	else
+		err = fileid_build_id_mem(image, (size_t)n, p->vdso);
 	free(image);
+	return err == 0
+		   ? 0
+		   : snap_fail(cx, err, "reading the vDSO of process %d: %s",
+			 (int)pid, strerror(-err));
 }
 
 /*
@@ -203,6 +210,6 @@ gather_twin(struct snap_ctx *cx, pid_t pid, struct process *p)
 	if (err == 0 && note_namespaces(pid, p) != 0)
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	if (err == 0)
-		read_vdso(pid, p);
+		err = read_vdso(cx, pid, p);
 	return err;
 }

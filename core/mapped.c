@@ -168,15 +168,18 @@ reopen(int path_fd)
  * Size, time, build-id of the regular file open (O_PATH) at `fd`.  A file
  * that may be mapped but not read keeps what stat(2) said.
  */
-static void
-identify(int fd, struct mapfile *f)
+static int
+identify(const struct search *s, int fd, struct mapfile *f)
 {
 	int rd = reopen(fd);
+	int err = rd < 0 ? -errno : fileid_read(rd, f);
 
-	if (rd < 0)
-		return;
-	fileid_read(rd, f);
-	close(rd);
+	if (rd >= 0)
+		close(rd);
+	if (err != -ENOMEM && err != -EMFILE && err != -ENFILE)
+		return 0;
+	return snap_fail(s->cx, err, "reading the mapped file %s: %s", f->path,
+	    strerror(-err));
 }
 
 /* ---- objects that are reached through a link in /proc ---- */
@@ -193,7 +196,9 @@ resolve_nameless(
 	if (i < 0)
 		return i;
 	f = &s->p->mapfiles[i];
-	identify(fd, f);
+	id = identify(s, fd, f);
+	if (id < 0)
+		return id;
 	rd = reopen(fd);
 	if (rd < 0)
 		return snap_fail(s->cx, -errno,
@@ -253,7 +258,7 @@ resolve(struct search *s, int fd, const struct stat *st, char *path, bool copy,
 	if (leads_to(s, st, &path)) {
 		err = mapped_add(s->p, path, st, false);
 		if (err >= 0)
-			identify(fd, &s->p->mapfiles[err]);
+			err = identify(s, fd, &s->p->mapfiles[err]);
 	} else {
 		err = resolve_nameless(s, fd, st, path, copy);
 	}
@@ -431,7 +436,7 @@ static int
 resolve_named(struct search *s, int fd, const struct stat *st, char *path,
     struct object *o)
 {
-	int i = mapped_find(s->p, st);
+	int i = mapped_find(s->p, st), err = 0;
 
 	if (i >= 0) {
 		free(path);
@@ -439,8 +444,10 @@ resolve_named(struct search *s, int fd, const struct stat *st, char *path,
 		i = mapped_add(s->p, path, st, false);
 		if (i < 0)
 			return i;
-		identify(fd, &s->p->mapfiles[i]);
+		err = identify(s, fd, &s->p->mapfiles[i]);
 	}
+	if (err < 0)
+		return err;
 	o->file = i;
 	return 0;
 }

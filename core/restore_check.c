@@ -125,16 +125,16 @@ check_vdso(struct restore *r)
 {
 	const struct range *d = &r->self.vdso;
 	char id[2 * FILEID_BUILD_ID_MAX + 1] = "";
+	int err = 0;
 
 	if (r->p->vdso[0] == '\0')
 		return 0;
-	if (d->end > d->start) {
-		fileid_build_id_mem(
+	if (d->end > d->start)
+		err = fileid_build_id_mem(
 		    (const void *)d->start, d->end - d->start, id);
-		if (id[0] == '\0')
-			return snap_fail(r->cx, -ENOMEM,
-			    "no memory to read the build-id of the vDSO");
-	}
+	if (err != 0)
+		return snap_fail(
+		    r->cx, err, "no memory to read the build-id of the vDSO");
 	if (strcmp(id, r->p->vdso) != 0)
 		return snap_fail(r->cx, -ENOTSUP,
 		    "the vDSO of the image (kernel %s) is not this kernel's: "

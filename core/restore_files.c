@@ -123,11 +123,16 @@ check_named(struct restore *r, const struct mapfile *f, int fd, bool written)
 {
 	const char *how;
 	struct stat st;
+	int err;
 
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return snap_fail(
 		    r->cx, -ESTALE, "%s is no longer a regular file", f->path);
-	how = fileid_differs(f, fd);
+	err = fileid_differs(f, fd, &how);
+	if (err < 0)
+		return snap_fail(r->cx, err,
+		    "%s, which the process had mapped, cannot be read: %s",
+		    f->path, strerror(-err));
 	if (how != NULL && !(written && (uint64_t)st.st_size >= f->size))
 		return snap_fail(r->cx, -ESTALE,
 		    "%s, which the process had mapped, %s", f->path, how);

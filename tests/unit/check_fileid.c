@@ -3,6 +3,7 @@
  */
 #include <check.h>
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "fileid.h"
 #include "unit.h"
 
@@ -56,7 +58,7 @@ id_of(const void *image, size_t len)
 	char *copy = malloc(len + 1); /* so that ASan sees its end */
 
 	memcpy(copy, image, len);
-	fileid_build_id_mem(copy, len, hex);
+	ck_assert_int_eq(fileid_build_id_mem(copy, len, hex), 0);
 	free(copy);
 	return hex;
 }
@@ -123,7 +125,7 @@ START_TEST(of_the_vdso)
 
 	if (vdso == NULL)
 		return;
-	fileid_build_id_mem(vdso, 4096, hex);
+	ck_assert_int_eq(fileid_build_id_mem(vdso, 4096, hex), 0);
 	ck_assert_uint_ge(strlen(hex), 32);
 }
 END_TEST
@@ -138,6 +140,15 @@ temporary(const void *bytes, size_t len)
 	return fd;
 }
 
+static const char *
+difference(const struct mapfile *f, int fd)
+{
+	const char *how;
+
+	ck_assert_int_eq(fileid_differs(f, fd, &how), 0);
+	return how;
+}
+
 START_TEST(differences)
 {
 	int elf = temporary(&good, sizeof(good)), text = temporary("ab", 2);
@@ -146,24 +157,51 @@ START_TEST(differences)
 
 	ck_assert_int_eq(fileid_read(elf, &f), 0);
 	ck_assert_uint_eq(f.size, sizeof(good));
-	ck_assert_ptr_null(fileid_differs(&f, elf));
-	ck_assert_ptr_nonnull(fileid_differs(&f, text));
+	ck_assert_ptr_null(difference(&f, elf));
+	ck_assert_ptr_nonnull(difference(&f, text));
 	/* installed anew: the time is another, the build is not */
 	futimens(elf, at);
-	ck_assert_ptr_null(fileid_differs(&f, elf));
+	ck_assert_ptr_null(difference(&f, elf));
 	good.id[0] = 0;
 	ck_assert_int_eq(pwrite(elf, &good, sizeof(good), 0), sizeof(good));
-	ck_assert_str_eq(fileid_differs(&f, elf), "is another build of it");
+	ck_assert_str_eq(difference(&f, elf), "is another build of it");
 
 	memset(&f, 0, sizeof(f));
 	ck_assert_int_eq(fileid_read(text, &f), 0);
-	ck_assert_ptr_null(fileid_differs(&f, text));
+	ck_assert_ptr_null(difference(&f, text));
 	futimens(text, at);
-	ck_assert_str_eq(fileid_differs(&f, text), "was changed since");
+	ck_assert_str_eq(difference(&f, text), "was changed since");
 	ck_assert_int_eq(write(text, "c", 1), 1);
-	ck_assert_str_eq(fileid_differs(&f, text), "has another size");
+	ck_assert_str_eq(difference(&f, text), "has another size");
 	close(elf);
 	close(text);
+}
+END_TEST
+
+/* That it cannot be told is not that it is another one. */
+START_TEST(unreadable)
+{
+	char hex[2 * FILEID_BUILD_ID_MAX + 1];
+	int elf = temporary(&good, sizeof(good)), dir = open("/", O_RDONLY);
+	struct mapfile f = { 0 };
+	const char *how;
+
+	ck_assert_int_ge(dir, 0);
+	ck_assert_int_eq(fileid_read(elf, &f), 0);
+	ck_assert_int_eq(fileid_differs(&f, dir, &how), -EISDIR);
+	ck_assert_int_eq(fileid_build_id(dir, hex), -EISDIR);
+#ifdef SNAPFS_FAULTS
+	struct fault_plan plan = { .classes = FAULT_MEMORY, .at = 1 };
+
+	fault_use(&plan);
+	ck_assert_int_eq(fileid_differs(&f, elf, &how), -ENOMEM);
+	plan = (struct fault_plan){ .classes = FAULT_MEMORY, .at = 1 };
+	ck_assert_int_eq(
+	    fileid_build_id_mem(&good, sizeof(good), hex), -ENOMEM);
+	fault_use(NULL);
+#endif
+	close(elf);
+	close(dir);
 }
 END_TEST
 
@@ -181,6 +219,7 @@ main(void)
 	tcase_add_test(t, random_bytes);
 	tcase_add_test(t, of_the_vdso);
 	tcase_add_test(t, differences);
+	tcase_add_test(t, unreadable);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
