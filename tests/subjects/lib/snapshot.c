@@ -229,21 +229,46 @@ add_bytes(struct snapshot *s, const char *file)
 	    (unsigned long long)h);
 }
 
+/*
+ * The end of a checkpoint holds it for a moment, whenever that comes: its last
+ * look may be just now.  That is over when it is left alone; in a second at
+ * most.
+ */
+static void
+add_tracer(struct snapshot *s)
+{
+	const struct timespec ms = { 0, 1000000 };
+	char *line;
+	int tries = 0;
+
+	do {
+		if (tries > 0)
+			syscall(SYS_nanosleep, &ms, NULL);
+		subject_proc("status", raw, sizeof(raw));
+		line = strstr(raw, "\nTracerPid:");
+		if (line == NULL)
+			subject_die("status has no TracerPid");
+	} while (strncmp(line, "\nTracerPid:\t0\n", 14) != 0 && ++tries < 1000);
+	line[1 + strcspn(line + 1, "\n")] = '\0';
+	add(s, "status: %s\n", line + 1);
+}
+
 static void
 take_process(struct snapshot *s, unsigned allowed)
 {
 	static const char *const status[] = { "Name:", "Umask:", "Tgid:",
-		"Pid:", "TracerPid:", "Uid:", "Gid:", "Groups:", "NStgid:",
-		"NSpid:", "VmLck:", "CoreDumping:", "THP_enabled:", "Threads:",
-		"SigIgn:", "SigCgt:", "CapInh:", "CapPrm:", "CapEff:",
-		"CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:",
-		"Cpus_allowed:", "x86_Thread", NULL };
+		"Pid:", "Uid:", "Gid:", "Groups:", "NStgid:", "NSpid:",
+		"VmLck:", "CoreDumping:", "THP_enabled:", "Threads:", "SigIgn:",
+		"SigCgt:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:",
+		"CapAmb:", "NoNewPrivs:", "Seccomp:", "Cpus_allowed:",
+		"x86_Thread", NULL };
 	static const char *const pending[] = { "SigPnd:", "ShdPnd:", NULL };
 	static const char *const all[] = { "", NULL };
 	static const int tty[] = { 7, 0 };
 	/* code stack | data brk args env */
 	static const int stat[] = { 26, 27, 28, 45, 46, 47, 48, 49, 50, 51, 0 };
 
+	add_tracer(s);
 	add_lines(s, "status", status);
 	if (!(allowed & SUBJECT_STATUS))
 		add_lines(s, "status", pending);
