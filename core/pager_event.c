@@ -293,15 +293,23 @@ list_descriptors(struct listener *l, size_t n)
 	pthread_rwlock_unlock(&g->layout);
 }
 
-/* Returns how many of the spaces there were then. */
+/*
+ * Returns how many of the spaces are listened to: those for which there is room,
+ * when all are being ended for want of memory.
+ */
 static size_t
 await(struct listener *l)
 {
-	size_t n = l->g->nspaces;
+	size_t fixed = first_space(l->g), n = l->g->nspaces;
 
+	if (l->room < fixed) {
+		(void)poll(NULL, 0, DYING_MS);
+		return 0;
+	}
+	if (n > l->room - fixed)
+		n = l->room - fixed;
 	list_descriptors(l, n);
-	if (poll(l->v, n + first_space(l->g), l->ending ? DYING_MS : LOOK_MS) <
-	    0)
+	if (poll(l->v, n + fixed, l->ending ? DYING_MS : LOOK_MS) < 0)
 		return 0;
 	return n;
 }
@@ -360,10 +368,8 @@ turn(struct listener *l)
 	bool failed, done, full = false, left, died = false;
 	size_t n;
 
-	if (!make_room(l)) {
+	if (!make_room(l))
 		pager_fail(g, -ENOMEM, "no memory for the pager");
-		l->ending = true;
-	}
 	n = await(l);
 	for (size_t i = 0; i < n; i++)
 		if (l->v[first_space(g) + i].revents != 0 && !read_events(g, i))

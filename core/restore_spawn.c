@@ -18,6 +18,7 @@
 #include "ctx.h"
 #include "restore_seccomp.h"
 #include "restore_tree.h"
+#include "tracee.h"
 
 #define END_DONE 'd' /* to the parent: it is complete, it needs you no more */
 
@@ -48,6 +49,7 @@ clone_new(const struct restore_tree *t)
 static void __attribute__((noreturn)) be_parent(struct restore_tree *t)
 {
 	struct area *a = t->v[0].area;
+	unsigned naps = 0;
 	char how = 0;
 	pid_t pid;
 
@@ -67,8 +69,9 @@ static void __attribute__((noreturn)) be_parent(struct restore_tree *t)
 	}
 	close(t->go[0]);
 	say_born(a, pid);
-	while (read(t->end[0], &how, 1) < 0 && errno == EINTR)
-		;
+	/* No answer is none that all came to nothing. */
+	while (read(t->end[0], &how, 1) < 0)
+		nap(&naps);
 	if (how != END_DONE)
 		while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
 			;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """restored.py - restores, and merges of increments, in which a call fails.
 
-usage: restored.py [--quick] [--only TEXT] [--points N] [--on] BUILD
+usage: restored.py [--quick] [--only TEXT] [--points N] [--from N] [--on]
+           BUILD
 
 Images of programs are restored by snapcore-restore, and made of an increment
 and its parent by snapfs-merge, where the call at the Nth passage of a fault
@@ -37,6 +38,8 @@ PLAN = struct.Struct("=IIiIQQ48s48sI20s")       # core/fault.h
 SUBREAPER = 36
 QUICK = 61      # of so many passages one is tried
 ON = "--on" in sys.argv
+FROM = int(sys.argv[sys.argv.index("--from") + 1]) \
+    if "--from" in sys.argv else 0
 VERBOSE = os.environ.get("VERBOSE")
 
 
@@ -134,7 +137,8 @@ class Series:
         self.what = plan[6].split(b"\0")[0].decode()
         last = (text(self.scene.path("said")).splitlines() or [""])[-1]
         if VERBOSE:
-            print(n, self.what, code, last, flush=True)
+            print(n, self.what, code, text(self.scene.path("said")),
+                  flush=True)
         self.judge(code, last)
         return plan[3] != 0
 
@@ -171,7 +175,7 @@ class Series:
                     raise Failure(f"left: {name}")
 
     def run(self, stride, points):
-        n = random.randint(1, stride)
+        n = FROM or random.randint(1, stride)
         while self.tried(n):
             self.passages += 1
             if self.passages == points:

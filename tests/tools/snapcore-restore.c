@@ -112,5 +112,5 @@ main(int argc, char **argv)
 	}
 	if (waitpid(pid, &st, 0) < 0)
 		err(1, "waitpid");
-	return WIFEXITED(st) ? WEXITSTATUS(st) : 1;
+	return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
 }
