@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ctx.h"
 #include "freeze.h"
@@ -18,6 +19,7 @@
 #include "process.h"
 #include "snap.h"
 #include "sock_record.h"
+#include "tracee.h"
 #include "twin.h"
 #include "vma.h"
 
@@ -29,6 +31,17 @@
  */
 #define TRIES 20
 #define TRY_AGAIN_NS 25000000
+
+/* So often a dead twin is looked at before nobody else reaps it. */
+#define TWIN_LOOKS 4
+
+static void
+wait_a_moment(void)
+{
+	const struct timespec t = { 0, TRY_AGAIN_NS };
+
+	nanosleep(&t, NULL);
+}
 
 /* ---- dead twins ---- */
 
@@ -52,12 +65,36 @@ original_of_dead(pid_t pid)
 	return *end == '\0' && original == st.ppid ? st.ppid : 0;
 }
 
+/*
+ * Another daemon, that has ended its twin or has the original, reaps it in a
+ * moment.
+ */
+static bool
+is_in_hands(pid_t pid, pid_t original)
+{
+	return tracee_tracer(pid) != 0 || tracee_tracer(original) != 0;
+}
+
+static bool
+was_left(pid_t pid, pid_t original)
+{
+	for (unsigned i = 0; i < TWIN_LOOKS; i++) {
+		if (i > 0)
+			wait_a_moment();
+		if (original_of_dead(pid) != original ||
+		    is_in_hands(pid, original))
+			return false;
+	}
+	return true;
+}
+
 static void
 sweep_twin(struct snap_ctx *cx, pid_t pid)
 {
 	pid_t original = original_of_dead(pid);
 
-	if (original != 0 && twin_reap_in_original(cx, original, pid) == 0)
+	if (original != 0 && was_left(pid, original) &&
+	    twin_reap_in_original(cx, original, pid) == 0)
 		snap_logf(cx, SNAP_NOTICE,
 		    "process %d: a twin that was left, %d, is gone",
 		    (int)original, (int)pid);
@@ -105,7 +142,8 @@ has_leftovers(pid_t pid)
 
 /* Frozen, it is looked at again: another checkpoint may have had it. */
 static int
-clear_frozen(struct snap_ctx *cx, struct frozen *z, struct process *p)
+clear_frozen(
+    struct snap_ctx *cx, struct frozen *z, struct process *p, bool *cleared)
 {
 	int err;
 
@@ -113,11 +151,14 @@ clear_frozen(struct snap_ctx *cx, struct frozen *z, struct process *p)
 	if (err != 0 || !has_leftovers(z->pid))
 		return err;
 	err = heal_open(cx, z, p, NULL);
-	return err == 0 ? heal_close(cx, z) : err;
+	if (err == 0)
+		err = heal_close(cx, z);
+	*cleared = err == 0;
+	return err;
 }
 
 static int
-clear(struct snap_ctx *cx, pid_t pid)
+clear(struct snap_ctx *cx, pid_t pid, bool *cleared)
 {
 	struct process *p = process_new();
 	struct frozen *z = NULL;
@@ -127,35 +168,63 @@ clear(struct snap_ctx *cx, pid_t pid)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	err = freeze(cx, pid, &z);
 	if (err == 0)
-		err = clear_frozen(cx, z, p);
+		err = clear_frozen(cx, z, p, cleared);
 	thaw(cx, z);
 	process_free(p);
 	return err;
 }
 
 /*
- * In a context of its own, without a log: only what comes of it in the end is
- * told.
+ * What is in a process that is traced is its tracer's: of another daemon, say,
+ * which takes a checkpoint of it and takes all away when it lets go.  So it is
+ * not frozen but where it is free, and marked all the same.
  */
 static int
-try_clear(struct snap_ctx *quiet, pid_t pid)
+clear_if_free(struct snap_ctx *cx, pid_t pid, bool *cleared)
 {
-	const struct timespec t = { 0, TRY_AGAIN_NS };
-	unsigned tries = 0;
+	if (tracee_tracer(pid) == 0) {
+		if (!has_leftovers(pid))
+			return 0;
+		if (tracee_tracer(pid) == 0)
+			return clear(cx, pid, cleared);
+	}
+	return snap_fail(cx, -EBUSY, "it is traced");
+}
+
+/*
+ * In a context of its own, without a log: only what comes of it in the end is
+ * told.  *cleared: something was there.
+ */
+static int
+try_clear(struct snap_ctx *quiet, pid_t pid, bool *cleared)
+{
 	int err;
 
-	do {
+	for (unsigned tries = 0; tries < TRIES; tries++) {
 		if (tries > 0)
-			nanosleep(&t, NULL);
+			wait_a_moment();
 		snap_clear(quiet);
-		err = clear(quiet, pid);
+		err = clear_if_free(quiet, pid, cleared);
 		if (err == -ESRCH || err == -EPERM)
 			return err;
-		/* Another tracer may have it for a moment. */
-	} while (++tries < TRIES && has_leftovers(pid));
-	if (err == 0 && tries == TRIES)
-		return snap_fail(quiet, -EBUSY, "a thread is in it");
-	return err;
+		if (!has_leftovers(pid))
+			return 0;
+	}
+	return err != 0 ? err : snap_fail(quiet, -EBUSY, "a thread is in it");
+}
+
+/* A twin of another daemon's, which has what its original had. */
+static bool
+is_live_twin(pid_t pid)
+{
+	char *comm;
+	bool yes;
+
+	if (tracee_tracer(pid) == 0 || proc_try(pid, "comm", &comm, NULL) != 0)
+		return false;
+	yes = strncmp(comm, TWIN_NAME, strlen(TWIN_NAME)) == 0;
+	free(comm);
+	return yes;
 }
 
 static void
@@ -163,13 +232,14 @@ sweep_process(struct snap_ctx *cx, pid_t pid)
 {
 	struct snap_options opt = cx->opt;
 	struct snap_ctx quiet;
+	bool cleared = false;
 	int err;
 
-	if (!has_leftovers(pid))
+	if (!has_leftovers(pid) || is_live_twin(pid))
 		return;
 	opt.log = NULL;
 	ctx_init(&quiet, &opt);
-	err = try_clear(&quiet, pid);
+	err = try_clear(&quiet, pid, &cleared);
 	if (err == -ESRCH)
 		return;
 	if (err != 0)
@@ -177,7 +247,7 @@ sweep_process(struct snap_ctx *cx, pid_t pid)
 		    "process %d: code of ours that was left stays until the "
 		    "next checkpoint: %s",
 		    (int)pid, snap_error(&quiet));
-	else
+	else if (cleared)
 		snap_logf(cx, SNAP_NOTICE,
 		    "process %d: code of ours that was left is gone", (int)pid);
 }

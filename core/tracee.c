@@ -4,11 +4,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "proc.h"
+#include "proc_parse.h"
 
 #define EVENT(stop) ((stop) >> 8)
 #define SIGNAL(stop) ((stop)&0xff)
@@ -39,6 +43,20 @@ nap(unsigned *times)
 	if (*times > 400)
 		t.tv_nsec = 1000000;
 	nanosleep(&t, NULL);
+}
+
+pid_t
+tracee_tracer(pid_t pid)
+{
+	struct proc_status st = { 0 };
+	char *text;
+
+	if (proc_try(pid, "status", &text, NULL) != 0)
+		return 0;
+	proc_parse_status(text, &st);
+	free(text);
+	free(st.creds.groups);
+	return st.tracer;
 }
 
 bool

@@ -113,6 +113,8 @@ void hurry_end(const struct hurry *h);
 /* Nap for a moment that grows with the number of times; for polling loops. */
 void nap(unsigned *times);
 
+/* Who traces this process: 0 nobody, or it cannot be told. */
+pid_t tracee_tracer(pid_t pid);
 /* Is this task a thread of this very program? */
 bool tracee_tracer_is_ours(pid_t tracer);
 

@@ -47,21 +47,6 @@ twin_pid(const struct twin *t)
 	return t == NULL ? 0 : t->tracee.tid;
 }
 
-/* Who traces this process: 0 nobody, or it cannot be told. */
-static pid_t
-tracer_of(pid_t pid)
-{
-	struct proc_status st = { 0 };
-	char *text;
-
-	if (proc_try(pid, "status", &text, NULL) != 0)
-		return 0;
-	proc_parse_status(text, &st);
-	free(text);
-	free(st.creds.groups);
-	return st.tracer;
-}
-
 /* ---- birth ---- */
 
 /* A child that was born traced: it dies with us from here on. */
@@ -124,7 +109,7 @@ twin_end_children(const struct frozen *z, pid_t pid, pid_t tid)
 
 		if (next == s)
 			break;
-		if (tracer_of(t.tid) == gettid() && !is_member(z, t.tid))
+		if (tracee_tracer(t.tid) == gettid() && !is_member(z, t.tid))
 			twin_end_child(&t);
 	}
 	free(text);
@@ -641,7 +626,7 @@ twin_tend(struct twin *t)
 static bool
 traced_by_us(pid_t pid)
 {
-	pid_t tracer = tracer_of(pid);
+	pid_t tracer = tracee_tracer(pid);
 
 	return tracer != 0 && tracee_tracer_is_ours(tracer);
 }

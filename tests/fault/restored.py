@@ -4,13 +4,15 @@
 usage: restored.py [--quick] [--only TEXT] [--points N] [--from N] [--on]
            BUILD
 
-Images of programs are restored by snapcore-restore, and made of an increment
-and its parent by snapfs-merge, where the call at the Nth passage of a fault
-point fails; N = 1, 2, 3, ... until it gets through.  Each then
+Images of programs (tests/subjects) are restored by snapcore-restore, and made of
+an increment and its parent by snapfs-merge, where the call at the Nth passage of
+a fault point fails, or whoever makes it is killed there; N = 1, 2, 3, ... until
+it gets through.  Each then
 
   * has ended with a sentence, which names memory if that was lacking, or has
-    succeeded all the same;
-  * has left nothing: no process, no mount, no IMAGE.part.
+    succeeded all the same, and what was restored finds nothing wrong with itself;
+  * has left nothing: no process, no object of System V IPC, no mount, no
+    IMAGE.part; if it was killed, what it made is whole, or ends.
 
 A series ends at the first that goes wrong; with --on all are told of.
 
@@ -31,11 +33,15 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
-from faults import IO, MEMORY, Failure, naps, result  # noqa: E402
+from faults import (ALL, CALL, IO, MEMORY, PTRACE, TASK,  # noqa: E402
+                    Failure, naps, result)
 from footprint import text  # noqa: E402
 
 PLAN = struct.Struct("=IIiIQQ48s48sI20s")       # core/fault.h
 SUBREAPER = 36
+SOCKET = 32
+NEWNS, NEWIPC, NEWNET = 0x00020000, 0x08000000, 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
 QUICK = 61      # of so many passages one is tried
 ON = "--on" in sys.argv
 FROM = int(sys.argv[sys.argv.index("--from") + 1]) \
@@ -76,6 +82,22 @@ def kill_all(keep):
     raise Failure(f"what was restored does not end: {left}")
 
 
+def objects():
+    """(kind, id) of all of System V IPC."""
+    return [(kind, int(line.split()[1])) for kind in ("shm", "sem", "msg")
+            for line in text(f"/proc/sysvipc/{kind}").splitlines()[1:]]
+
+
+def remove_objects():
+    for kind, number in objects():
+        if kind == "shm":
+            LIBC.shmctl(number, 0, None)
+        elif kind == "sem":
+            LIBC.semctl(number, 0, 0)
+        else:
+            LIBC.msgctl(number, 0, None)
+
+
 class Scene:
     """Where the images are, and whoever may be there all the time."""
 
@@ -108,21 +130,52 @@ class Scene:
         with open(f"{mnt}/{pid}/.track", "w", encoding="ascii") as f:
             f.write("off")
         kill_all(self.keep)
+        remove_objects()
         return f"{where}/chain"
+
+    def is_whole(self, chain, by):
+        """What came back says that it is as it was; None: it does not answer,
+        and has ended."""
+        where = os.path.dirname(chain)
+        with open(f"{where}/check.new", "w", encoding="ascii") as f:
+            f.write("restored\n")
+        os.rename(f"{where}/check.new", f"{where}/check")
+        try:
+            for _ in naps(20):
+                reap()
+                if os.path.exists(f"{where}/result"):
+                    break
+                if not self.there():
+                    return None
+            said = text(f"{where}/result").strip()
+        finally:
+            for name in "check", "result":
+                if os.path.exists(f"{where}/{name}"):
+                    os.unlink(f"{where}/{name}")
+        if said.split(" ")[0] not in ("ok", "skip"):
+            raise Failure(f"what was restored says after {by}: {said}")
+        return said
+
+    def there(self):
+        """Who is below us that is not to stay."""
+        return [p for p in children(os.getpid()) if p not in self.keep]
 
 
 class Series:
-    def __init__(self, scene, classes, command, made=None):
-        self.scene, self.classes, self.command = scene, classes, command
+    def __init__(self, scene, way, command, chain=None, made=None):
+        self.scene, self.command = scene, command
+        self.how, _, self.classes = way
+        self.chain = chain      # of the image that it restores
         self.made = made        # a directory that it makes
         self.plan = scene.path("plan")
         self.passages = self.succeeded = self.wrong = 0
-        self.what = ""
+        self.what, self.hit = "", False
 
     def one(self, n):
         """False if the Nth passage did not come."""
         with open(self.plan, "wb") as f:
-            f.write(PLAN.pack(self.classes, 0, 0, 0, n, 0, b"", b"", 0, b""))
+            f.write(PLAN.pack(self.classes, self.how == "kill", 0, 0, n, 0,
+                              b"", b"", 0, b""))
         with open(self.scene.path("said"), "w+", encoding="utf-8") as said:
             try:
                 code = subprocess.run(
@@ -136,18 +189,33 @@ class Series:
             plan = PLAN.unpack(f.read(PLAN.size))
         self.what = plan[6].split(b"\0")[0].decode()
         last = (text(self.scene.path("said")).splitlines() or [""])[-1]
+        self.hit = plan[3] != 0
         if VERBOSE:
             print(n, self.what, code, text(self.scene.path("said")),
                   flush=True)
-        self.judge(code, last)
-        return plan[3] != 0
+        if self.how == "kill" and code in (-signal.SIGKILL,
+                                           128 + signal.SIGKILL):
+            self.judge_killed()
+        else:
+            self.judge(code, last)
+        return self.hit
+
+    def judge_killed(self):
+        if self.scene.there() and \
+           self.scene.is_whole(self.chain, self.what) is not None:
+            self.succeeded += 1
+            kill_all(self.scene.keep)
+        # Nobody was there to remove them.
+        remove_objects()
+        self.nothing_left()
 
     def judge(self, code, last):
         if code == 0:
             self.succeeded += 1
-            kill_all(self.scene.keep)
-            if self.made:
-                shutil.rmtree(self.made)
+            if not self.made and \
+               self.scene.is_whole(self.chain, self.what) is None:
+                raise Failure(f"it succeeded, and is gone: {last}")
+            self.clear()
         elif code != 1:
             raise Failure(f"it ended with {code}: {last}")
         elif " " not in last.split(": ", 1)[-1]:
@@ -156,19 +224,27 @@ class Series:
                 "ENOMEM|Cannot allocate memory|no memory|out of memory", last):
             raise Failure(f"not for want of memory: {last}")
         elif "killed, for memory" in last:
-            kill_all(self.scene.keep)   # those that had all of it go on
+            self.clear()    # those that had all of it go on
         self.nothing_left()
+
+    def clear(self):
+        kill_all(self.scene.keep)
+        remove_objects()
+        if self.made:
+            for name in self.made, self.made + ".part":
+                shutil.rmtree(name, ignore_errors=True)
 
     def nothing_left(self):
         for _ in naps(2):
             reap()
-            left = [p for p in children(os.getpid())
-                    if p not in self.scene.keep]
+            left = self.scene.there()
             if not left:
                 break
         if left:
             raise Failure("left: " + " ".join(
                 text(f"/proc/{p}/comm").strip() + ":" + p for p in left))
+        if objects():
+            raise Failure(f"left: {objects()}")
         if self.made:
             for name in self.made, self.made + ".part":
                 if os.path.exists(name):
@@ -191,32 +267,52 @@ class Series:
         try:
             return self.one(n)
         except Failure as e:
+            self.clear()
             if not ON:
                 raise Failure(f"{n} {self.what}: {e}") from None
             print(f"  {n} {self.what}: {e}", flush=True)
         self.wrong += 1
-        kill_all(self.scene.keep)
-        if self.made:
-            for name in self.made, self.made + ".part":
-                shutil.rmtree(name, ignore_errors=True)
-        return True
+        return self.hit
 
 
-def series(scene, mnt):
+# How, what, at which points.
+FAILS = [("fail", "memory", MEMORY), ("fail", "files", IO),
+         ("fail", "tasks", PTRACE | CALL | TASK | SOCKET)]
+KILL = ("kill", "all but memory", ALL & ~MEMORY)
+# Of each its whole copy is restored, and what else is done.
+SUBJECTS = {"fd_unix": ["lazy", "merge"], "tree_fork": ["lazy", "merge"],
+            "mem_private": ["instance"], "ipc_sem": [], "mem_sysv": [],
+            "mem_secret": [], "fd_tcp": []}
+
+
+def series(scene, mnt, only):
     """(name, Series) of all."""
     restore = f"{scene.build}/tests/tools/snapcore-restore"
     merge = f"{scene.build}/snapfs/snapfs-merge"
     out = scene.path("merged")
-    for subject in "fd_unix", "tree_fork":
+    for subject, more in SUBJECTS.items():
+        names = {(what, way): f"{way[0]}: {what}: {way[1]}: {subject}"
+                 for what in ["restore"] + more
+                 for way in FAILS + ([KILL] if what != "merge" else [])}
+        if not any(only in name for name in names.values()):
+            continue
         chain = scene.images(mnt, subject, subject)
-        commands = [
-            ("restore", [restore, f"{chain}/d0"], None),
-            ("restore, lazy", [restore, f"{chain}/d1", "lazy"], None),
-            ("merge", [merge, "-o", out, f"{chain}/d1"], out)]
-        for what, command, made in commands:
-            for classes, lacks in (MEMORY, "memory"), (IO, "files"):
-                yield (f"{what}: {lacks}: {subject}",
-                       Series(scene, classes, command, made))
+        for (what, way), name in names.items():
+            if only not in name:
+                continue
+            if what == "merge":
+                yield name, Series(scene, way, [
+                    merge, "-o", out, f"{chain}/d1"], made=out)
+            elif what == "restore":
+                yield name, Series(scene, way, [
+                    restore, f"{chain}/d0"], chain)
+            else:
+                # What it has of messages without bytes is seen only once
+                # (man/snapfs.1).
+                one = ("d1" if what == "lazy" and subject != "fd_unix"
+                       else "d0")
+                yield name, Series(scene, way, [
+                    restore, f"{chain}/{one}", what], chain)
 
 
 def main():
@@ -227,8 +323,13 @@ def main():
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
     random.seed(seed)
     print(f"seed {seed}")
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    bad = 0
+    LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
+    # Names, numbers and mounts of theirs are nobody else's.
+    if LIBC.unshare(NEWNS | NEWIPC | NEWNET) != 0:
+        sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    bad = total = 0
     with tempfile.TemporaryDirectory() as scratch:
         mnt = os.path.join(scratch, "mnt")
         os.mkdir(mnt)
@@ -236,9 +337,7 @@ def main():
         scene = Scene(args[-1], scratch)
         scene.keep = [str(daemon.process.pid)]
         try:
-            for name, s in series(scene, mnt):
-                if only not in name:
-                    continue
+            for name, s in series(scene, mnt, only):
                 began = time.monotonic()
                 mounts = text("/proc/self/mounts")
                 try:
@@ -250,12 +349,14 @@ def main():
                     print(f"FAILED: {name}: {e}", flush=True)
                     result("bad", f"{name} {e}")
                     continue
+                total += s.passages
                 print(f"{name}: {s.passages} passages, {s.succeeded} "
                       "succeeded all the same, "
                       f"{time.monotonic() - began:.0f} s", flush=True)
                 result("ok", name)
         finally:
             daemon.end()
+    print(f"{total} passages, {bad} series failed")
     return bad != 0
 
 

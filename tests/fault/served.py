@@ -16,6 +16,9 @@ After each kill another daemon is started, and then
   * no twin is left, dead or alive;
   * what was being restored is whole, or is not there, and nobody makes it.
 
+The program is also read by one daemon, again and again, while another one is
+started, looks for what was left, finds nothing, and ends.
+
 After each failure the daemon serves the next request as if nothing had been,
 and holds no more than before; or it has ended, by exit(3).  What it failed to
 restore is not there.
@@ -25,6 +28,7 @@ Prints a line for each series as faults.py does.
 
 import contextlib
 import ctypes
+import functools
 import mmap
 import os
 import random
@@ -32,6 +36,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -69,6 +74,16 @@ REQUESTS = {
 PREPARE = {
     "restore": 'rm -rf "$3/image" && cp -r "$1/$2" "$3/image"',
 }
+
+
+def wait_swept(daemon):
+    pid = daemon.process.pid
+    for _ in naps(60):
+        names = [text(f"/proc/{pid}/task/{t}/comm").strip()
+                 for t in os.listdir(f"/proc/{pid}/task")]
+        if "sweep" not in names:
+            return
+    raise Failure("the sweep does not end")
 
 
 def family(pid):
@@ -128,19 +143,10 @@ class Series:
 
     def mount(self):
         self.daemon = Daemon(self.build, self.mnt, ["linger=100"], self.env)
-        self.wait_swept()
+        wait_swept(self.daemon)
         # What the sweep tries in vain is no error.
         if self.daemon.errors() != "?":
             raise Failure(f"the sweep: {self.daemon.errors()}")
-
-    def wait_swept(self):
-        pid = self.daemon.process.pid
-        for _ in naps(60):
-            names = [text(f"/proc/{pid}/task/{t}/comm").strip()
-                     for t in os.listdir(f"/proc/{pid}/task")]
-            if "sweep" not in names:
-                return
-        raise Failure("the sweep does not end")
 
     def ask(self):
         """Do it; the error, or None."""
@@ -379,6 +385,94 @@ def one(series, mnt, build, quick, points):
         return s
 
 
+class Together:
+    """A daemon that takes checkpoints in a row, beside others that come and go."""
+    KINDS, ROUNDS = "pipe threads", 40
+
+    def __init__(self, build, mnt, scratch):
+        self.build, self.mnt, self.scratch = build, mnt, scratch
+        self.other = os.path.join(scratch, "mnt")
+        os.mkdir(self.other)
+        self.taken, self.error, self.stop = 0, None, False
+
+    def take(self, first, pid):
+        try:
+            while not self.stop:
+                first.take(pid)
+                self.taken += 1
+        except Failure as e:
+            self.error = e
+
+    def run(self, rounds):
+        subject = Subject(self.build, self.KINDS, self.scratch)
+        first = Daemon(self.build, self.mnt, ["linger=50"])
+        thread = threading.Thread(target=self.take, args=(first, subject.pid))
+        try:
+            before = subject.at_rest()
+            thread.start()
+            for _ in range(rounds):
+                self.once(subject)
+            self.stop = True
+            thread.join()
+            first.end()     # and with it the last twin
+            self.judge(subject, before)
+        finally:
+            self.stop = True
+            thread.join()
+            if first.mounted():
+                first.kill()
+            subject.end()
+
+    def once(self, subject):
+        other = Daemon(self.build, self.other)
+        try:
+            wait_swept(other)
+            for line in text(f"{self.other}/.log").splitlines():
+                if f" {subject.pid}:" in line and "left" in line and \
+                   "is gone" in line:
+                    raise Failure(f"nothing was left: {line}")
+        finally:
+            other.end()
+        if self.error:
+            raise self.error
+        if subject.error():
+            raise Failure(subject.error())
+
+    @staticmethod
+    def judge(subject, before):
+        error = subject.goes_on()
+        if error:
+            raise Failure(error)
+        for _ in naps(20):
+            diff = before.differences(Footprint(subject.pid, subject.quiet))
+            diff += [f"twin {p}" for p in twins_of(subject.pid)]
+            if not diff:
+                return
+        raise Failure("; ".join(diff)[:400])
+
+
+def together(mnt, build, quick):
+    with tempfile.TemporaryDirectory() as scratch:
+        s = Together(build, mnt, scratch)
+        s.run(s.ROUNDS if quick else 10 * s.ROUNDS)
+        return s.taken
+
+
+def told(name, what):
+    """Do it, a series; what it returns, and whether it failed."""
+    start = time.monotonic()
+    try:
+        s = what()
+    except Failure as e:
+        print(f"FAILED: {name}: {e}", flush=True)
+        result("bad", f"{name} {e}")
+        return None
+    text_of = s.report() if isinstance(s, Series) else f"{s} checkpoints"
+    print(f"{name}: {text_of}, {time.monotonic() - start:.0f} s", flush=True)
+    result("ok", name)
+    return s
+
+
 def main():
     args = sys.argv[1:]
     quick = "--quick" in args
@@ -394,18 +488,16 @@ def main():
         name = f"daemon: {how}: {NAMES[classes]}: {request}: {kinds}"
         if only not in name:
             continue
-        start = time.monotonic()
-        try:
-            s = one(series, mnt, build, quick, points)
-        except Failure as e:
+        s = told(name, functools.partial(one, series, mnt, build, quick,
+                                         points))
+        if s is None:
             bad += 1
-            print(f"FAILED: {name}: {e}", flush=True)
-            result("bad", f"{name} {e}")
-            continue
-        total += s.passages
-        print(f"{name}: {s.report()}, {time.monotonic() - start:.0f} s",
-              flush=True)
-        result("ok", name)
+        else:
+            total += s.passages
+    name = "daemon: another one starts while a checkpoint is taken"
+    if only in name and \
+       told(name, lambda: together(mnt, build, quick)) is None:
+        bad += 1
     print(f"{total} passages, {bad} series failed")
     return bad != 0
 
