@@ -19,6 +19,7 @@ the number of passages on standard output.
 """
 
 import contextlib
+import ctypes
 import os
 import random
 import re
@@ -39,7 +40,7 @@ ALL = PTRACE | CALL | MEMORY | TASK | IO
 
 # With `delta' increments are taken: that of a tree with twins, the other without.
 SUBJECTS = ["quiet", "quiet reaper", "regs fp", "sleep epoll", "children",
-            "signal timer", "pipe threads", "children delta",
+            "signal timer", "pipe threads", "sem", "children delta",
             "regs signal delta"]
 
 # A thread in one of these sees EINTR if we die between having interrupted it
@@ -47,6 +48,9 @@ SUBJECTS = ["quiet", "quiet reaper", "regs fp", "sleep epoll", "children",
 KERNEL_EINTR = re.compile(
     r"^(epoll_wait|epoll_timed|epoll|sigtimedwait|sigwaitinfo)\b.*"
     r"Interrupted system call")
+
+NEWIPC = 0x08000000
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 # In s.  The freeze timeout is 2 s, and to undo what failed takes one or two.
 TOO_LONG = 9
@@ -441,6 +445,9 @@ def main():
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
     random.seed(seed)
     print(f"seed {seed}")
+    # Semaphores outlive who made them.
+    if LIBC.unshare(NEWIPC) != 0:
+        sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
     bad = total = 0
     for kinds, way, stride in chosen(quick):
         name = f"{way.how}: {way.what}: {kinds}"

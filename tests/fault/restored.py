@@ -33,15 +33,14 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
-from faults import (ALL, CALL, IO, MEMORY, PTRACE, TASK,  # noqa: E402
-                    Failure, naps, result)
-from footprint import text  # noqa: E402
+from faults import (ALL, CALL, IO, LIBC, MEMORY, NEWIPC,  # noqa: E402
+                    PTRACE, TASK, Failure, naps, result)
+from footprint import listing, text  # noqa: E402
 
 PLAN = struct.Struct("=IIiIQQ48s48sI20s")       # core/fault.h
 SUBREAPER = 36
 SOCKET = 32
-NEWNS, NEWIPC, NEWNET = 0x00020000, 0x08000000, 0x40000000
-LIBC = ctypes.CDLL(None, use_errno=True)
+NEWNS, NEWNET = 0x00020000, 0x40000000
 QUICK = 61      # of so many passages one is tried
 ON = "--on" in sys.argv
 FROM = int(sys.argv[sys.argv.index("--from") + 1]) \
@@ -52,10 +51,10 @@ VERBOSE = os.environ.get("VERBOSE")
 def children(pid):
     """All below it, without it."""
     found = []
-    for tid in os.listdir(f"/proc/{pid}/task"):
+    for tid in listing(f"/proc/{pid}/task"):
         for child in text(f"/proc/{pid}/task/{tid}/children").split():
-            found += [child] + (children(child)
-                                if os.path.isdir(f"/proc/{child}") else [])
+            if child.isdigit():
+                found += [child] + children(child)
     return found
 
 

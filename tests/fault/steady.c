@@ -15,6 +15,8 @@
  *	timer	 expirations and overruns against the clock
  *	children waitpid(__WALL) and SIGCHLD: its own children only
  *	threads	 threads that come and go
+ *	sem	 System V semaphores: values, who was the last, what is to be
+ *		 undone; one that waits does not return
  *	quiet	 threads asleep in every kind of call, which never return; with
  *		 pending signals and timers: its /proc does not change
  *	reaper	 it adopts orphans (PR_SET_CHILD_SUBREAPER)
@@ -40,6 +42,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sem.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -614,6 +617,56 @@ quiet_round(struct worker *w)
 		pause();
 }
 
+/* ---- semaphores ---- */
+
+enum { SEM_VALUE, SEM_UNDONE, SEM_NEVER, SEMS };
+
+static int semset;
+
+static int
+sem_change(int n, int by, int flags)
+{
+	struct sembuf op = { (unsigned short)n, (short)by, (short)flags };
+
+	return semop(semset, &op, 1);
+}
+
+static void *
+sem_never(void *arg)
+{
+	(void)arg;
+	sem_change(SEM_NEVER, -1, 0);
+	wrong("semop returned: %s", strerror(errno));
+	return NULL;
+}
+
+static void
+sem_start(struct worker *w)
+{
+	semset = semget(IPC_PRIVATE, SEMS, 0600);
+	must(semset >= 0, "semget");
+	must(sem_change(SEM_UNDONE, 7, SEM_UNDO) == 0, "semop");
+	must(pthread_create(&w->peer, NULL, sem_never, NULL) == 0, "thread");
+}
+
+static void
+sem_round(struct worker *w)
+{
+	int was = semctl(semset, SEM_UNDONE, GETVAL);
+
+	(void)w;
+	if (was != 7)
+		wrong("a semaphore that nobody changes is %d", was);
+	if (sem_change(SEM_VALUE, 3, SEM_UNDO) != 0 ||
+	    semctl(semset, SEM_VALUE, GETVAL) != 3)
+		wrong("a semaphore is not 3: %s", strerror(errno));
+	if (semctl(semset, SEM_VALUE, GETPID) != getpid())
+		wrong("another one changed a semaphore");
+	if (sem_change(SEM_VALUE, -3, SEM_UNDO) != 0 ||
+	    semctl(semset, SEM_VALUE, GETVAL) != 0)
+		wrong("a semaphore is not 0: %s", strerror(errno));
+}
+
 /* ---- all ---- */
 
 static void
@@ -637,6 +690,7 @@ static const struct kind {
 	{ "timer", timer_start, timer_round },
 	{ "children", children_start, children_round },
 	{ "threads", NULL, threads_round },
+	{ "sem", sem_start, sem_round },
 	{ "quiet", quiet_start, quiet_round },
 	{ "reaper", reaper_start, NULL },
 };
