@@ -46,7 +46,7 @@ SUBJECTS = ["quiet", "quiet reaper", "regs fp", "sleep epoll", "children",
 # A thread in one of these sees EINTR if we die between having interrupted it
 # and its first SETREGS: the kernel offers no way around it (SECURITY.md).
 KERNEL_EINTR = re.compile(
-    r"^(epoll_wait|epoll_timed|epoll|sigtimedwait|sigwaitinfo)\b.*"
+    r"^(epoll_wait|epoll_timed|epoll|semop|sigtimedwait|sigwaitinfo)\b.*"
     r"Interrupted system call")
 
 NEWIPC = 0x08000000

@@ -292,7 +292,8 @@ def series(scene, mnt, only):
     for subject, more in SUBJECTS.items():
         names = {(what, way): f"{way[0]}: {what}: {way[1]}: {subject}"
                  for what in ["restore"] + more
-                 for way in FAILS + ([KILL] if what != "merge" else [])}
+                 for way in (FAILS[:2] if what == "merge"
+                             else FAILS + [KILL])}
         if not any(only in name for name in names.values()):
             continue
         chain = scene.images(mnt, subject, subject)
