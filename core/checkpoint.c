@@ -353,6 +353,8 @@ take_frozen(
 		err = gather_shared_undos(cx, &cp->tree);
 	if (err == 0)
 		err = gather_semsets(cx, ft, &cp->tree);
+	if (err == 0)
+		err = gather_msgqueues(cx, ft, &cp->tree);
 	return err == 0 ? note_hidden(cx, ft, cp) : err;
 }
 
@@ -493,6 +495,8 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 		err = find_former(cx, cp);
 	if (err == 0)
 		err = sharers_list(cx, &cp->tree, cp->twins);
+	if (err == 0)
+		err = gather_msgqueues_waited(cx, &cp->tree);
 	if (err == 0 && family_settle_contents(&cp->tree) != 0)
 		err = snap_fail(cx, -ENOMEM, "no memory");
 	if (err == 0)

@@ -48,6 +48,14 @@ int gather_semsets(
     struct snap_ctx *cx, struct frozen_tree *ft, struct family *t);
 
 /*
+ * Likewise the message queues that nobody else uses.  And when they go on: those
+ * for which somebody else waits are left out, and named.
+ */
+int gather_msgqueues(
+    struct snap_ctx *cx, struct frozen_tree *ft, struct family *t);
+int gather_msgqueues_waited(struct snap_ctx *cx, struct family *t);
+
+/*
  * What those that are frozen share as threads do, with each other or with the
  * first's parent, is named: it is not brought back.
  */

@@ -7,57 +7,17 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include "ctx.h"
-#include "family.h"
 #include "freeze_tree.h"
 #include "gather.h"
+#include "gather_ipc.h"
 #include "semset.h"
-#include "stubs.h"
 #include "sysv.h"
-
-#define READ 4u
-#define INTERRUPTED(rax) ((int64_t)(rax) <= -512 && (int64_t)(rax) >= -516)
-
-/* A thread of process i of the tree sleeps in a call for this set. */
-struct wait {
-	size_t i;
-	int32_t id;
-};
-
-struct look {
-	struct family *t;
-	struct wait *waits;
-	size_t nwaits;
-	bool *here; /* of each: is it in our IPC namespace? */
-	bool *uses; /* of each: does it use the set that is looked at? */
-};
-
-static int
-find_waits(struct look *l, struct frozen *z, size_t i)
-{
-	struct user_regs_struct r;
-	struct wait *w;
-
-	for (size_t k = 0; k < z->n; k++) {
-		stubs_home(z, &z->v[k], &r);
-		if (((long)r.orig_rax != SYS_semop &&
-			(long)r.orig_rax != SYS_semtimedop) ||
-		    !INTERRUPTED(r.rax))
-			continue;
-		w = process_grow(&l->waits, &l->nwaits, sizeof(*w));
-		if (w == NULL)
-			return -ENOMEM;
-		*w = (struct wait){ i, (int32_t)r.rdi };
-	}
-	return 0;
-}
 
 static bool
 has_undo(const struct process *p, int32_t id)
@@ -68,67 +28,18 @@ has_undo(const struct process *p, int32_t id)
 	return false;
 }
 
-/* Fills l->uses; the first that uses it, or l->t->n. */
+/* The first that uses it, or l->t->n. */
 static size_t
-find_users(const struct look *l, const struct semset *s)
+find_users(struct ipc_look *l, const struct semset *s)
 {
-	const struct family *t = l->t;
-	const struct process *p;
-	size_t first = 0;
-
-	for (size_t i = 0; i < t->n; i++)
-		l->uses[i] = has_undo(t->v[i], s->id);
-	for (size_t i = 0; i < l->nwaits; i++)
-		if (l->waits[i].id == s->id)
-			l->uses[l->waits[i].i] = true;
-	for (size_t i = 0; s->v != NULL && i < s->n; i++) {
-		if (s->v[i].pid == 0 ||
-		    (i > 0 && s->v[i].pid == s->v[i - 1].pid))
-			continue;
-		p = family_find(t, s->v[i].pid);
-		if (p != NULL)
-			l->uses[p->index] = true;
-	}
-	while (first < t->n && !(l->uses[first] && l->here[first]))
-		first++;
-	return first;
-}
-
-static bool
-is_in_group(const struct creds *c, gid_t gid)
-{
-	if (c->fsgid == gid)
-		return true;
-	for (size_t i = 0; i < c->ngroups; i++)
-		if (c->groups[i] == gid)
-			return true;
-	return false;
-}
-
-static bool
-same_users(pid_t pid)
-{
-	char ours[64] = "", its[64] = "", path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-	return readlink("/proc/self/ns/user", ours, sizeof(ours) - 1) > 0 &&
-	       readlink(path, its, sizeof(its) - 1) > 0 &&
-	       strcmp(ours, its) == 0;
-}
-
-/* What it may not read itself does not get into its image. */
-static bool
-may_read(const struct process *p, const struct semset *s)
-{
-	const struct creds *c = &p->threads[0].creds;
-	uint32_t mode = s->mode;
-
-	if (c->euid == s->uid || c->euid == s->cuid)
-		mode >>= 6;
-	else if (is_in_group(c, s->gid) || is_in_group(c, s->cgid))
-		mode >>= 3;
-	return mode & READ ||
-	       (c->cap_eff & 1ull << CAP_IPC_OWNER && same_users(p->pid));
+	ipc_look_at(l, s->ipc.id);
+	for (size_t i = 0; i < l->t->n; i++)
+		if (has_undo(l->t->v[i], s->ipc.id))
+			l->uses[i] = true;
+	for (size_t i = 0; s->v != NULL && i < s->n; i++)
+		if (i == 0 || s->v[i].pid != s->v[i - 1].pid)
+			ipc_look_used(l, s->v[i].pid);
+	return ipc_look_first(l);
 }
 
 /* The others of it have their lines as well. */
@@ -145,7 +56,7 @@ forget_undos(struct process *p, int32_t id)
 
 /* It is no part of the checkpoint; `first` says so, and who has to undo. */
 static int
-leave_out(const struct look *l, size_t first, int32_t id, const char *why)
+leave_out(const struct ipc_look *l, size_t first, int32_t id, const char *why)
 {
 	char what[32];
 	int err = 0;
@@ -170,18 +81,15 @@ leave_out(const struct look *l, size_t first, int32_t id, const char *why)
 
 /* Takes over s->v. */
 static int
-keep(const struct look *l, size_t first, struct semset *s)
+keep(const struct ipc_look *l, size_t first, struct semset *s)
 {
-	struct process *p = NULL;
+	struct process *p = ipc_look_reader(l, &s->ipc);
 	struct semset *slot;
 
-	for (size_t i = first; p == NULL && i < l->t->n; i++)
-		if (l->uses[i] && l->here[i] && may_read(l->t->v[i], s))
-			p = l->t->v[i];
 	if (p == NULL) {
 		free(s->v);
 		return leave_out(
-		    l, first, s->id, "it may not be read by who uses it");
+		    l, first, s->ipc.id, "it may not be read by who uses it");
 	}
 	slot = process_grow(&p->semsets, &p->nsemsets, sizeof(*slot));
 	if (slot == NULL) {
@@ -193,7 +101,7 @@ keep(const struct look *l, size_t first, struct semset *s)
 }
 
 static int
-collect(const struct look *l, int32_t id)
+collect(struct ipc_look *l, int32_t id)
 {
 	struct semset s;
 	char why[64];
@@ -225,12 +133,12 @@ collect(const struct look *l, int32_t id)
 static bool
 is_kept(const struct family *t, int32_t id)
 {
-	const struct semset key = { .id = id };
+	const struct semset key = { .ipc.id = id };
 
 	for (size_t i = 0; i < t->n; i++)
 		if (t->v[i]->nsemsets > 0 &&
 		    bsearch(&key, t->v[i]->semsets, t->v[i]->nsemsets,
-			sizeof(key), semset_by_id) != NULL)
+			sizeof(key), sysv_by_id) != NULL)
 			return true;
 	return false;
 }
@@ -244,7 +152,7 @@ settle(const struct family *t)
 	for (size_t i = 0; i < t->n; i++)
 		if (t->v[i]->nsemsets > 0)
 			qsort(t->v[i]->semsets, t->v[i]->nsemsets,
-			    sizeof(struct semset), semset_by_id);
+			    sizeof(struct semset), sysv_by_id);
 	for (size_t i = 0; i < t->n; i++) {
 		struct process *p = t->v[i];
 
@@ -259,7 +167,7 @@ settle(const struct family *t)
 }
 
 static int
-collect_all(const struct look *l, const char *text)
+collect_all(struct ipc_look *l, const char *text)
 {
 	int32_t id;
 	int err = 0;
@@ -274,36 +182,19 @@ collect_all(const struct look *l, const char *text)
 	return err;
 }
 
-static int
-begin(struct look *l, struct frozen_tree *ft)
-{
-	int err = 0;
-
-	l->here = calloc(l->t->n, sizeof(*l->here));
-	l->uses = calloc(l->t->n, sizeof(*l->uses));
-	if (l->here == NULL || l->uses == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; err == 0 && i < l->t->n; i++) {
-		l->here[i] = sysv_same_namespace(l->t->v[i]->pid);
-		err = find_waits(l, ft->v[i], i);
-	}
-	return err;
-}
-
 int
 gather_semsets(struct snap_ctx *cx, struct frozen_tree *ft, struct family *t)
 {
-	struct look l = { .t = t };
+	static const long calls[2] = { SYS_semop, SYS_semtimedop };
+	struct ipc_look l;
 	char *text = NULL;
 	int err = sysv_read(cx, "sem", &text);
 
 	if (err == 0 && sysv_any(text)) {
-		err = begin(&l, ft);
+		err = ipc_look_begin(&l, ft, t, calls);
 		if (err == 0)
 			err = collect_all(&l, text);
-		free(l.here);
-		free(l.uses);
-		free(l.waits);
+		ipc_look_end(&l);
 		frozen_step(cx, ft->v[0], "semaphores read");
 	} else {
 		settle(t);

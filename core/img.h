@@ -42,6 +42,13 @@ int img_timers_read(struct lines *l, struct process *p);
 void img_zombies_write(struct text *t, const struct process *p);
 int img_zombies_read(struct lines *l, struct process *p);
 
+/*
+ * "ID KEY MODE UID GID CUID CGID" of an object of System V IPC, cut off *line,
+ * which becomes NULL if that is all; `modes` is what a mode may have.
+ */
+void img_ipc_write(struct text *t, const struct ipc *o);
+bool img_ipc_parse(char **line, uint32_t modes, struct ipc *o);
+
 void img_sysvipc_write(struct text *t, const struct process *p);
 int img_sysvipc_read(struct lines *l, struct process *p);
 

@@ -73,10 +73,11 @@ write_file(struct text *t, size_t n, const struct mapfile *f)
 }
 
 static void
-write_segment(struct text *t, size_t n, const struct segment *s)
+write_segment(struct text *t, size_t n, const struct ipc *s)
 {
-	text_putf(t, "segment %zu %d %x %o %u %u %u %u\n", n, s->id, s->key,
-	    s->mode, s->uid, s->gid, s->cuid, s->cgid);
+	text_putf(t, "segment %zu ", n);
+	img_ipc_write(t, s);
+	text_puts(t, "\n");
 }
 
 static void
@@ -253,38 +254,21 @@ parse_file_index(const struct process *p, const char *s, int *i)
 static int
 read_segment(struct reader *r, char *line)
 {
-	static const struct {
-		int base;
-		uint64_t max;
-	} words[] = { { 10, INT32_MAX }, { 16, UINT32_MAX },
-		{ 8, SEGMENT_MODES }, { 10, UINT32_MAX }, { 10, UINT32_MAX },
-		{ 10, UINT32_MAX }, { 10, UINT32_MAX } };
 	char *word = text_word(&line);
-	struct segment *s;
-	uint64_t v[7];
+	struct ipc s;
 	int n;
 
 	if (r->nvmas > 0 || word == NULL || !parse_file_index(r->p, word, &n) ||
 	    r->p->mapfiles[n].content == 0 || r->p->mapfiles[n].segment != NULL)
 		return lines_fail(
 		    r->l, "not the number of a file with contents, once");
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		word = i == 6 ? line : text_word(&line);
-		if (word == NULL ||
-		    !kv_number(word, words[i].base, words[i].max, &v[i]))
-			return lines_fail(r->l,
-			    "not ID KEY MODE UID GID CUID CGID of a segment");
-	}
-	s = r->p->mapfiles[n].segment = malloc(sizeof(*s));
-	if (s == NULL)
+	if (!img_ipc_parse(&line, SEGMENT_MODES, &s) || line != NULL)
+		return lines_fail(
+		    r->l, "not ID KEY MODE UID GID CUID CGID of a segment");
+	r->p->mapfiles[n].segment = malloc(sizeof(s));
+	if (r->p->mapfiles[n].segment == NULL)
 		return -ENOMEM;
-	*s = (struct segment){ .id = (int32_t)v[0],
-		.key = (uint32_t)v[1],
-		.mode = (uint32_t)v[2],
-		.uid = (uid_t)v[3],
-		.gid = (gid_t)v[4],
-		.cuid = (uid_t)v[5],
-		.cgid = (gid_t)v[6] };
+	*r->p->mapfiles[n].segment = s;
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "msgqueue.h"
 #include "seccomp.h"
 
 struct process *
@@ -100,6 +101,9 @@ process_free(struct process *p)
 		free(p->semsets[i].v);
 	free(p->semsets);
 	free(p->undos);
+	for (size_t i = 0; i < p->nqueues; i++)
+		msgqueue_fini(&p->queues[i]);
+	free(p->queues);
 	free(p->prefetch);
 	free(p->huge);
 	free(p->unsupported);

@@ -212,10 +212,10 @@ struct vma {
 #define VMA_F_MAYWRITE (1u << 20)    /* mw, of shared mappings only */
 
 /*
- * System V shared memory, as the kernel lists it.  Its size is that of the
- * file; MODE has SHM_DEST (removed, but attached) and SHM_LOCKED, too.
+ * What the kernel knows of each object of System V IPC: shared memory, a set of
+ * semaphores, a message queue.
  */
-struct segment {
+struct ipc {
 	int32_t id;
 	uint32_t key, mode;
 	uid_t uid, cuid; /* owner, and who made it */
@@ -233,8 +233,10 @@ struct mapfile {
 	struct timespec mtime;
 	char build_id[65]; /* hex, "" if it has none */
 	uint32_t content;
-	struct segment *segment; /* owned; NULL: it is none */
-	dev_t dev;		 /* at the checkpoint; not in an image */
+	/* System V shared memory, of the file's size; its mode has SHM_DEST
+	   (removed, but attached) and SHM_LOCKED, too. */
+	struct ipc *segment; /* owned; NULL: it is none */
+	dev_t dev;	     /* at the checkpoint; not in an image */
 	ino_t ino;
 };
 
@@ -334,10 +336,7 @@ struct semaphore {
 
 /* A set that nobody but the tree uses; the first of its users has it. */
 struct semset {
-	int32_t id;
-	uint32_t key, mode;
-	uid_t uid, cuid; /* owner, and who made it */
-	gid_t gid, cgid;
+	struct ipc ipc;
 	struct semaphore *v; /* owned */
 	size_t n;
 };
@@ -347,6 +346,24 @@ struct semundo {
 	int32_t id;
 	uint16_t number;
 	int16_t by; /* not 0 */
+};
+
+/* ---- System V message queues, see msgqueue.h ---- */
+
+struct message {
+	int64_t type; /* above 0 */
+	char *bytes;  /* owned */
+	size_t size;
+};
+
+/* A queue that nobody but the tree uses; the first of its users has it. */
+struct msgqueue {
+	struct ipc ipc;
+	uint64_t qbytes;	/* how much there may be in it */
+	pid_t sender, receiver; /* the last ones, 0: none */
+	struct message *v;	/* owned, in their order */
+	size_t n;
+	size_t bytes; /* of all of them */
 };
 
 /* ---- what a restore would not bring back ---- */
@@ -468,6 +485,8 @@ struct process {
 	size_t nsemsets;
 	struct semundo *undos; /* by id, then number */
 	size_t nundos;
+	struct msgqueue *queues; /* by id */
+	size_t nqueues;
 
 	struct part *prefetch; /* in the order of use, no more than `pages` */
 	size_t nprefetch;

@@ -175,7 +175,7 @@ prepare(struct restore_tree *t)
 	if (err == 0)
 		err = for_each(t, check);
 	if (err == 0)
-		err = restore_semsets_check(t);
+		err = restore_ipc_check(t);
 	if (err == 0)
 		err = restore_stdio(&t->v[0]);
 	if (err == 0)
@@ -235,7 +235,7 @@ bring_up(struct restore_tree *t)
 	if (err == 0)
 		err = restore_segments_settle(t);
 	if (err == 0)
-		err = restore_semsets_settle(t);
+		err = restore_ipc_settle(t);
 	if (err == 0)
 		err = t->opt->tmpl != NULL ? restore_instance(t)
 					   : restore_spawn(t);
@@ -253,7 +253,7 @@ bring_up(struct restore_tree *t)
 	if (err == 0)
 		restore_huge(&t->v[0]);
 	if (err == 0)
-		err = restore_semsets_give(t);
+		err = restore_ipc_give(t);
 	if (err == 0)
 		snap_logf(t->cx, SNAP_STEP, "memory and threads made");
 	if (err == 0)
@@ -413,7 +413,7 @@ restore_family(struct snap_ctx *cx, const struct snap_restore_options *opt,
 	err = tree_init(&t);
 	if (err == 0)
 		err = restore_blocked(&t);
-	restore_semsets_end(&t, err != 0);
+	restore_ipc_end(&t, err != 0);
 	restore_take_end(&t, err != 0);
 	tree_fini(&t);
 	return err;

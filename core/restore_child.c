@@ -414,7 +414,7 @@ restore_child(struct restore *r)
 		err = r->host.part == PLAN_TEMPLATE ? move_kept(r)
 						    : be_complete(r);
 	if (err == 0)
-		err = restore_semsets(r);
+		err = restore_ipc(r);
 	if (err == 0)
 		err = forget_rseq(r);
 	/* For the numbers of threads; each of them gives it up in the end. */

@@ -1,10 +1,10 @@
 /*
  * restore_rights.c - CAP_CHECKPOINT_RESTORE, in effect only where it is needed.
  *
- * It lets one choose pids, and ids of System V shared memory and semaphores (see
- * restore_ipc.c), and that is what it was lent for.  But its holder may also
- * follow /proc/PID/map_files, and open what belongs to processes that have it:
- * so it is not in effect while anything is opened that an image names.
+ * It lets one choose pids, and ids of System V IPC (see restore_ipc.c), and that
+ * is what it was lent for.  But its holder may also follow /proc/PID/map_files,
+ * and open what belongs to processes that have it: so it is not in effect while
+ * anything is opened that an image names.
  */
 #include <errno.h>
 #include <linux/capability.h>

@@ -19,10 +19,8 @@
 
 #include "ctx.h"
 #include "restore_ipc.h"
-#include "restore_tree.h"
 
 #define PERMISSIONS 0777u
-#define NEXT_ID "/proc/sys/kernel/shm_next_id"
 
 /* ---- making one ---- */
 
@@ -54,50 +52,30 @@ remove_it(int id)
 	shmctl(id, IPC_RMID, NULL);
 }
 
-static const struct ipc_kind segments = { NEXT_ID, get, give, remove_it };
-
-static int
-say_why_not(struct restore *r, const struct joined *j, int err)
+static uint64_t
+bytes(const void *what)
 {
-	const struct segment *s = j->want;
-
-	if (err == -EEXIST && s->key != IPC_PRIVATE)
-		return snap_fail(r->cx, err,
-		    "System V shared memory segment %d: another one has its "
-		    "key, %#x, or its place",
-		    s->id, s->key);
-	if (err == -EEXIST)
-		return snap_fail(r->cx, err,
-		    "System V shared memory segment %d: another one has its "
-		    "place",
-		    s->id);
-	if (err == -EPERM || err == -EACCES)
-		return snap_fail(r->cx, -EPERM,
-		    "System V shared memory segment %d: choosing the id needs "
-		    "CAP_CHECKPOINT_RESTORE",
-		    s->id);
-	return snap_fail(r->cx, err,
-	    "System V shared memory segment %d of %llu bytes: %s", s->id,
-	    (unsigned long long)j->size, strerror(-err));
+	return ((const struct joined *)what)->size;
 }
+
+static const struct ipc_kind segments = {
+	.name = "System V shared memory segment",
+	.unit = "bytes",
+	.next_id = "/proc/sys/kernel/shm_next_id",
+	.make = get,
+	.size = bytes,
+	.give = give,
+	.remove = remove_it,
+};
 
 static int
 make(struct restore *r, struct joined *j)
 {
-	const struct segment *s = j->want;
-	bool other;
-	int err =
-	    restore_ipc_make(r, &segments, s->id, s->cuid, s->cgid, j, &other);
+	int err = restore_ipc_make(r, &segments, j->want, j);
 
-	if (err != 0)
-		return say_why_not(r, j, err);
-	j->id = s->id;
-	j->created = true;
-	if (other)
-		restore_note(r,
-		    "System V shared memory segment %d: its creator is another",
-		    j->id);
-	return 0;
+	j->id = j->want->id;
+	j->created = err == 0;
+	return err;
 }
 
 /* ---- one that is there ---- */
@@ -105,7 +83,7 @@ make(struct restore *r, struct joined *j)
 static bool
 is_same(const struct joined *j, const struct shmid_ds *ds)
 {
-	const struct segment *s = j->want;
+	const struct ipc *s = j->want;
 
 	return (uint32_t)ds->shm_perm.__key == s->key &&
 	       ds->shm_segsz == j->size && ds->shm_perm.uid == s->uid &&
@@ -239,7 +217,7 @@ check_users(struct restore_tree *t, const struct joined *j)
 static int
 settle(struct restore_tree *t, struct joined *j)
 {
-	const struct segment *s = j->want;
+	const struct ipc *s = j->want;
 	int err = check_users(t, j);
 	void *at;
 

@@ -20,19 +20,11 @@ struct made {
 /* A System V segment, which any of them may have attached. */
 struct joined {
 	uint32_t content;
-	const struct segment *want; /* of the image; borrowed */
+	const struct ipc *want; /* of the image; borrowed */
 	uint64_t size;
 	int id;
 	bool created;
 	uint64_t attached; /* how often, by the agent */
-};
-
-/* A set of semaphores, made again or taken. */
-struct taken_set {
-	const struct semset *want; /* of the image; borrowed */
-	size_t owner;		   /* which process has it in the image */
-	bool created, changed;
-	struct semset before; /* as it was, if it was there */
 };
 
 /* Saved contents that several processes map, as a file of ours. */
@@ -67,11 +59,28 @@ struct infant {
 	uint32_t need[SHARES], own[SHARES];
 };
 
+/* Where new processes wait for all the others. */
+enum restore_meeting {
+	MEET_BORN,
+	MEET_LED,
+	MEET_JOINED,
+	MEET_GROUPED,
+	MEET_KEPT,     /* of the processes only: what it needs has its place */
+	MEET_PLACED,   /* likewise: descriptors are at their numbers */
+	MEET_VALUES,   /* likewise: semaphores have their values */
+	MEET_UNDOS,    /* and each has to undo what it had */
+	MEET_SENT,     /* likewise: the first message is in each queue */
+	MEET_RECEIVED, /* and was received */
+	MEETINGS
+};
+
 /* Shared by all from before the first birth. */
 struct nursery {
-	uint32_t arrived[8]; /* futexes: how many are at each meeting */
-	pid_t pids[];	     /* by infant, once it is born */
+	uint32_t arrived[MEETINGS]; /* futexes: how many are at each meeting */
+	pid_t pids[];		    /* by infant, once it is born */
 };
+
+struct taken_ipc;
 
 struct restore_tree {
 	struct snap_ctx *cx;
@@ -103,8 +112,8 @@ struct restore_tree {
 	size_t nmade;
 	struct joined *joined;
 	size_t njoined;
-	struct taken_set *sets;
-	size_t nsets;
+	struct taken_ipc *ipc; /* by kind and id */
+	size_t nipc;
 	struct saved *saved;
 	size_t nsaved;
 
@@ -184,17 +193,7 @@ void restore_infant(struct restore *r, size_t i) __attribute__((noreturn));
  * Returns when all of the tree are there.
  */
 int restore_born(struct restore *r);
-/* In it, too: all processes meet; `which` is a number of restore_meeting. */
-enum restore_meeting {
-	MEET_BORN,
-	MEET_LED,
-	MEET_JOINED,
-	MEET_GROUPED,
-	MEET_KEPT,   /* of the processes only: what it needs has its place */
-	MEET_PLACED, /* likewise: descriptors are at their numbers */
-	MEET_VALUES, /* likewise: semaphores have their values */
-	MEET_UNDOS,  /* and each has to undo what it had */
-};
+/* In it, too: all processes meet. */
 void restore_meet(struct restore_tree *t, enum restore_meeting which);
 
 /* The image's group as it is here; 0: none of them is in it. */
@@ -229,16 +228,16 @@ int restore_segments_settle(struct restore_tree *t);
 void restore_segments_undo(struct restore_tree *t);
 
 /*
- * restore_semset.c: System V semaphores.  What sets there are to be; when whoever
- * had them before is gone, take or make them; in a new process: values, and what
- * it has to undo; all are made: give them to their owners; or the restore has
+ * restore_ipc.c: sets of semaphores, message queues.  Which there are to be; when
+ * whoever had them before is gone, take or make them; in a new process: have them
+ * as they were; all are made: give them to their owners; or the restore has
  * failed: what was made is removed, what was taken is as it was.
  */
-int restore_semsets_check(struct restore_tree *t);
-int restore_semsets_settle(struct restore_tree *t);
-int restore_semsets(struct restore *r);
-int restore_semsets_give(struct restore_tree *t);
-void restore_semsets_end(struct restore_tree *t, bool failed);
+int restore_ipc_check(struct restore_tree *t);
+int restore_ipc_settle(struct restore_tree *t);
+int restore_ipc(struct restore *r);
+int restore_ipc_give(struct restore_tree *t);
+void restore_ipc_end(struct restore_tree *t, bool failed);
 
 /*
  * restore_take.c: sockets that are taken over from those.  Are any wanted?

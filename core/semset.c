@@ -5,8 +5,7 @@
 #include <sys/ipc.h>
 #include <sys/sem.h>
 
-#include "family.h"
-#include "restore_pids.h"
+#include "sysv.h"
 
 static int
 read_values(struct semset *s)
@@ -18,10 +17,10 @@ read_values(struct semset *s)
 	s->v = calloc(s->n + 1, sizeof(*s->v));
 	if (s->v == NULL)
 		err = -ENOMEM;
-	if (err == 0 && semctl(s->id, 0, GETALL, arg) < 0)
+	if (err == 0 && semctl(s->ipc.id, 0, GETALL, arg) < 0)
 		err = -errno;
 	for (size_t i = 0; err == 0 && i < s->n; i++) {
-		pid = semctl(s->id, (int)i, GETPID);
+		pid = semctl(s->ipc.id, (int)i, GETPID);
 		if (pid < 0)
 			err = -errno;
 		else
@@ -38,17 +37,12 @@ semset_read(int32_t id, struct semset *s)
 	union semun arg = { .buf = &ds };
 	int err;
 
-	*s = (struct semset){ .id = id };
+	*s = (struct semset){ .ipc.id = id };
 	if (semctl(id, 0, IPC_STAT, arg) < 0)
 		return -errno;
 	if (ds.sem_nsems > SEMSET_MAX)
 		return -E2BIG;
-	s->key = (uint32_t)ds.sem_perm.__key;
-	s->mode = ds.sem_perm.mode & SEMSET_MODES;
-	s->uid = ds.sem_perm.uid;
-	s->gid = ds.sem_perm.gid;
-	s->cuid = ds.sem_perm.cuid;
-	s->cgid = ds.sem_perm.cgid;
+	s->ipc = sysv_object(id, &ds.sem_perm);
 	s->n = ds.sem_nsems;
 	err = read_values(s);
 	if (err < 0) {
@@ -62,8 +56,8 @@ bool
 semset_is_waited_for(const struct semset *s)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (semctl(s->id, (int)i, GETNCNT) > 0 ||
-		    semctl(s->id, (int)i, GETZCNT) > 0)
+		if (semctl(s->ipc.id, (int)i, GETNCNT) > 0 ||
+		    semctl(s->ipc.id, (int)i, GETZCNT) > 0)
 			return true;
 	return false;
 }
@@ -72,27 +66,15 @@ pid_t
 semset_other(const struct semset *s, const struct family *t)
 {
 	pid_t last = 0;
-	struct holder h;
 
 	for (size_t i = 0; i < s->n; i++) {
 		pid_t pid = s->v[i].pid;
 
-		if (pid <= 0 || pid == last ||
-		    (t != NULL && family_find(t, pid) != NULL))
-			continue;
-		if (holder_find(pid, &h) && !h.dying)
+		if (pid != last && sysv_other(pid, t))
 			return pid;
 		last = pid;
 	}
 	return 0;
-}
-
-int
-semset_by_id(const void *a, const void *b)
-{
-	const struct semset *x = a, *y = b;
-
-	return x->id < y->id ? -1 : x->id > y->id;
 }
 
 int

@@ -8,7 +8,6 @@
 
 #define SEMSET_MAX 65536u /* semaphores: their numbers have 16 bits */
 #define SEMSET_VALUE_MAX 32767
-#define SEMSET_MODES 0777u
 
 /* For semctl(2), which wants its caller to define it. */
 union semun {
@@ -29,8 +28,7 @@ bool semset_is_waited_for(const struct semset *s);
 /* Who was the last to change one, lives, and is not of the tree; or 0. */
 pid_t semset_other(const struct semset *s, const struct family *t);
 
-/* By id; by id and number. */
-int semset_by_id(const void *a, const void *b);
+/* By id and number. */
 int semset_by_undo(const void *a, const void *b);
 
 #endif

@@ -6,13 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "ctx.h"
+#include "family.h"
 #include "proc.h"
+#include "restore_pids.h"
 
 bool
 sysv_attached(const struct process *p)
@@ -24,7 +27,7 @@ sysv_attached(const struct process *p)
 }
 
 bool
-sysv_parse(const char *text, int32_t id, struct segment *s, uint64_t *size)
+sysv_parse(const char *text, int32_t id, struct ipc *s, uint64_t *size)
 {
 	int32_t key, this;
 
@@ -91,6 +94,35 @@ sysv_read(struct snap_ctx *cx, const char *kind, char **text)
 	return err < 0 ? snap_fail(cx, err, "%s: %s", path, strerror(-err)) : 0;
 }
 
+struct ipc
+sysv_object(int32_t id, const struct ipc_perm *perm)
+{
+	return (struct ipc){ .id = id,
+		.key = (uint32_t)perm->__key,
+		.mode = perm->mode & SYSV_MODES,
+		.uid = perm->uid,
+		.gid = perm->gid,
+		.cuid = perm->cuid,
+		.cgid = perm->cgid };
+}
+
+bool
+sysv_other(pid_t pid, const struct family *t)
+{
+	struct holder h;
+
+	return pid > 0 && (t == NULL || family_find(t, pid) == NULL) &&
+	       holder_find(pid, &h) && !h.dying;
+}
+
+int
+sysv_by_id(const void *a, const void *b)
+{
+	const struct ipc *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
 bool
 sysv_any(const char *text)
 {
@@ -102,7 +134,7 @@ sysv_any(const char *text)
 static int
 know(struct mapfile *f, const struct vma *v, const char *list)
 {
-	struct segment s;
+	struct ipc s;
 	uint64_t size;
 
 	if (f->segment != NULL || f->content == 0 || v->ino > INT32_MAX ||

@@ -7,6 +7,10 @@
 
 #include "process.h"
 
+#define SYSV_MODES 0777u
+
+struct ipc_perm;
+
 struct snap_ctx;
 
 /*
@@ -23,14 +27,22 @@ bool sysv_attached(const struct process *p);
 int sysv_read(struct snap_ctx *cx, const char *kind, char **text);
 bool sysv_any(const char *text);
 
-/* Is that what the process has, too? */
+/* Is it in the IPC namespace that we are in? */
 bool sysv_same_namespace(pid_t pid);
+
+/* What the kernel says of one; nothing but its permissions from its mode. */
+struct ipc sysv_object(int32_t id, const struct ipc_perm *perm);
+
+/* A process that lives, and is not of the tree (NULL: none is)? */
+bool sysv_other(pid_t pid, const struct family *t);
+
+/* By id, of whatever begins with a struct ipc. */
+int sysv_by_id(const void *a, const void *b);
 
 /*
  * Of the segment with this id, from the text of /proc/sysvipc/shm.  False if it
  * is not there.
  */
-bool sysv_parse(
-    const char *text, int32_t id, struct segment *s, uint64_t *size);
+bool sysv_parse(const char *text, int32_t id, struct ipc *s, uint64_t *size);
 
 #endif

@@ -184,7 +184,7 @@ clone_alone()
 clone_refused()
 {
 	clone && return 1
-	[[ $ANSWER == E[A-Z]*' '@(fd|segment|semaphores)' '* ]] || return
+	[[ $ANSWER == E[A-Z]*' '@(fd|segment|semaphores|queue)' '* ]] || return
 	check_subject survived
 }
 

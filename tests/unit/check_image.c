@@ -5,6 +5,7 @@
 #include <check.h>
 
 #include "ctx.h"
+#include "msgqueue.h"
 #include "sample.h"
 #include "unit.h"
 
@@ -122,6 +123,22 @@ expect_same_thread(const struct thread *a, const struct thread *b)
 
 /* What a writer and a reader that both forget would not show. */
 static void
+expect_same_queue(const struct msgqueue *a, const struct msgqueue *b)
+{
+	ck_assert_mem_eq(&a->ipc, &b->ipc, sizeof(a->ipc));
+	ck_assert_uint_eq(a->qbytes, b->qbytes);
+	ck_assert_int_eq(a->sender, b->sender);
+	ck_assert_int_eq(a->receiver, b->receiver);
+	ck_assert_uint_eq(a->n, b->n);
+	ck_assert_uint_eq(a->bytes, b->bytes);
+	for (size_t i = 0; i < a->n; i++) {
+		ck_assert_int_eq(a->v[i].type, b->v[i].type);
+		ck_assert_uint_eq(a->v[i].size, b->v[i].size);
+		ck_assert_mem_eq(a->v[i].bytes, b->v[i].bytes, a->v[i].size);
+	}
+}
+
+static void
 expect_same_process(const struct process *a, const struct process *b)
 {
 	ck_assert_str_eq(a->id, b->id);
@@ -147,20 +164,22 @@ expect_same_process(const struct process *a, const struct process *b)
 	ck_assert_uint_eq(a->nmapfiles, b->nmapfiles);
 	ck_assert_ptr_null(b->mapfiles[0].segment);
 	ck_assert_ptr_nonnull(b->mapfiles[1].segment);
-	ck_assert_mem_eq(a->mapfiles[1].segment, b->mapfiles[1].segment,
-	    sizeof(struct segment));
+	ck_assert_mem_eq(
+	    a->mapfiles[1].segment, b->mapfiles[1].segment, sizeof(struct ipc));
 	ck_assert_uint_eq(a->nsemsets, b->nsemsets);
 	for (size_t i = 0; i < a->nsemsets; i++) {
 		const struct semset *s = &a->semsets[i], *q = &b->semsets[i];
 
-		ck_assert_mem_eq(
-		    s, q, offsetof(struct semset, cgid) + sizeof(s->cgid));
+		ck_assert_mem_eq(&s->ipc, &q->ipc, sizeof(s->ipc));
 		ck_assert_uint_eq(s->n, q->n);
 		for (size_t k = 0; k < s->n; k++) {
 			ck_assert_uint_eq(s->v[k].value, q->v[k].value);
 			ck_assert_int_eq(s->v[k].pid, q->v[k].pid);
 		}
 	}
+	ck_assert_uint_eq(a->nqueues, b->nqueues);
+	for (size_t i = 0; i < a->nqueues; i++)
+		expect_same_queue(&a->queues[i], &b->queues[i]);
 	ck_assert_uint_eq(a->nundos, b->nundos);
 	ck_assert_mem_eq(a->undos, b->undos, a->nundos * sizeof(*a->undos));
 	for (size_t i = 0; i < a->nthreads; i++)
@@ -558,6 +577,27 @@ static const struct {
 	{ "sysvipc", "undo 7 0 -32768\n",
 	    "undo 7 0 -32768\nsemaphores 40000 0 600 0 0 0 0\nvalue 0 0\n",
 	    "before undos" },
+	{ "sysvipc", " 16384 4321 99\n", " 16384 4321\n", "not ID KEY" },
+	{ "sysvipc", " 16384 4321 99\n", " 16384 4321 99 1\n", "not ID KEY" },
+	{ "sysvipc", " 16384 4321 99\n", " 16384 4321 4194305\n",
+	    "not ID KEY" },
+	{ "sysvipc", " 16384 ", " 9223372036854775808 ", "not ID KEY" },
+	{ "sysvipc", "queue 65536 ", "queue 3 ", "order of ids" },
+	{ "sysvipc", "queue 3 ", "semaphores 40000 0 600 0 0 0 0\nqueue 3 ",
+	    "before undos" },
+	{ "sysvipc", "message 1 ", "undo 32769 0 1\nmessage 1 ",
+	    "not before queues" },
+	{ "sysvipc", "message 1 ", "value 1 0\nmessage 1 ",
+	    "not behind a set" },
+	{ "sysvipc", "", "message 1 -\n", "sysvipc:1: not behind a queue" },
+	{ "sysvipc", "message 1 ", "message 0 ", "not TYPE BYTES" },
+	{ "sysvipc", "message 1 ", "message -1 ", "not TYPE BYTES" },
+	{ "sysvipc", "message 1 ", "message 9223372036854775808 ",
+	    "not TYPE BYTES" },
+	{ "sysvipc", " 68656c6c6f", "", "not TYPE BYTES" },
+	{ "sysvipc", " 68656c6c6f", " 68656c6c6", "not TYPE BYTES" },
+	{ "sysvipc", " 68656c6c6f", " 68656c6c6g", "not TYPE BYTES" },
+	{ "sysvipc", " 68656c6c6f", " ", "not TYPE BYTES" },
 	{ "unsupported", "fd 9: a socket:", "fd 9  a socket ",
 	    "unsupported:1:" },
 };
@@ -591,6 +631,32 @@ START_TEST(edited_well)
 	ck_assert_uint_eq(q->files[q->fds[1].file].id, 1);
 	ck_assert_uint_eq(process_content(q, 2)->size, 17);
 	process_free(q);
+}
+END_TEST
+
+/* As many messages as there may be in a queue, and one more. */
+START_TEST(full_queue)
+{
+	const char line[] = "message 7 -\n";
+	struct text t = { 0 };
+	struct process *q;
+	size_t len;
+	char *text;
+
+	drop_sum("sysvipc");
+	text = slurp("sysvipc", &len);
+	text_put(&t, text, len);
+	free(text);
+	for (size_t i = p->queues[1].n; i <= MSGQUEUE_MESSAGES; i++)
+		text_puts(&t, line);
+	text = text_take(&t, &len);
+	spit("sysvipc", text, len - strlen(line));
+	ck_assert_msg(try(&q) == 0, "%s", snap_error(cx));
+	ck_assert_uint_eq(q->queues[1].n, MSGQUEUE_MESSAGES);
+	process_free(q);
+	spit("sysvipc", text, len);
+	expect_error(-EBADMSG, "more than may be in a queue");
+	free(text);
 }
 END_TEST
 
@@ -699,6 +765,7 @@ main(void)
 	tcase_add_loop_test(
 	    t, edited_wrongly, 0, sizeof(bad_edits) / sizeof(bad_edits[0]));
 	tcase_add_test(t, edited_well);
+	tcase_add_test(t, full_queue);
 	tcase_add_test(t, of_another_world);
 	tcase_add_test(t, random_edits);
 	suite_add_tcase(s, t);

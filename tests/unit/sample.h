@@ -79,7 +79,7 @@ sample_memory(struct process *p)
 	f->content = (uint32_t)process_add_content(
 	    p, sample_fd("shared memory", 13), 13);
 	f->segment = malloc(sizeof(*f->segment));
-	*f->segment = (struct segment){ .id = 32769,
+	*f->segment = (struct ipc){ .id = 32769,
 		.key = 0xfedcba98,
 		.mode = 01640,
 		.uid = 1,
@@ -238,16 +238,46 @@ sample_semset(struct process *p, const struct semset *s, struct semaphore v)
 }
 
 static inline void
+sample_message(struct msgqueue *q, int64_t type, const char *bytes)
+{
+	struct message *m = SAMPLE_GROW(q->v, q->n);
+
+	*m = (struct message){ type, strdup(bytes), strlen(bytes) };
+	q->bytes += m->size;
+}
+
+static inline void
+sample_queues(struct process *p)
+{
+	struct msgqueue *q = SAMPLE_GROW(p->queues, p->nqueues);
+
+	*q = (struct msgqueue){ .ipc = { .id = 3, .mode = 0600 } };
+	q = SAMPLE_GROW(p->queues, p->nqueues);
+	*q = (struct msgqueue){ .ipc = { .id = 65536,
+				    .key = 0xabcdef01,
+				    .mode = 0620,
+				    .uid = 5,
+				    .gid = 6,
+				    .cuid = 7,
+				    .cgid = 8 },
+		.qbytes = 16384,
+		.sender = 4321,
+		.receiver = 99 };
+	sample_message(q, 1, "hello");
+	sample_message(q, INT64_MAX, "");
+}
+
+static inline void
 sample_semaphores(struct process *p)
 {
-	static const struct semset plain = { .id = 7, .mode = 0600 },
-				   other = { .id = 32769,
-					   .key = 0xfedcba98,
-					   .mode = 0640,
-					   .uid = 1,
-					   .gid = 2,
-					   .cuid = 3,
-					   .cgid = 4294967294 };
+	static const struct semset plain = { .ipc = { .id = 7, .mode = 0600 } },
+				   other = { .ipc = { .id = 32769,
+						 .key = 0xfedcba98,
+						 .mode = 0640,
+						 .uid = 1,
+						 .gid = 2,
+						 .cuid = 3,
+						 .cgid = 4294967294 } };
 
 	sample_semset(p, &plain, (struct semaphore){ 0, 0 });
 	sample_semset(p, &other, (struct semaphore){ 32767, 4321 });
@@ -257,6 +287,7 @@ sample_semaphores(struct process *p)
 	    (struct semundo){ 7, 0, -32768 };
 	*(struct semundo *)SAMPLE_GROW(p->undos, p->nundos) =
 	    (struct semundo){ 32769, 1, 5 };
+	sample_queues(p);
 }
 
 static inline void
