@@ -191,8 +191,9 @@ prepare(struct restore_tree *t)
 	if (err < 0)
 		return err;
 	restore_number(t);
-	restore_seccomp_probe(t);
-	err = restore_inherit(t);
+	err = restore_seccomp_probe(t);
+	if (err == 0)
+		err = restore_inherit(t);
 	if (err == 0)
 		err = restore_pager_divide(t);
 	if (err == 0)

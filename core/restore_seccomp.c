@@ -34,24 +34,29 @@ has_filters(const struct restore_tree *t)
 	return false;
 }
 
-/* The kernel is asked with a child that does nothing. */
-static bool
+/*
+ * The kernel is asked with a child that does nothing: 0, -EPERM.  -errno: nobody
+ * knows, and nobody is to lose what root can have.
+ */
+static int
 may_suspend(void)
 {
 	pid_t pid = fork();
-	bool yes;
+	int err = 0;
 
 	if (pid == 0)
 		for (;;)
 			pause();
 	if (pid < 0)
-		return false;
-	yes = ptrace(PTRACE_SEIZE, pid, 0,
-		  PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) == 0;
+		return -errno;
+	if (ptrace(PTRACE_SEIZE, pid, 0,
+		PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP) < 0)
+		err = -errno;
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
 		;
-	return yes;
+	/* A kernel without it says so. */
+	return err == -EINVAL ? -EPERM : err;
 }
 
 /* ---- without suspending ---- */
@@ -120,13 +125,18 @@ restore_seccomp_check(struct restore *r)
 	return err;
 }
 
-void
+int
 restore_seccomp_probe(struct restore_tree *t)
 {
-	bool yes = has_filters(t) && may_suspend();
+	bool wanted = has_filters(t);
+	int err = wanted ? may_suspend() : 0;
 
+	if (err != 0 && err != -EPERM)
+		return snap_fail(t->cx, err,
+		    "may seccomp filters be suspended: %s", strerror(-err));
 	for (size_t i = 0; i < t->n; i++)
-		t->v[i].host.suspended = yes;
+		t->v[i].host.suspended = wanted && err == 0;
+	return 0;
 }
 
 unsigned

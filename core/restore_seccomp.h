@@ -9,7 +9,7 @@
 struct restore_tree;
 
 /* May filters be suspended here?  Sets host.suspended of all. */
-void restore_seccomp_probe(struct restore_tree *t);
+int restore_seccomp_probe(struct restore_tree *t);
 /* PTRACE_O_* that the new processes need. */
 unsigned restore_seccomp_options(const struct restore_tree *t);
 

@@ -281,7 +281,10 @@ KILL = ("kill", "all but memory", ALL & ~MEMORY)
 # Of each its whole copy is restored, and what else is done.
 SUBJECTS = {"fd_unix": ["lazy", "merge"], "tree_fork": ["lazy", "merge"],
             "mem_private": ["instance"], "ipc_sem": [], "mem_sysv": [],
-            "mem_secret": [], "fd_tcp": []}
+            "mem_secret": [], "fd_tcp": [], "tree_secret": [], "fd_pty": [],
+            "fd_pipe": [], "fd_timerfd": [], "fd_inotify": [],
+            "fd_fanotify": [], "fd_udp": [], "mem_shared_file": [],
+            "sec_filter": [], "thr_rseq": [], "tree_tables": []}
 
 
 def series(scene, mnt, only):
