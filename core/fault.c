@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +21,44 @@ fault_use(struct fault_plan *p)
 	plan = p;
 }
 
+/* A byte for each of the program, or NULL. */
+static uint8_t *sites;
+extern const char __executable_start[];
+
+static void
+begin_sites(void)
+{
+	const char *dir = getenv("SNAPFS_FAULT_SITES");
+	char path[256];
+	void *p;
+	int fd;
+
+	if (dir == NULL)
+		return;
+	snprintf(
+	    path, sizeof(path), "%s/%s", dir, program_invocation_short_name);
+	fd = (int)syscall(
+	    SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	p = MAP_FAILED;
+	if (ftruncate(fd, FAULT_SITES_SIZE) == 0)
+		p = (void *)syscall(SYS_mmap, NULL, FAULT_SITES_SIZE,
+		    PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	syscall(SYS_close, fd);
+	if (p != MAP_FAILED)
+		sites = p;
+}
+
+static void
+mark(const void *site, int what)
+{
+	size_t at = (size_t)((const char *)site - __executable_start);
+
+	if (sites != NULL && at < FAULT_SITES_SIZE)
+		sites[at] |= (uint8_t)what;
+}
+
 /*
  * Before anything else of the program; nothing here is counted.  It is for this
  * process: an agent, which has our environment where a sanitizer wants it, would
@@ -32,6 +71,7 @@ begin(void)
 	void *p;
 	int fd;
 
+	begin_sites();
 	if (path == NULL)
 		return;
 	fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
@@ -74,10 +114,11 @@ is_counted(struct fault_plan *p, enum fault_class c, const char *what)
 }
 
 bool
-fault_hits(enum fault_class c, const char *what, int error)
+fault_hits_at(enum fault_class c, const char *what, int error, const void *site)
 {
 	struct fault_plan *p = plan;
 
+	mark(site, FAULT_PASSED);
 	if (p == NULL || !is_counted(p, c, what))
 		return false;
 	if (atomic_fetch_add(&p->passed, 1) + 1 != p->at) {
@@ -87,6 +128,8 @@ fault_hits(enum fault_class c, const char *what, int error)
 	}
 	put(p->what, what);
 	atomic_store(&p->hit, 1);
+	if (p->late_ms == 0)
+		mark(site, p->kill ? FAULT_KILLED : FAULT_FAILED);
 	if (p->kill) {
 		/* All of us, at once; or whoever made the plan kills us. */
 		syscall(SYS_kill, getpid(), p->kill == 2 ? SIGSTOP : SIGKILL);

@@ -25,7 +25,8 @@ enum fault_class {
 
 /*
  * In shared memory: either that of a file, named by SNAPFS_FAULT_PLAN in the
- * environment, or what fault_use() was given.
+ * environment (in that of the daemon SNAPFS_FAULT_AGENT names the one of its
+ * agents), or what fault_use() was given.
  */
 struct fault_plan {
 	_Atomic uint32_t classes; /* which are counted; 0: nothing happens */
@@ -42,7 +43,22 @@ struct fault_plan {
 
 void fault_use(struct fault_plan *plan);
 
-/* A passage; true: fail, errno is set to the plan's or to `error`. */
-bool fault_hits(enum fault_class c, const char *what, int error);
+/*
+ * Which calls of ours were passed, failed, not survived: if SNAPFS_FAULT_SITES in
+ * the environment names a directory, a file there of the program's name has a byte
+ * for each byte of the program, in memory, at which a call may return
+ * (tests/fault/points.py).
+ */
+#define FAULT_SITES_SIZE (16u << 20)
+enum { FAULT_PASSED = 1, FAULT_FAILED = 2, FAULT_KILLED = 4 };
+
+/*
+ * A passage of the call that returns to `site`; true: fail, errno is set to the
+ * plan's or to `error`.
+ */
+bool fault_hits_at(
+    enum fault_class c, const char *what, int error, const void *site);
+#define fault_hits(c, what, error) \
+	fault_hits_at(c, what, error, __builtin_return_address(0))
 
 #endif

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -18,13 +20,42 @@
 #define TELLS_OF_ITSELF false
 #endif
 
+#define FAULT_ROOM 256
+
+/* In tests it may be made to fail, too: core/fault.h. */
+static char **
+environment(char plan[FAULT_ROOM], char sites[FAULT_ROOM], char *v[3])
+{
+	size_t n = 0;
+#ifdef SNAPFS_FAULTS
+	const char *agent = getenv("SNAPFS_FAULT_AGENT");
+	const char *dir = getenv("SNAPFS_FAULT_SITES");
+
+	if (agent != NULL) {
+		snprintf(plan, FAULT_ROOM, "SNAPFS_FAULT_PLAN=%s", agent);
+		v[n++] = plan;
+	}
+	if (dir != NULL) {
+		snprintf(sites, FAULT_ROOM, "SNAPFS_FAULT_SITES=%s", dir);
+		v[n++] = sites;
+	}
+#else
+	(void)plan;
+	(void)sites;
+#endif
+	v[n] = NULL;
+	return v;
+}
+
 static int
 spawn(int sock, pid_t *pid)
 {
+	char plan[FAULT_ROOM], sites[FAULT_ROOM];
 	char room[AGENT_ROOM + 1];
 	char *argv[] = { (char[]){ AGENT_NAME }, room, NULL };
-	char *nothing[] = { NULL };
-	char **envp = TELLS_OF_ITSELF ? environ : nothing;
+	char *nothing[3];
+	char **envp =
+	    TELLS_OF_ITSELF ? environ : environment(plan, sites, nothing);
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, all;

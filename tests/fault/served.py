@@ -19,6 +19,9 @@ After each kill another daemon is started, and then
 The program is also read by one daemon, again and again, while another one is
 started, looks for what was left, finds nothing, and ends.
 
+The processes in which the daemon restores are killed, and calls of theirs fail, in
+the same way.
+
 After each failure the daemon serves the next request as if nothing had been,
 and holds no more than before; or it has ended, by exit(3).  What it failed to
 restore is not there.
@@ -114,7 +117,7 @@ def field(pid, name):
 class Series:
     def __init__(self, build, mnt, kinds, request, how, classes, scratch):
         self.build, self.mnt, self.request = build, mnt, request
-        self.kinds, self.how, self.classes = kinds, how, classes
+        self.kinds, self.classes = kinds, classes
         self.scratch = scratch
         self.passages = self.known = self.served = self.ended = 0
         self.made = 0
@@ -125,7 +128,11 @@ class Series:
         with open(path, "r+b") as f:
             self.map = mmap.mmap(f.fileno(), ctypes.sizeof(Plan))
         self.plan = Plan.from_buffer(self.map)
-        self.env = {"SNAPFS_FAULT_PLAN": path,
+        # Whose calls: its own, or those of the processes that restore.
+        self.agent = how.startswith("agent ")
+        self.how = how.removeprefix("agent ")
+        self.env = {"SNAPFS_FAULT_AGENT" if self.agent else
+                    "SNAPFS_FAULT_PLAN": path,
                     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
         self.subject = None
 
@@ -194,7 +201,9 @@ class Series:
             self.clear_clones()
             return False
         self.passages += 1
-        if self.how == "kill":
+        if self.agent:
+            self.after_agent(error)
+        elif self.how == "kill":
             self.daemon.died()
             self.mount()
             self.made += self.clear_clones()
@@ -202,6 +211,22 @@ class Series:
             self.after_failure(error)
         self.check_subject()
         return True
+
+    def after_agent(self, error):
+        """What it could not say is that it was made: it may be there."""
+        self.served += error is None
+        n = self.clear_clones()
+        if n != 1 and error is None or n > 1:
+            raise Failure(f"{n} were restored; {error}")
+        self.made += n == 1 and error is not None
+        if self.how == "fail" and n == 1 and error is not None:
+            raise Failure(f"it was restored; {error}")
+        error = self.ask()
+        if error is not None:
+            raise Failure(f"the next request: {error}: "
+                          f"{self.daemon.errors()}")
+        self.expect_clones(error)
+        self.holds_no_more()
 
     def after_failure(self, error):
         for _ in naps(0.1 if error else 0):
@@ -343,7 +368,7 @@ class Series:
         s = f"{self.passages} passages"
         if self.known:
             s += f", {self.known} with the kernel's EINTR"
-        if self.how == "fail":
+        if self.how == "fail" or self.agent:
             s += f", {self.served} served all the same"
         if self.made:
             s += f", {self.made} were restored all the same"
@@ -369,6 +394,10 @@ SERIES = [
     ("quiet", "list", "fail", ALL, 61),
     ("quiet", "restore", "kill", ALL, 3),
     ("quiet", "restore", "fail", ALL, 3),
+    ("quiet", "restore", "agent kill", ALL & ~MEMORY, 151),
+    ("quiet", "restore", "agent kill", MEMORY, 401),
+    ("quiet", "restore", "agent fail", ALL & ~MEMORY, 151),
+    ("quiet", "restore", "agent fail", MEMORY, 211),
 ]
 # The whole tries one of so many fewer: another one each time it is run.
 WHOLE = 20
