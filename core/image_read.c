@@ -639,7 +639,6 @@ struct where {
 	struct family *t;
 	size_t index;
 	const char *path; /* "": that of the image itself */
-	bool named;	  /* the image is a link of a chain */
 };
 
 static void
@@ -656,7 +655,7 @@ read_process(struct where *w, int dir)
 	struct process *p = w->t->v[w->index];
 	int err;
 
-	if (w->named && (p->dir = strdup(w->path)) == NULL)
+	if (*w->path != '\0' && (p->dir = strdup(w->path)) == NULL)
 		return -ENOMEM;
 	say_where(w);
 	err = read_into(w->cx, dir, p, &w->t->sums[w->index]);
@@ -669,7 +668,7 @@ read_process(struct where *w, int dir)
 static int
 read_child(struct where *w, int children, int pid)
 {
-	struct where c = { w->cx, w->t, w->t->n, NULL, w->named };
+	struct where c = { w->cx, w->t, w->t->n, NULL };
 	struct process *p;
 	char *path;
 	int dir, err;
@@ -734,9 +733,12 @@ read_children(struct where *w, int dir)
 
 /* ---- memory that is shared with those above ---- */
 
+#define UP "../../"
+#define UP_LEN (sizeof(UP) - 1)
+
 /* The image of the process whose child this is, by the place where it is. */
 static int
-read_above(struct snap_ctx *cx, int dir, struct family *t)
+read_above(struct snap_ctx *cx, int dir, const char *path, struct family *t)
 {
 	struct image_sums *sums;
 	struct process *p;
@@ -746,7 +748,11 @@ read_above(struct snap_ctx *cx, int dir, struct family *t)
 		return snap_fail(cx, -E2BIG, "pagemap: too many levels");
 	err = image_read(cx, dir, &p, &sums);
 	if (err == 0)
-		return family_add_above(t, p, sums);
+		err = family_add_above(t, p, sums);
+	if (err == 0)
+		p->dir = strdup(path);
+	if (err == 0)
+		return p->dir == NULL ? -ENOMEM : 0;
 	if (err != -ENOENT)
 		return err;
 	snap_clear(cx);
@@ -774,20 +780,29 @@ check_above(
 	return 0;
 }
 
+/* "../../" for each level that we have come up. */
+static const char *
+up(char *path, const struct family *t)
+{
+	snprintf(path + t->nabove * UP_LEN, UP_LEN + 1, UP);
+	return path;
+}
+
 /* Up the directories until all pages are known. */
 static int
 read_all_above(struct snap_ctx *cx, int dir, struct family *t)
 {
 	const struct process *last = t->v[0];
+	char path[(FAMILY_DEPTH_MAX + 1) * UP_LEN + 1];
 	int at = dir, next, err = 0;
 
 	while (err == 0 && cow_is_partial(last)) {
-		cx->where = "../../";
-		next = openat(at, "../..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		cx->where = up(path, t);
+		next = openat(at, UP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (at != dir)
 			close(at);
 		at = next;
-		err = at < 0 ? -errno : read_above(cx, at, t);
+		err = at < 0 ? -errno : read_above(cx, at, path, t);
 		if (err < 0)
 			break;
 		err = check_above(cx, t->above[t->nabove - 1], last);
@@ -817,7 +832,7 @@ int
 image_read_link(
     struct snap_ctx *cx, int dir, const char *name, struct family *out)
 {
-	struct where w = { cx, out, 0, name, *name != '\0' };
+	struct where w = { cx, out, 0, name };
 	int err;
 
 	if (family_add(out, 0) == NULL)

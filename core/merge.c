@@ -132,8 +132,10 @@ verify(struct snap_ctx *cx, const struct family *f)
 {
 	int err = 0;
 
-	for (size_t i = 0; err == 0 && i < f->n; i++)
+	for (size_t i = 0; err == 0 && i < f->n; i++) {
+		cx->where = f->v[i]->dir;
 		err = image_verify(cx, f->v[i], f->sums[i], NULL);
+	}
 	for (size_t i = 0; err == 0 && i < f->nabove; i++) {
 		cx->where = f->above[i]->dir;
 		err = image_verify(cx, f->above[i], f->above_sums[i], NULL);

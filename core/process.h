@@ -392,7 +392,9 @@ struct process {
 	/* of the checkpoint itself */
 	char id[33];
 	char parent_id[33]; /* of an increment; "": it is whole */
-	char *dir; /* of a link of a chain: its directory, "NAME/"; or NULL */
+	char *dir; /* where it was read, from the image that was asked for:
+			"children/12/", "../../", or of a link of a chain
+			"NAME/"; NULL: it is that image itself */
 	struct timespec time;
 	uint64_t frozen_us;
 	char *kernel;	    /* uname -r */

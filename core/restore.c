@@ -135,7 +135,7 @@ prepare_template(struct restore_tree *t)
 		return snap_fail(t->cx, -ENOTSUP,
 		    "instances share the memory of one process only, and part "
 		    "of this is in the image of its parent%s",
-		    t->family->above[0]->dir != NULL
+		    t->family->v[0]->parent_id[0] != '\0'
 			? ": it is an increment, snapfs-merge(1) it"
 			: "");
 	if (t->template == NULL)

@@ -87,7 +87,7 @@ verify_one(struct restore_tree *t, const struct read_here *h, size_t k)
 	const struct image_sums *sums = sums_of(f, k);
 	bool *pieces = h->of == NULL ? NULL : h->of[k];
 
-	t->cx->where = k < f->n ? t->v[k].where : p->dir;
+	t->cx->where = p->dir;
 	if (k < f->n && sums == NULL)
 		return 0;
 	return t->v[0].host.part == PLAN_INSTANCE

@@ -474,7 +474,7 @@ mount_snapfs
 t "huge pages" huge_pages
 t "huge pages, lazy=no" huge_pages lazy=no
 t "huge pages, an instance" huge_pages instances=1
-for action in none touch madvise guard mremap munmap mprotect fork forks spawn exec \
+for action in none touch madvise free guard mremap munmap mprotect fork forks spawn exec \
     syscalls; do
 	t "$action, slow" does $action 4
 	t "$action, at once" does_at_once $action

@@ -271,7 +271,7 @@ image_truncated()
 {
 	begin_watch truncated watch watch || return
 	truncate -s 1M "$(pages_of truncated 0)" || return
-	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*shorter"
+	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*children/${CHILDREN[0]}/pages: at .*shorter"
 }
 
 # From a place on that is not there yet.
@@ -280,7 +280,7 @@ image_changed()
 	begin_watch changed watch watch || return
 	dd if=/dev/urandom of="$(pages_of changed 1)" bs=4096 count=4096 seek=100 \
 	    conv=notrunc 2>/dev/null || return
-	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*another checksum"
+	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*children/${CHILDREN[1]}/pages: .*another checksum"
 }
 
 image_unreadable()
@@ -288,7 +288,7 @@ image_unreadable()
 	begin_watch unreadable watch watch || return
 	set_speed error
 	wait_for 10 gone "${CHILDREN[0]}" || { echo "it lives"; return 1; }
-	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*Input/output error"
+	died "${CHILDREN[0]}, ${CHILDREN[1]} were killed.*children/[0-9]*/pages: at .*Input/output error"
 }
 
 image_removed()
@@ -309,7 +309,7 @@ damaged()
 	set_speed 4
 	if restore "$PID" "$slow/damaged" >/dev/null; then
 		guard=0
-		died "another checksum" || return
+		died "children/${CHILDREN[0]}/pages: .*another checksum" || return
 	fi
 	for pid in "$PID" "${CHILDREN[@]}"; do
 		wait_for 5 free_pid "$pid" || { echo "$pid is left"; return 1; }
@@ -329,7 +329,11 @@ orphans()
 {
 	local all pid
 	begin_watch orphans fork fork || return
+	# They may wait for what they need to fork at all.
+	set_speed 10
 	wait_for 10 has_family "$PID" 5 || { echo "they do not fork"; return 1; }
+	set_speed stop
+	is_missing "${CHILDREN[0]}" || { echo "all is there"; return 1; }
 	all=$(family "$PID")
 	truncate -s 1M "$(pages_of orphans 0)" || return
 	died "shorter" || return
@@ -475,8 +479,9 @@ killed_all()
 start_slowfs
 mount_snapfs
 t "the restore returns before all is there" returns_early
-t "each does something else, slow" each_does touch madvise guard mremap munmap \
-    mprotect fork exec spawn syscalls
+t "each does something else, slow" each_does touch madvise free guard mremap munmap \
+    mprotect fork forks exec spawn syscalls
+t "two that free their memory, at once" does_at_once free
 t "two with 64 threads that touch all, at once" does_at_once touch
 t "lazy=no" eager
 t "forked, which share memory" forked

@@ -189,6 +189,46 @@ action_madvise(void)
 	check_zero(mem + half * WORDS, npages - half, "dropped, later");
 }
 
+/* What may be freed is as it was, or zero, each page as a whole. */
+static void
+check_freed(size_t from, size_t to, const char *when)
+{
+	for (size_t p = from; p < to; p++) {
+		const uint64_t *at = mem + p * WORDS;
+
+		if (at[0] == 0)
+			check_zero(at, 1, when);
+		else
+			check(at, p, p + 1, when);
+	}
+}
+
+/*
+ * Of memory that may be freed some is there, most is not, and some is written to
+ * again, which keeps it.
+ */
+static void
+action_free(void)
+{
+	size_t half = npages / 2;
+
+	check(mem + half * WORDS, half, half + 8, "before it may be freed");
+	if (madvise(mem + half * WORDS, half * PAGE, MADV_FREE) < 0)
+		wrong("madvise: %s", strerror(errno));
+	for (size_t p = half; p < npages; p += 8)
+		mem[p * WORDS] = 7;
+	check_freed(half + 1, half + 8, "freed");
+	all_is_there();
+	check(mem, 0, half, "kept");
+	for (size_t p = half; p < npages; p += 8) {
+		if (mem[p * WORDS] != 7)
+			wrong("what was written to page %zu is gone", p);
+		mem[p * WORDS] = mem[p * WORDS + 1] == 0 ? 0 : value(p, 0);
+	}
+	check_freed(half, npages, "freed, later");
+	npages = half;
+}
+
 /* Where it installs guard pages there is nothing, and nothing comes. */
 static void
 action_guard(void)
@@ -423,6 +463,7 @@ static const struct {
 	{ "none", action_none },
 	{ "touch", action_touch },
 	{ "madvise", action_madvise },
+	{ "free", action_free },
 	{ "guard", action_guard },
 	{ "mremap", action_mremap },
 	{ "munmap", action_munmap },
