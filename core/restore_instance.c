@@ -26,6 +26,7 @@
 #include "restore_tree.h"
 
 #define TICK_NS 50000000
+#define SPARE_TICKS 20 /* so long is a spare waited for, which may be frozen */
 
 static void
 close_fd(int *fd)
@@ -77,35 +78,42 @@ nobody_listens(int fd)
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0;
 }
 
+/* `none`: what `born` is before; for so many ticks, 0: however long it takes. */
 static int
-await_birth(struct restore *r)
+await_birth(struct restore *r, int32_t none, unsigned ticks)
 {
 	struct timespec tick = { 0, TICK_NS };
 	int32_t born;
 	bool gone;
 
-	for (;;) {
+	for (unsigned i = 0; ticks == 0 || i < ticks; i++) {
 		gone = nobody_listens(r->tree->go[1]);
 		born = __atomic_load_n(&r->area->born, __ATOMIC_ACQUIRE);
-		if (born != 0)
+		if (born != none)
 			return born;
 		if (gone)
 			return snap_fail(
 			    r->cx, -EOWNERDEAD, "the template ended");
-		syscall(
-		    SYS_futex, &r->area->born, FUTEX_WAIT, 0, &tick, NULL, 0);
+		syscall(SYS_futex, &r->area->born, FUTEX_WAIT, none, &tick,
+		    NULL, 0);
 	}
+	/* From now on it comes too late. */
+	born = none;
+	if (!__atomic_compare_exchange_n(&r->area->born, &born, 0, false,
+		__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return born;
+	return -ETIMEDOUT;
 }
 
 static int
-try_once(struct restore *r, int whom)
+try_once(struct restore *r, int whom, int32_t none, unsigned ticks)
 {
 	int err;
 
 	close_fd(&r->tree->go[0]);
 	close_fd(&r->tree->go[1]);
 	close_fd(&r->tree->fds[0]);
-	r->area->born = 0;
+	r->area->born = none;
 	if (pipe2(r->tree->go, O_CLOEXEC) < 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, r->tree->fds) <
 		0)
@@ -113,7 +121,7 @@ try_once(struct restore *r, int whom)
 	err = ask(r, whom);
 	if (err < 0)
 		return err;
-	return await_birth(r);
+	return await_birth(r, none, ticks);
 }
 
 /* It is there already, with a pid that nobody chose; 0: there is none. */
@@ -124,12 +132,18 @@ take_spare(struct restore *r)
 
 	if (r->opt->tmpl->spare <= 0 || !r->opt->new_pid)
 		return 0;
-	err = try_once(r, r->opt->tmpl->spare);
-	if (err != -EOWNERDEAD)
+	err = try_once(r, r->opt->tmpl->spare, SPARE_UNBORN, SPARE_TICKS);
+	if (err == -EOWNERDEAD)
+		snap_logf(r->cx, SNAP_NOTICE,
+		    "the spare of the template has ended: the template is "
+		    "asked");
+	else if (err == -ETIMEDOUT)
+		snap_logf(r->cx, SNAP_NOTICE,
+		    "the spare of the template does not answer: the template "
+		    "is asked");
+	else
 		return err;
 	snap_clear(r->cx);
-	snap_logf(r->cx, SNAP_NOTICE,
-	    "the spare of the template has ended: the template is asked");
 	return 0;
 }
 
@@ -140,7 +154,7 @@ bear(struct restore *r)
 	int err = take_spare(r);
 
 	for (int tries = 0; err == 0; tries++) {
-		err = try_once(r, r->opt->tmpl->control);
+		err = try_once(r, r->opt->tmpl->control, 0, 0);
 		if (err != -EEXIST)
 			break;
 		err = restore_pid_taken(r, r->p->pid, tries);

@@ -247,7 +247,7 @@ broker_message(struct broker *b, int sock, const struct agent_message *m,
 }
 
 void
-broker_end(struct broker *b, unsigned instances)
+broker_end(struct broker *b, unsigned instances, pid_t first)
 {
 	pthread_mutex_lock(&b->fs->lock);
 	if (b->in_use != NULL) {
@@ -265,8 +265,9 @@ broker_end(struct broker *b, unsigned instances)
 		close(b->keeper);
 	b->keeper = 0;
 	b->in_use = NULL;
-	/* If nothing came of it: it may be stopped, and then it would stay. */
-	if (instances == 0 && b->session == 0)
+	/* If nothing came of it: it may be frozen, and then it would stay. */
+	if ((instances == 0 && b->session == 0) ||
+	    (first > 0 && first != b->spare.pid))
 		spare_end(&b->spare);
 	else
 		spare_forget(&b->spare);

@@ -36,7 +36,10 @@ struct broker {
 /* One of its messages, with what descriptors came along, which it takes. */
 void broker_message(struct broker *b, int sock, const struct agent_message *m,
     int fds[AGENT_FDS]);
-/* The restore has ended; `instances` were made, of what was in use if any. */
-void broker_end(struct broker *b, unsigned instances);
+/*
+ * The restore has ended; `instances` were made, of what was in use if any, and
+ * `first` is the one that may have been the spare; 0: that is not known.
+ */
+void broker_end(struct broker *b, unsigned instances, pid_t first);
 
 #endif

@@ -140,7 +140,7 @@ listen_to(struct lender *l)
 			broker_message(&l->broker, l->sock, &m, fds);
 		restore_close_fds(fds);
 	} while (n > 0 || (n < 0 && errno == EINTR));
-	broker_end(&l->broker, made);
+	broker_end(&l->broker, made, 0);
 	housekeeper_spares(l->fs->housekeeper);
 }
 

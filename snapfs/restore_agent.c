@@ -442,7 +442,7 @@ restore_run_agent(struct restore *r)
 		listen_to_agent(r);
 	restore_waits_no_more(r);
 	instance = r->broker.in_use != NULL;
-	broker_end(&r->broker, instances_made(r));
+	broker_end(&r->broker, instances_made(r), r->result.pid);
 	if (r->has_result && r->result.err == 0 && r->result.paging) {
 		keep_pager(r);
 		return;

@@ -404,10 +404,16 @@ failed(const struct op *op)
 /* ---- a template ---- */
 
 static void
+wake_born(struct area *a)
+{
+	call6(SYS_futex, (uint64_t)&a->born, FUTEX_WAKE, 1, 0, 0, 0);
+}
+
+static void
 say_born(struct area *a, long pid)
 {
 	__atomic_store_n(&a->born, (int32_t)pid, __ATOMIC_RELEASE);
-	call6(SYS_futex, (uint64_t)&a->born, FUTEX_WAKE, 1, 0, 0, 0);
+	wake_born(a);
 }
 
 static long
@@ -479,6 +485,20 @@ await_order(struct serve *q)
 	return n == SERVE_NFDS - 1 && !q->has_tid;
 }
 
+/* If it was frozen, the area may be that of a clone of the template by now. */
+static int
+is_in_time(struct area *a)
+{
+	int32_t pid = (int32_t)call6(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	int32_t none = SPARE_UNBORN;
+
+	if (!__atomic_compare_exchange_n(&a->born, &none, pid, 0,
+		__ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		return 0;
+	wake_born(a);
+	return 1;
+}
+
 static void
 be_spare(void)
 {
@@ -489,10 +509,8 @@ be_spare(void)
 	if (await_order(&q)) {
 		call6(SYS_close, SPARE_TEMPLATE, 0, 0, 0, 0, 0);
 		a = (struct area *)q.area;
-		if (map_area(&q) >= 0) {
-			say_born(a, call6(SYS_getpid, 0, 0, 0, 0, 0, 0));
+		if (map_area(&q) >= 0 && is_in_time(a))
 			restorer_lane(a, 0);
-		}
 	}
 	call6(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 }

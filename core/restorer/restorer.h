@@ -95,6 +95,8 @@ enum {
 	SPARE_TEMPLATE = SERVE_NFDS
 };
 #define SPARE_LANE UINT64_MAX /* what it does */
+/* `born`, while it is a spare that is waited for: else it comes too late. */
+#define SPARE_UNBORN INT32_MIN
 
 struct area {
 	uint64_t start, end;

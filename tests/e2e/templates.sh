@@ -359,15 +359,41 @@ spare_killed()
 }
 t "a spare is killed, or its template" spare_killed
 
-# Killed so late that the daemon does not know of it: it is frozen when it is asked.
-spare_killed_late()
+# The spare is frozen, and the daemon does not know of it: $dir is its cgroup.
+freeze_spare()
 {
-	local dir old
 	dir=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 	[ -n "$dir" ] && mkdir "$dir/snapfs-test-$$" || { echo "no cgroup2"; return 77; }
 	dir+=/snapfs-test-$$
-	with_spare spare_late && echo "$SPARE" >"$dir/cgroup.procs" || return
-	echo 1 >"$dir/cgroup.freeze" && wait_for 5 grep -qx "frozen 1" "$dir/cgroup.events" || return
+	with_spare "$1" && echo "$SPARE" >"$dir/cgroup.procs" || return
+	echo 1 >"$dir/cgroup.freeze" && wait_for 5 grep -qx "frozen 1" "$dir/cgroup.events"
+}
+
+# It is waited for, but not for long, and is not left behind.
+spare_frozen()
+{
+	local dir
+	freeze_spare spare_frozen || return
+	timeout 20 "$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new >answer || {
+		echo "no answer: $(cat answer)"
+		kill -9 "$SPARE"
+		wait_for 5 rmdir "$dir"
+		return 1
+	}
+	NEW=("$(sed -n 's/^OK //p' answer)")
+	PIDS+=("${NEW[0]}")
+	[ "${NEW[0]}" != "$SPARE" ] && [ "$(template instances)" = 2 ] || return
+	grep -q "the spare of the template does not answer" "$MNT/.log" || return
+	wait_for 5 rmdir "$dir" || { echo "the spare stays"; return 1; }
+	all_right "${NEW[@]}"
+}
+t "a spare is frozen when it is asked" spare_frozen
+
+# Killed so late that the daemon does not know of it.
+spare_killed_late()
+{
+	local dir old
+	freeze_spare spare_late || return
 	"$TOOLS/request" "$MNT/.restore" "$IMAGE" pid=new >answer 3>&- 9>&- &
 	old=$!
 	wait_for 10 is_given || return
