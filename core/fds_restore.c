@@ -307,6 +307,34 @@ rings_fini(struct rings *x)
 	free(x->aux);
 }
 
+static int
+try_all(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < r->p->nfiles; i++) {
+		const struct openfile *f = &r->p->files[i];
+		const struct resource *kind = resource_find(f->kind);
+
+		if (kind->try != NULL && !is_own(f) && !resource_edited(f) &&
+		    openfile_get(f, "ignored") == NULL)
+			err = kind->try(cx, r, f);
+	}
+	return err;
+}
+
+int
+fds_try(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	struct rings x;
+	int err = rings_init(cx, &x, r);
+
+	if (err == 0)
+		err = try_all(cx, &x.r);
+	rings_fini(&x);
+	return err;
+}
+
 int
 fds_open(struct snap_ctx *cx, const struct fd_restore *r)
 {

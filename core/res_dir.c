@@ -40,6 +40,24 @@ absolute(struct snap_ctx *cx, const struct process *p, const struct openfile *f)
 
 /* Whether it was opened with O_DIRECTORY or not, it must be one. */
 static int
+is_none(struct snap_ctx *cx, const struct openfile *f)
+{
+	return snap_fail(cx, -ESTALE,
+	    "fd %u: %s: it was a directory and is none now", f->id, f->target);
+}
+
+static int
+dir_try(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
+{
+	struct stat st;
+	int err = resource_try(cx, f, f->target, &st);
+
+	(void)r;
+	return err < 0 || S_ISDIR(st.st_mode) ? err : is_none(cx, f);
+}
+
+static int
 dir_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
 {
@@ -51,9 +69,7 @@ dir_restore(
 		return fd;
 	if (fstat(fd, &st) != 0 || !S_ISDIR(st.st_mode)) {
 		close(fd);
-		return snap_fail(cx, -ESTALE,
-		    "fd %u: %s: it was a directory and is none now", f->id,
-		    f->target);
+		return is_none(cx, f);
 	}
 	return resource_seek(cx, f, fd);
 }
@@ -63,6 +79,7 @@ const struct resource res_dir = {
 	.match = dir_match,
 	.collect = dir_collect,
 	.check = absolute,
+	.try = dir_try,
 	.restore = dir_restore,
 };
 
@@ -117,10 +134,23 @@ path_restore(
 	    f->id, f->target);
 }
 
+static int
+path_try(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
+{
+	int fd = path_restore(cx, r, f);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 const struct resource res_path = {
 	.name = "path",
 	.match = path_match,
 	.collect = path_collect,
 	.check = path_check,
+	.try = path_try,
 	.restore = path_restore,
 };

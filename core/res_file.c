@@ -164,35 +164,31 @@ same_mtime(const struct openfile *f, const struct stat *st)
 
 static int
 identify(struct snap_ctx *cx, const struct fd_restore *r,
-    const struct openfile *f, int fd)
+    const struct openfile *f, const struct stat *st)
 {
 	const uint64_t was = kv_u64(f, "size", 10);
 	const char *what;
-	struct stat st;
 
-	if (fstat(fd, &st) != 0)
-		return snap_fail(cx, -errno, "fd %u: %s: %s", f->id, f->target,
-		    strerror(errno));
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st->st_mode))
 		return snap_fail(cx, -ESTALE,
 		    "fd %u: %s: it was a regular file and is none now", f->id,
 		    f->target);
 	if (openfile_get(f, "size") == NULL)
 		return 0;
 	if (written_by_us(r, resource_index(r, f))) {
-		if ((uint64_t)st.st_size >= was)
+		if ((uint64_t)st->st_size >= was)
 			return 0;
 		what = "it is shorter";
-	} else if ((uint64_t)st.st_size != was)
+	} else if ((uint64_t)st->st_size != was)
 		what = "its size is another";
-	else if (!same_mtime(f, &st))
+	else if (!same_mtime(f, st))
 		what = "it was changed";
 	else
 		return 0;
 	return snap_fail(cx, -ESTALE,
 	    "fd %u: %s: %s since the checkpoint (%llu bytes, then %llu); take "
 	    "`size' and `mtime' out of fdinfo/%u to accept it",
-	    f->id, f->target, what, (unsigned long long)st.st_size,
+	    f->id, f->target, what, (unsigned long long)st->st_size,
 	    (unsigned long long)was, f->id);
 }
 
@@ -215,12 +211,15 @@ open_named(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
 {
 	char buf[PATH_MAX];
+	struct stat st;
 	int fd, err;
 
 	fd = resource_open(cx, r, f, own_proc(r, f->target, buf, sizeof(buf)));
 	if (fd < 0)
 		return fd;
-	err = identify(cx, r, f, fd);
+	err = fstat(fd, &st) == 0 ? identify(cx, r, f, &st)
+				  : snap_fail(cx, -errno, "fd %u: %s: %s",
+					f->id, f->target, strerror(errno));
 	if (err != 0) {
 		close(fd);
 		return err;
@@ -312,6 +311,19 @@ open_contents(
 }
 
 static int
+file_try(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
+{
+	struct stat st;
+	int err;
+
+	if (openfile_get(f, "content") != NULL)
+		return 0;
+	err = resource_try(cx, f, f->target, &st);
+	return err == 0 ? identify(cx, r, f, &st) : err;
+}
+
+static int
 file_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
 {
@@ -340,6 +352,7 @@ const struct resource res_file = {
 	.match = file_match,
 	.collect = file_collect,
 	.check = file_check,
+	.try = file_try,
 	.restore = file_restore,
 	.finish = file_finish,
 };

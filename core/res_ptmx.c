@@ -246,16 +246,24 @@ res_ptmx_open(
 }
 
 static int
-ptmx_restore(
+ptmx_try(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
 {
-	int fd;
-
 	if (res_ptmx_outside(r->p, f))
 		return snap_fail(cx, -ENOTSUP,
 		    "fd %u: %s; to restore without it: ignore=fd %u", f->id,
 		    PTMX_OUTSIDE, f->id);
-	fd = res_ptmx_open(cx, r, f);
+	return 0;
+}
+
+static int
+ptmx_restore(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
+{
+	int fd = ptmx_try(cx, r, f);
+
+	if (fd == 0)
+		fd = res_ptmx_open(cx, r, f);
 	return fd < 0 ? fd : resource_set_flags(cx, f, fd);
 }
 
@@ -264,5 +272,6 @@ const struct resource res_ptmx = {
 	.match = ptmx_match,
 	.collect = ptmx_collect,
 	.check = ptmx_check,
+	.try = ptmx_try,
 	.restore = ptmx_restore,
 };

@@ -478,6 +478,7 @@ const struct resource res_unix = {
 	.match = unix_match,
 	.collect = unix_collect,
 	.check = unix_check,
+	.try = unix_try,
 	.restore = unix_restore,
 	.settle = unix_settle,
 };

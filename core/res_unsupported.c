@@ -82,5 +82,6 @@ const struct resource res_unsupported = {
 	.name = "unsupported",
 	.match = unsupported_match,
 	.collect = unsupported_collect,
+	.try = unsupported_restore,
 	.restore = unsupported_restore,
 };

@@ -206,6 +206,27 @@ resource_open(struct snap_ctx *cx, const struct fd_restore *r,
 }
 
 int
+resource_try(struct snap_ctx *cx, const struct openfile *f, const char *path,
+    struct stat *st)
+{
+	const int how = (int)(f->flags & O_ACCMODE);
+	int err = 0, fd;
+
+	fd = open(path, O_PATH | O_CLOEXEC | (int)(f->flags & O_NOFOLLOW));
+	if (fd < 0 || fstat(fd, st) != 0 ||
+	    faccessat(fd, "",
+		(how != O_WRONLY ? R_OK : 0) | (how != O_RDONLY ? W_OK : 0),
+		AT_EMPTY_PATH | AT_EACCESS) != 0)
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	if (err < 0)
+		return snap_fail(
+		    cx, err, "fd %u: %s: %s", f->id, path, strerror(-err));
+	return 0;
+}
+
+int
 resource_open_again(struct snap_ctx *cx, const struct fd_restore *r,
     const struct openfile *f, int fd)
 {

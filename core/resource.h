@@ -104,6 +104,13 @@ struct resource {
 	 */
 	int (*check)(struct snap_ctx *cx, const struct process *p,
 	    const struct openfile *f);
+	/*
+	 * Before a process is killed that is to be replaced: would restore()
+	 * refuse this?  As far as that can be told without opening it, for the
+	 * process may hold it.  May be NULL.
+	 */
+	int (*try)(struct snap_ctx *cx, const struct fd_restore *r,
+	    const struct openfile *f);
 	/* Open it: a descriptor of any number, or -errno.  O_CLOEXEC or not. */
 	int (*restore)(struct snap_ctx *cx, const struct fd_restore *r,
 	    const struct openfile *f);
@@ -141,6 +148,12 @@ int fds_check(struct snap_ctx *cx, const struct process *p);
  * caller's own.  `r->base` is above every number that is to be restored.
  */
 int fds_open(struct snap_ctx *cx, const struct fd_restore *r);
+
+/*
+ * Would fds_open() refuse one of them?  As far as the kinds can tell while the
+ * processes that are to be replaced have them open; leaves no trace.
+ */
+int fds_try(struct snap_ctx *cx, const struct fd_restore *r);
 
 /*
  * In a process that has inherited those: close all other descriptors below
@@ -200,6 +213,14 @@ int resource_open(struct snap_ctx *cx, const struct fd_restore *r,
 /* The same of an open descriptor. */
 int resource_open_again(struct snap_ctx *cx, const struct fd_restore *r,
     const struct openfile *f, int fd);
+
+/*
+ * May `path` be opened with the flags of f?  Without opening it, so that no lease
+ * is broken and no device hears of it: 0 and what it is, or -errno with a
+ * sentence.
+ */
+int resource_try(struct snap_ctx *cx, const struct openfile *f,
+    const char *path, struct stat *st);
 
 /* F_SETFL of what F_SETFL can set; closes fd at failure.  Returns fd. */
 int resource_set_flags(struct snap_ctx *cx, const struct openfile *f, int fd);

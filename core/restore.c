@@ -206,13 +206,16 @@ prepare(struct restore_tree *t)
 
 /*
  * Of all: nobody's ids are looked at while another's may still be in use.  Who
- * is replaced is killed only for an image that is whole.
+ * is replaced is killed only for an image that is whole, and for files that are
+ * there.
  */
 static int
 free_pids(struct restore_tree *t)
 {
 	int err = t->opt->replace ? restore_verify(t) : 0;
 
+	if (err == 0 && t->opt->replace)
+		err = restore_try_files(t);
 	if (err == 0 && t->opt->replace)
 		err = restore_replace(t);
 	for (size_t i = 0; err == 0 && i < t->n; i++)

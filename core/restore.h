@@ -148,6 +148,12 @@ void restore_raise_limit(void);
 /* restore_verify.c: what is read of the image is what was written. */
 int restore_verify(struct restore_tree *t);
 
+/*
+ * restore_child.c: would the open files be refused?  As far as that can be told
+ * while who is to be replaced has them.
+ */
+int restore_try_files(struct restore_tree *t);
+
 /* restore_template.c: a template, in place of a process. */
 int restore_template(struct restore_tree *t);
 

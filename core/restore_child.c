@@ -135,14 +135,10 @@ find_owner(const struct fd_restore *f, const struct openfile *file)
 	return owner(f, file)->p;
 }
 
-/*
- * All that the processes have open, at the places that they inherit: by the
- * first of them.
- */
-static int
-open_files(struct restore *r, pid_t pid)
+static void
+all_files(const struct restore *r, pid_t pid, struct fd_restore *f)
 {
-	struct fd_restore f = {
+	*f = (struct fd_restore){
 		.p = &r->tree->all,
 		.pid = pid,
 		.numbers = !r->opt->new_pid && r->host.part == PLAN_WHOLE,
@@ -154,11 +150,31 @@ open_files(struct restore *r, pid_t pid)
 		.owner = find_owner,
 		.find_arg = r->tree,
 	};
+	for (int i = 0; i < 3; i++)
+		f->std[i] = r->opt->stdio == NULL ? -1 : r->opt->stdio[i];
+}
+
+/*
+ * All that the processes have open, at the places that they inherit: by the
+ * first of them.
+ */
+static int
+open_files(struct restore *r, pid_t pid)
+{
+	struct fd_restore f;
 
 	restore_raise_limit();
-	for (int i = 0; i < 3; i++)
-		f.std[i] = r->opt->stdio == NULL ? -1 : r->opt->stdio[i];
+	all_files(r, pid, &f);
 	return fds_open(r->cx, &f);
+}
+
+int
+restore_try_files(struct restore_tree *t)
+{
+	struct fd_restore f;
+
+	all_files(&t->v[0], t->v[0].p->pid, &f);
+	return fds_try(t->cx, &f);
 }
 
 static pid_t

@@ -393,21 +393,32 @@ make_connected(struct snap_ctx *cx, const struct fd_restore *r,
 }
 
 int
-unix_restore(
+unix_try(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
 {
 	char why[UNIX_WHY_MAX];
+
+	unix_sock_outside(r->p, f, why);
+	if (why[0] == '\0')
+		return 0;
+	return snap_fail(cx, -ENOTSUP,
+	    "fd %u: %s; to restore without it: ignore=fd %u", f->id, why,
+	    f->id);
+}
+
+int
+unix_restore(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f)
+{
 	struct unix_sock u;
 	int fd;
 
 	if (is_placed(r, f))
 		return resource_set_flags(
 		    cx, f, r->base + (int)resource_index(r, f));
-	unix_sock_outside(r->p, f, why);
-	if (why[0] != '\0')
-		return snap_fail(cx, -ENOTSUP,
-		    "fd %u: %s; to restore without it: ignore=fd %u", f->id,
-		    why, f->id);
+	fd = unix_try(cx, r, f);
+	if (fd < 0)
+		return fd;
 	if (!unix_sock_parse(f, &u))
 		return kv_bad(cx, f, "type");
 	if (u.listening)

@@ -54,6 +54,9 @@ void unix_sock_outside(
     const struct process *p, const struct openfile *f, char why[UNIX_WHY_MAX]);
 
 /* unix_restore.c */
+/* Refuses what has its other end outside. */
+int unix_try(
+    struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
 int unix_restore(
     struct snap_ctx *cx, const struct fd_restore *r, const struct openfile *f);
 int unix_settle(struct snap_ctx *cx, const struct fd_restore *r);

@@ -209,6 +209,37 @@ replace()
 }
 t "replace" replace
 
+# It has a file open, of which something becomes.
+# usage: replace_refused ERRNO CHANGE [OPTION...]
+replace_refused()
+{
+	rm -rf kept held
+	echo text >held
+	sleep 1000 <held >/dev/null 2>&1 8</proc/self/ns/net 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	cp -r "$MNT/$PID" kept || return
+	"$2"
+	refused "$1" kept replace "${@:3}" || return
+	expect_untouched "$PID" || return
+	kill9 "$PID"
+}
+
+is_as_it_was() { :; }
+is_removed() { rm held; }
+is_longer() { echo more >>held; }
+is_a_directory() { rm held && mkdir held; }
+
+replace_kills_for_what_can_be()
+{
+	replace_refused EOPNOTSUPP is_as_it_was || return
+	replace_refused ENOENT is_removed "ignore=fd 8" || return
+	replace_refused ESTALE is_longer "ignore=fd 8" || return
+	replace_refused ESTALE is_a_directory "ignore=fd 8"
+}
+t "replace kills nothing for an image that would be refused" \
+    replace_kills_for_what_can_be
+
 replace_nothing()
 {
 	prepare nobody || return
