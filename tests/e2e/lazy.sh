@@ -2,6 +2,8 @@
 # lazy.sh - a restored process runs before its memory is there, and whatever it
 # does, or is done to it, its pager, its image, or the daemon: it sees the bytes
 # that it had, or dies.
+#
+# runs: beside others
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lazy_lib.sh"

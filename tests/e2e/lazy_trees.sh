@@ -1,6 +1,8 @@
 #!/bin/bash
 # lazy_trees.sh - the processes of a tree run before their memory is there, but
 # what they share: each sees the bytes that it had, or dies.
+#
+# runs: beside others
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/tree_lib.sh"

@@ -7,13 +7,16 @@
 #	WORK	an empty directory of its own, removed by the runner
 #
 # A script reports each of its tests on descriptor 3, by `ok NAME`, `bad NAME
-# WHY`, `skip NAME WHY`, and `long NAME: N s` of one that took long.  One that reports none is a test itself: exit status
-# 0, or 77 for "skipped", with the reason as the last line of its output.
+# WHY`, `skip NAME WHY`, and `long NAME: N s` of one that took long.  One that
+# reports none is a test itself: exit status 0, or 77 for "skipped", with the
+# reason as the last line of its output.
 #
 # shellcheck shell=bash
 
 set -u
 export LC_ALL=C
+# Debian's programs, whatever else there is.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=${BUILD:-$top/build/ci}

@@ -3,6 +3,8 @@
 # chains of them, restored and merged.
 #
 # By hand, for long: ROUNDS=1000 SEED=7 ONLY=random tests/e2e/tree_deltas.sh
+#
+# runs: beside others
 
 . "$(dirname "$0")/lib.sh"
 . "$top/tests/e2e/tree_lib.sh"
