@@ -38,7 +38,9 @@ let_go(struct restore *r)
 			    r->cx, -EIO, "the template was killed");
 		if (st >> 8 == EVENT_STOP)
 			break;
-		ptrace(PTRACE_CONT, r->pid, 0, 0);
+		if (ptrace(PTRACE_CONT, r->pid, 0, 0) < 0 && errno != ESRCH)
+			return snap_fail(
+			    r->cx, -errno, "the template: %s", strerror(errno));
 	}
 	if (ptrace(PTRACE_DETACH, r->pid, 0, 0) < 0)
 		return snap_fail(

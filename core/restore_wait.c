@@ -113,6 +113,16 @@ passed(struct restore_tree *t, pid_t pid)
 	return 0;
 }
 
+/* That it is dead is still to be heard. */
+static int
+go_on(struct restore_tree *t, pid_t pid, int sig)
+{
+	if (ptrace(PTRACE_CONT, pid, 0, sig) == 0 || errno == ESRCH)
+		return 0;
+	return snap_fail(t->cx, -errno, "ptrace: letting %d go on: %s",
+	    (int)pid, strerror(errno));
+}
+
 /*
  * A stop: 0 or an error.  A SIGSTOP from outside, which cannot be blocked, is
  * kept for the end.
@@ -123,19 +133,15 @@ stopped(struct restore_tree *t, pid_t pid, int st)
 	int i = index_of(t, pid);
 
 	if (st >> 16 == PTRACE_EVENT_STOP) {
-		ptrace(PTRACE_CONT, pid, 0, 0);
 		t->nborn++;
-		return 0;
+		return go_on(t, pid, 0);
 	}
-	if (is_passing(t, pid)) {
-		ptrace(PTRACE_CONT, pid, 0, WSTOPSIG(st));
-		return 0;
-	}
+	if (is_passing(t, pid))
+		return go_on(t, pid, WSTOPSIG(st));
 	if (WSTOPSIG(st) == SIGSTOP) {
 		if (i >= 0)
 			t->v[i].p->group_stopped = true;
-		ptrace(PTRACE_CONT, pid, 0, 0);
-		return 0;
+		return go_on(t, pid, 0);
 	}
 	return snap_fail(t->cx, -EBADMSG,
 	    "the new process got signal %d while it was restored",
