@@ -171,10 +171,14 @@ open_files(struct restore *r, pid_t pid)
 int
 restore_try_files(struct restore_tree *t)
 {
+	struct restore *r = &t->v[0];
 	struct fd_restore f;
+	int err = restore_rights(r, false);
 
-	all_files(&t->v[0], t->v[0].p->pid, &f);
-	return fds_try(t->cx, &f);
+	all_files(r, r->p->pid, &f);
+	if (err == 0)
+		err = fds_try(t->cx, &f);
+	return err == 0 ? restore_rights(r, true) : err;
 }
 
 static pid_t
