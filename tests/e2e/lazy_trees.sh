@@ -490,7 +490,7 @@ t "forked, which share memory" forked
 t "each forked by another" forked -d
 t "forked, and their parent has written since" forked -r
 t "more than are served" many 70 4096 64
-t "few descriptors" many 20 256 '[0-9]*'
+t "few descriptors" many 20 320 '[0-9]*'
 t "the pager is killed" pager_killed
 t "the guard is killed" guard_killed
 t "both are killed" both_killed

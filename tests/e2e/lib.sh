@@ -132,10 +132,15 @@ daemon_is_up()
 }
 
 # Whoever has made a mount namespace meanwhile, say a test beside this one, has
-# a copy of the mount: it ends with the last.
-only_ours()
+# a copy of the mount: the daemon ends with the last.
+unmount_copies()
 {
-	! grep -qs " $MNT " /proc/[0-9]*/mountinfo
+	local f
+	for f in $(grep -ls " $MNT " /proc/[0-9]*/mountinfo); do
+		f=${f#/proc/}
+		nsenter -m -t "${f%/*}" umount -l "$MNT" 2>/dev/null
+	done
+	gone "$DAEMON"
 }
 
 # Is it a sanitizer's build, with the memory that these want?
@@ -151,8 +156,7 @@ unmount_snapfs()
 {
 	local rc=0
 	umount "$MNT" || rc=1
-	wait_for 2 gone "$DAEMON" || wait_for 120 only_ours
-	wait_for 10 gone "$DAEMON" || {
+	wait_for 2 gone "$DAEMON" || wait_for 10 unmount_copies || {
 		echo "the daemon does not end"
 		timeout 20 gdb -q -batch -p "$DAEMON" -ex 'thread apply all bt' \
 		    </dev/null 2>&1 | grep -E '^(#|Thread)'

@@ -287,7 +287,11 @@ class Series:
                 if field(p, "PPid") not in self.clones()]
         want = field(self.subject.pid, "Threads")
         for p in list(tops):
-            got = [field(p, k) for k in ("State", "TracerPid", "Threads")]
+            # It stops a moment after it was let go.
+            for _ in naps(5):
+                got = [field(p, k) for k in ("State", "TracerPid", "Threads")]
+                if got == ["T", "0", want] or not os.path.exists(f"/proc/{p}"):
+                    break
             is_gone = not os.path.exists(f"/proc/{p}")
             for q in family(p):
                 with contextlib.suppress(ProcessLookupError):
