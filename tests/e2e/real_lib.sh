@@ -51,6 +51,15 @@ disturbed()
 	return 1
 }
 
+# It was done before it could be copied.
+ended_well()
+{
+	gone "$PID" || return
+	wait "$PID" 2>/dev/null
+	forget "$PID"
+	compare 2>/dev/null
+}
+
 # usage: twice MS COMMAND...
 twice()
 {
@@ -67,7 +76,7 @@ twice()
 			early=yes
 			return 1
 		fi
-		again "$WORK/image$i" || return
+		again "$WORK/image$i" || { ended_well && early=yes; return 1; }
 		rm -rf "${WORK:?}/image$i"
 	done
 	wait_for 60 ended || { echo "it does not end"; return 1; }

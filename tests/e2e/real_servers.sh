@@ -29,7 +29,7 @@ async def serve(r, w):
         if line.startswith(b"beats"):
             w.write(b"%d\n" % beats)
         elif line.startswith(b"late"):
-            await asyncio.sleep(1)
+            await asyncio.sleep(4)
             w.write(b"%d late\n" % n)
         else:
             w.write(b"%d %s" % (n, line))
@@ -76,7 +76,7 @@ const s = http.createServer((q, a) => {
 	if (word === 'beats')
 		say(beats);
 	else if (word === 'late')
-		setTimeout(() => say(n + ' late'), 1000);
+		setTimeout(() => say(n + ' late'), 4000);
 	else
 		say(n + ' ' + word);
 });
