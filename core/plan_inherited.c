@@ -199,7 +199,14 @@ plan_make_inherited(struct snap_ctx *cx, const struct process *p,
 		return snap_fail(cx, -ENOMEM, "no memory for the plan");
 	plan_begin_lane(pl);
 	plan_what(pl, "memory");
-	plan_thp(pl, p, CHECK_ANY);
+	/*
+	 * What is read here must not bring zeros in a huge page to where the
+	 * pager has still to put something.  plan_memory() sets it right.
+	 */
+	if (h->paged)
+		PLAN_CALL(pl, CHECK_OK, SYS_prctl, PR_SET_THP_DISABLE, 1);
+	else
+		plan_thp(pl, p, CHECK_ANY);
 	fill_pieces(pl, p, h);
 	plan_end_lane(pl);
 	if (pl->failed) {

@@ -322,6 +322,32 @@ stopped_tree()
 	done
 }
 
+# What a family shares is read at once, beside pages that come later: in memory
+# that may be of huge pages.
+huge_family()
+{
+	rm -rf "$chain" "$WORK/full" "$WORK"/huge?
+	mkdir "$chain" "$WORK/full"
+	python3 -c '
+import mmap, os, sys, time
+m = mmap.mmap(-1, 8 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+m.madvise(mmap.MADV_HUGEPAGE)
+def write(first, step, value):
+    for i in range(first, len(m), step):
+        m[i] = value
+write(8, 4096, 1)
+pid = os.fork()
+write(4112, 8192, 2 if pid else 3)
+open(sys.argv[1] + ("/huge1" if pid else "/huge2"), "w").write("x")
+time.sleep(1000)
+' "$WORK" </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 20 test -s "$WORK/huge1" && wait_for 20 test -s "$WORK/huge2" &&
+	    copy "$PID" "$chain/d1" && cp -r "$chain/d1" "$WORK/full/1" &&
+	    stopped_tree 1
+}
+
 # How many increments, of any of its processes, had no twin.
 copied()
 {
@@ -423,5 +449,6 @@ t "one that is tracked by itself" twice
 t "a tree that writes little has no twin" quiet_tree
 t "at random, some without twins" without_twins
 t "at random, as a full copy of the same instant" at_random 8
+t "shared memory of huge pages, page by page" huge_family
 t "unmount" unmount_snapfs
 [ $TEST_FAILED = no ]
