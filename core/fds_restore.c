@@ -323,28 +323,29 @@ try_all(struct snap_ctx *cx, const struct fd_restore *r)
 	return err;
 }
 
-int
-fds_try(struct snap_ctx *cx, const struct fd_restore *r)
+static int
+with_rings(struct snap_ctx *cx, const struct fd_restore *r,
+    int (*step)(struct snap_ctx *cx, const struct fd_restore *r))
 {
 	struct rings x;
 	int err = rings_init(cx, &x, r);
 
 	if (err == 0)
-		err = try_all(cx, &x.r);
+		err = step(cx, &x.r);
 	rings_fini(&x);
 	return err;
 }
 
 int
+fds_try(struct snap_ctx *cx, const struct fd_restore *r)
+{
+	return with_rings(cx, r, try_all);
+}
+
+int
 fds_open(struct snap_ctx *cx, const struct fd_restore *r)
 {
-	struct rings x;
-	int err = rings_init(cx, &x, r);
-
-	if (err == 0)
-		err = open_all(cx, &x.r);
-	rings_fini(&x);
-	return err;
+	return with_rings(cx, r, open_all);
 }
 
 int

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctx.h"
 #include "family.h"
 #include "freeze_tree.h"
 #include "stubs.h"
@@ -37,8 +38,8 @@ find_waits(struct ipc_look *l, struct frozen *z, size_t i, const long two[2])
 	return 0;
 }
 
-int
-ipc_look_begin(struct ipc_look *l, struct frozen_tree *ft, struct family *t,
+static int
+begin(struct ipc_look *l, struct frozen_tree *ft, struct family *t,
     const long two[2])
 {
 	int err = 0;
@@ -55,12 +56,26 @@ ipc_look_begin(struct ipc_look *l, struct frozen_tree *ft, struct family *t,
 	return err;
 }
 
-void
-ipc_look_end(struct ipc_look *l)
+int
+ipc_look(struct snap_ctx *cx, struct frozen_tree *ft, struct family *t,
+    const struct ipc_look_kind *k)
 {
-	free(l->here);
-	free(l->uses);
-	free(l->waits);
+	struct ipc_look l = { 0 };
+	char *text = NULL;
+	int err = sysv_read(cx, k->file, &text);
+
+	if (err == 0 && sysv_any(text)) {
+		err = begin(&l, ft, t, k->calls);
+		if (err == 0)
+			err = k->collect(&l, strchr(text, '\n'));
+		frozen_step(cx, ft->v[0], k->name);
+	}
+	free(l.here);
+	free(l.uses);
+	free(l.waits);
+	free(text);
+	return err == 0 ? 0
+			: snap_fail(cx, err, "%s: %s", k->name, strerror(-err));
 }
 
 /* ---- who uses one ---- */

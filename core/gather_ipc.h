@@ -8,6 +8,7 @@
 #include "process.h"
 
 struct frozen_tree;
+struct snap_ctx;
 
 /* A thread of process i of the tree sleeps in a call for this object. */
 struct ipc_wait {
@@ -24,13 +25,16 @@ struct ipc_look {
 	bool *uses; /* of each: does it use the one that is looked at? */
 };
 
-/*
- * The calls that have an object's id first are `two`.  -ENOMEM; ipc_look_end() is
- * wanted all the same.
- */
-int ipc_look_begin(struct ipc_look *l, struct frozen_tree *ft, struct family *t,
-    const long two[2]);
-void ipc_look_end(struct ipc_look *l);
+struct ipc_look_kind {
+	const char *file, *name; /* in /proc/sysvipc; how they are called */
+	long calls[2]; /* those that wait, with an object's id first */
+	/* The lines of that file, behind the first, which names the columns. */
+	int (*collect)(struct ipc_look *l, const char *lines);
+};
+
+/* 0 if there are none; -errno with a sentence. */
+int ipc_look(struct snap_ctx *cx, struct frozen_tree *ft, struct family *t,
+    const struct ipc_look_kind *k);
 
 /* Now at this one: who waits for it uses it.  And who has this pid. */
 void ipc_look_at(struct ipc_look *l, int32_t id);

@@ -17,7 +17,6 @@
 #include <sys/syscall.h>
 
 #include "ctx.h"
-#include "freeze_tree.h"
 #include "gather.h"
 #include "gather_ipc.h"
 #include "msgqueue.h"
@@ -119,14 +118,13 @@ collect(struct ipc_look *l, const char *line, struct msgqueue_room *room)
 }
 
 static int
-collect_all(struct ipc_look *l, const char *text)
+collect_all(struct ipc_look *l, const char *lines)
 {
 	struct msgqueue_room room = { MSGQUEUE_MESSAGES, MSGQUEUE_BYTES };
 	int err = 0;
 
-	/* The first line says what the columns are. */
-	while (err == 0 && (text = strchr(text, '\n')) != NULL)
-		err = collect(l, ++text, &room);
+	for (; err == 0 && lines != NULL; lines = strchr(lines + 1, '\n'))
+		err = collect(l, lines + 1, &room);
 	for (size_t i = 0; i < l->t->n; i++)
 		if (l->t->v[i]->nqueues > 0)
 			qsort(l->t->v[i]->queues, l->t->v[i]->nqueues,
@@ -137,20 +135,11 @@ collect_all(struct ipc_look *l, const char *text)
 int
 gather_msgqueues(struct snap_ctx *cx, struct frozen_tree *ft, struct family *t)
 {
-	static const long calls[2] = { SYS_msgrcv, SYS_msgsnd };
-	struct ipc_look l;
-	char *text = NULL;
-	int err = sysv_read(cx, "msg", &text);
+	static const struct ipc_look_kind queues = { "msg",
+		"message queues read", { SYS_msgrcv, SYS_msgsnd },
+		collect_all };
 
-	if (err == 0 && sysv_any(text)) {
-		err = ipc_look_begin(&l, ft, t, calls);
-		if (err == 0)
-			err = collect_all(&l, text);
-		ipc_look_end(&l);
-		frozen_step(cx, ft->v[0], "message queues read");
-	}
-	free(text);
-	return err == 0 ? 0 : snap_fail(cx, err, "%s", strerror(-err));
+	return ipc_look(cx, ft, t, &queues);
 }
 
 /* ---- when they go on ---- */

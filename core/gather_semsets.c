@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "ctx.h"
-#include "freeze_tree.h"
 #include "gather.h"
 #include "gather_ipc.h"
 #include "semset.h"
@@ -167,38 +165,24 @@ settle(const struct family *t)
 }
 
 static int
-collect_all(struct ipc_look *l, const char *text)
+collect_all(struct ipc_look *l, const char *lines)
 {
 	int32_t id;
 	int err = 0;
 
-	/* The first line says what the columns are. */
-	while (err == 0 && (text = strchr(text, '\n')) != NULL) {
-		text++;
-		if (sscanf(text, "%*d %" SCNd32, &id) == 1)
+	for (; err == 0 && lines != NULL; lines = strchr(lines + 1, '\n'))
+		if (sscanf(lines + 1, "%*d %" SCNd32, &id) == 1)
 			err = collect(l, id);
-	}
-	settle(l->t);
 	return err;
 }
 
 int
 gather_semsets(struct snap_ctx *cx, struct frozen_tree *ft, struct family *t)
 {
-	static const long calls[2] = { SYS_semop, SYS_semtimedop };
-	struct ipc_look l;
-	char *text = NULL;
-	int err = sysv_read(cx, "sem", &text);
+	static const struct ipc_look_kind sets = { "sem", "semaphores read",
+		{ SYS_semop, SYS_semtimedop }, collect_all };
+	int err = ipc_look(cx, ft, t, &sets);
 
-	if (err == 0 && sysv_any(text)) {
-		err = ipc_look_begin(&l, ft, t, calls);
-		if (err == 0)
-			err = collect_all(&l, text);
-		ipc_look_end(&l);
-		frozen_step(cx, ft->v[0], "semaphores read");
-	} else {
-		settle(t);
-	}
-	free(text);
+	settle(t);
 	return err;
 }

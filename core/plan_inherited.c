@@ -201,7 +201,8 @@ plan_make_inherited(struct snap_ctx *cx, const struct process *p,
 	plan_what(pl, "memory");
 	/*
 	 * What is read here must not bring zeros in a huge page to where the
-	 * pager has still to put something.  plan_memory() sets it right.
+	 * pager has still to put something.  plan_memory() sets it
+	 * right when that is registered.
 	 */
 	if (h->paged)
 		PLAN_CALL(pl, CHECK_OK, SYS_prctl, PR_SET_THP_DISABLE, 1);

@@ -277,10 +277,15 @@ plan_memory(struct snap_ctx *cx, struct plan *pl, const struct process *p,
 	}
 	plan_what(pl, "memory");
 	plan_clear(pl, h);
-	plan_thp(pl, p, CHECK_NOTE);
 	err = map_all(cx, pl, p, h);
 	if (err < 0)
 		return err;
+	/*
+	 * When what a pager brings is registered: zeros of a huge page must not
+	 * be there before (plan_inherited.c).
+	 */
+	plan_what(pl, "memory");
+	plan_thp(pl, p, CHECK_NOTE);
 	move_back(pl, p, h);
 	plan_numa_thread(pl, &p->threads[0]);
 	plan_fill(pl, p, h);

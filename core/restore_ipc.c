@@ -267,8 +267,6 @@ restore_ipc_settle(struct restore_tree *t)
 
 	for (size_t i = 0; err == 0 && i < t->nipc; i++)
 		err = find_or_make(t, &t->ipc[i]);
-	for (size_t i = 0; err == 0 && i < t->nipc; i++)
-		t->ipc[i].changed = true;
 	return err;
 }
 
@@ -279,6 +277,7 @@ restore_ipc(struct restore *r)
 
 	if (r->tree->nipc == 0)
 		return 0;
+	__atomic_store_n(&r->tree->nursery->ipc_changes, 1, __ATOMIC_RELEASE);
 	err = restore_semsets(r);
 	return err == 0 ? restore_msgqueues(r) : err;
 }
@@ -304,12 +303,16 @@ restore_ipc_give(struct restore_tree *t)
 void
 restore_ipc_end(struct restore_tree *t, bool failed)
 {
+	bool changed =
+	    t->nursery != NULL &&
+	    __atomic_load_n(&t->nursery->ipc_changes, __ATOMIC_ACQUIRE) != 0;
+
 	for (size_t i = 0; i < t->nipc; i++) {
 		struct taken_ipc *x = &t->ipc[i];
 
 		if (failed && x->created)
 			x->kind->remove(x->want->id);
-		else if (failed && x->changed)
+		else if (failed && changed)
 			x->kind->put_back(x);
 		x->kind->forget(x);
 	}

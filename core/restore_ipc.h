@@ -14,7 +14,7 @@ struct taken_ipc {
 	const struct ipc_kind *kind;
 	const struct ipc *want; /* what it is begins with; borrowed */
 	size_t owner;		/* which process has it in the image */
-	bool created, changed;
+	bool created;
 	/* As it was, if it was there. */
 	union {
 		struct ipc ipc;

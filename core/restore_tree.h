@@ -77,7 +77,9 @@ enum restore_meeting {
 /* Shared by all from before the first birth. */
 struct nursery {
 	uint32_t arrived[MEETINGS]; /* futexes: how many are at each meeting */
-	pid_t pids[];		    /* by infant, once it is born */
+	uint32_t
+	    ipc_changes; /* what was taken of System V IPC is not as it was */
+	pid_t pids[];	 /* by infant, once it is born */
 };
 
 struct taken_ipc;

@@ -128,6 +128,21 @@ t "a queue in which nothing waits" queue_back "put(5, 'one'); take(5);"
 t "a queue that is smaller than what waits in it" queue_back "$some size(3);" \
     "take(0)"
 
+# A restore that is refused before anything came of it leaves the one that is there
+# as it is, and when and by whom it was used.
+untouched()
+{
+	local line
+	with_queue "$some open(\$main::other, '<', '/proc/self/ns/net');" || return
+	cp -r "$MNT/$PID" "$WORK/image" && kill9 "$PID" || return
+	line=$(queue_line 14)
+	wait_for 5 is_later $EPOCHSECONDS || return
+	refused EOPNOTSUPP "$WORK/image" || return
+	[ "$(queue_line 14)" = "$line" ] || { echo "$(queue_line 14), not $line"; return 1; }
+	[ "$(messages)" = "$WAS" ] && ipcrm -q "$QUEUE"
+}
+t "a queue, and the restore is refused" untouched
+
 # May one be as large?
 # usage: may_be_large BYTES
 may_be_large()

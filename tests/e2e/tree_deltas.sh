@@ -292,7 +292,9 @@ at_random()
 	done
 	echo "$n rounds, $largest processes at most"
 	[ "$largest" -gt 2 ] || return
-	stopped_tree "$depth" || return
+	for k in "$depth" $((depth / 2)) 1; do
+		stopped_tree "$k" || return
+	done
 	rm -rf "$WORK/full"
 }
 

@@ -221,12 +221,7 @@ class Series:
         self.made += n == 1 and error is not None
         if self.how == "fail" and n == 1 and error is not None:
             raise Failure(f"it was restored; {error}")
-        error = self.ask()
-        if error is not None:
-            raise Failure(f"the next request: {error}: "
-                          f"{self.daemon.errors()}")
-        self.expect_clones(error)
-        self.holds_no_more()
+        self.serves_the_next()
 
     def after_failure(self, error):
         for _ in naps(0.1 if error else 0):
@@ -241,6 +236,9 @@ class Series:
             return
         self.served += error is None
         self.expect_clones(error)
+        self.serves_the_next()
+
+    def serves_the_next(self):
         error = self.ask()
         if error is not None:
             raise Failure(f"the next request: {error}: "

@@ -304,10 +304,10 @@ compare(const char *name, const char *text)
 }
 
 static void
-plan_is(const char *name, size_t i, bool before)
+plan_is(const char *name, size_t i, bool before, bool paged)
 {
 	static const int above[] = { 50, 51 };
-	struct host h = { .pages_fd = 52, .source_fds = above };
+	struct host h = { .pages_fd = 52, .source_fds = above, .paged = paged };
 	struct plan *pl;
 	char *text;
 	int err;
@@ -353,9 +353,11 @@ START_TEST(plans)
 	add_vma(p, 0x90000000, 0x90002000, 0);
 	add_run(p, 0x90000000, 0x90001000, 1);
 	find();
-	plan_is("inherited-parent", 0, true);
-	plan_is("inherited-child", 1, true);
-	plan_is("inherited-child-restorer", 1, false);
+	plan_is("inherited-parent", 0, true, false);
+	/* No huge page comes to where its pager has something to bring. */
+	plan_is("inherited-parent-paged", 0, true, true);
+	plan_is("inherited-child", 1, true, false);
+	plan_is("inherited-child-restorer", 1, false, false);
 }
 END_TEST
 
