@@ -322,7 +322,7 @@ as_user()
 	setpriv --reuid nobody --clear-groups sleep 1000 </dev/null 3>&- &
 	PID=$!
 	PIDS+=("$PID")
-	sleep 0.2
+	wait_for 10 grep -qx sleep "/proc/$PID/comm" || return
 	for _ in 1 2 3 4; do
 		setpriv --reuid nobody --clear-groups env "PATH=$PATH" \
 		    snapfs-every -1 -k 2 -m "$MNT" 1s "$PID" "$WORK/user/kept" \

@@ -218,6 +218,7 @@ replace_refused()
 	sleep 1000 <held >/dev/null 2>&1 8</proc/self/ns/net 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
+	wait_for 10 grep -qx sleep "/proc/$PID/comm" || return
 	cp -r "$MNT/$PID" kept || return
 	"$2"
 	refused "$1" kept replace "${@:3}" || return
