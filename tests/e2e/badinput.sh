@@ -326,12 +326,13 @@ in_vfork()
 	"$TOOLS/churn" vfork </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
-	sleep 0.3
+	wait_for 10 grep -q . "/proc/$PID/task/$PID/children" || return
 	began=${EPOCHREALTIME/./}
 	err=$(cat "$MNT/$PID/checkpoint" 2>&1) && { echo "it could"; return 1; }
 	took=$(((${EPOCHREALTIME/./} - began) / 1000))
 	[[ $err == *'timed out'* ]] || { echo "$err"; return 1; }
-	[ $took -lt 2500 ] || { echo "after $took ms"; return 1; }
+	# Some for a machine that has other work.
+	[ $took -lt 10000 ] || { echo "after $took ms"; return 1; }
 	expect_untouched "$PID" || return
 	kill -9 $(cat /proc/"$PID"/task/*/children)
 	kill9 "$PID" || return

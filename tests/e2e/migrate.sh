@@ -119,6 +119,12 @@ address_here()
 	fi && ip -n "${NS}c" neigh flush all && ip -6 -n "${NS}c" neigh flush all
 }
 
+# usage: listens PORT
+listens()
+{
+	ss -Hltn "sport = :$1" | grep -q .
+}
+
 talk()
 {
 	address_here || return
@@ -126,7 +132,7 @@ talk()
 	    3>&- 9>&- &
 	PID=$!
 	PIDS+=("$PID")
-	sleep 0.5
+	wait_for 10 listens 17007 || return
 	ip netns exec "${NS}c" /usr/bin/python3 "$WORK/client.py" "$WORK/lines" \
 	    "$MOVING" </dev/null >"$WORK/client.out" 2>&1 3>&- 9>&- &
 	CLIENT=$!

@@ -142,6 +142,11 @@ vforked()
 }
 t "kill -9 of the daemon while a reader waits" killed_while_one_waits
 
+gone_or_stopped()
+{
+	gone "$PID" || [ "$(state_of "$PID")" = T ]
+}
+
 # The same in the middle of a restore: a process or none, but no half of one.
 killed_in_restore()
 {
@@ -161,13 +166,12 @@ killed_in_restore()
 		umount -l "$MNT"
 		wait $job
 		# It was complete, and is stopped; or there is nothing.
-		sleep 0.05
+		PIDS+=("$PID")
+		wait_for 5 gone_or_stopped || {
+			echo "round $i: state $(state_of "$PID")"
+			return 1
+		}
 		if ! gone "$PID"; then
-			PIDS+=("$PID")
-			[ "$(state_of "$PID")" = T ] || {
-				echo "round $i: state $(state_of "$PID")"
-				return 1
-			}
 			kill -CONT "$PID"
 			rm -f "$DIR/check" "$DIR/result"
 			check_subject restored || { echo "round $i"; return 1; }

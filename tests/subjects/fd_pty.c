@@ -19,7 +19,7 @@ same(int fd, const char *text)
 	struct pollfd p = { fd, POLLIN, 0 };
 	ssize_t n;
 
-	poll(&p, 1, 5000);
+	poll(&p, 1, 20000);
 	n = read(fd, buf, sizeof(buf) - 1);
 	expect(n == (ssize_t)strlen(text) && strcmp(buf, text) == 0,
 	    "fd %d: `%s' (%zd), not `%s'", fd, buf, n, text);

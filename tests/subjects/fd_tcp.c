@@ -80,7 +80,7 @@ same(int fd, const char *text)
 	struct pollfd p = { fd, POLLIN, 0 };
 	ssize_t n;
 
-	poll(&p, 1, 5000);
+	poll(&p, 1, 20000);
 	n = recv(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT);
 	expect(n == (ssize_t)strlen(text) && memcmp(buf, text, (size_t)n) == 0,
 	    "fd %d: `%s', not `%s' (%zd %s)", fd, buf, text, n,

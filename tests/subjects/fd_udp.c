@@ -44,7 +44,7 @@ same(int fd, const char *text, const struct sockaddr_storage *from)
 	struct pollfd p = { fd, POLLIN, 0 };
 	ssize_t got;
 
-	poll(&p, 1, 2000);
+	poll(&p, 1, 20000);
 	got = recvfrom(fd, buf, sizeof(buf) - 1, MSG_DONTWAIT, (void *)&a, &n);
 	expect(got == (ssize_t)strlen(text) && strcmp(buf, text) == 0,
 	    "fd %d: `%s', not `%s'", fd, buf, text);

@@ -125,7 +125,7 @@ set_up(void)
 	epoll = epoll_create1(0);
 	must(child_fd >= 0 && zombie_fd >= 0 && below_fd >= 0 && epoll >= 0);
 	must(epoll_ctl(epoll, EPOLL_CTL_ADD, child_fd, &ev) == 0);
-	must(poll(&(struct pollfd){ zombie_fd, POLLIN, 0 }, 1, 5000) == 1);
+	must(poll(&(struct pollfd){ zombie_fd, POLLIN, 0 }, 1, 20000) == 1);
 }
 
 static void
