@@ -334,8 +334,7 @@ in_vfork()
 	# Some for a machine that has other work.
 	[ $took -lt 10000 ] || { echo "after $took ms"; return 1; }
 	expect_untouched "$PID" || return
-	kill -9 $(cat /proc/"$PID"/task/*/children)
-	kill9 "$PID" || return
+	kill9_with_child "$PID" || return
 	no_strays 3
 }
 t "a target that cannot be stopped" in_vfork

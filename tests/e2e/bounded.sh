@@ -91,9 +91,7 @@ vfork_parent()
 	wait_for 5 grep -q . "/proc/$PID/task/$PID/children" || return
 	fails "$PID" 'timed out' || return
 	expect_untouched "$PID" || return
-	# shellcheck disable=SC2046
-	kill -9 $(cat "/proc/$PID"/task/*/children)
-	kill9 "$PID"
+	kill9_with_child "$PID"
 }
 alone "a target that waits for its vfork(2) child" vfork_parent
 

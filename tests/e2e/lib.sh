@@ -218,6 +218,14 @@ kill9()
 	}
 }
 
+# A process and its child, after which it would make another one.
+kill9_with_child()
+{
+	# shellcheck disable=SC2046  # pids
+	kill -9 "$1" $(cat "/proc/$1"/task/*/children)
+	kill9 "$1"
+}
+
 # The one-letter state of a process.
 state_of()
 {

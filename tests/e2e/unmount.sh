@@ -129,9 +129,7 @@ killed_while_one_waits()
 	wait $waits
 	cat "$WORK/waits"
 	grep -q 'not connected\|abort' "$WORK/waits" || return
-	# shellcheck disable=SC2046
-	kill -9 $(cat "/proc/$PID"/task/*/children)
-	kill9 "$PID" || return
+	kill9_with_child "$PID" || return
 	no_strays 5 && return $rc
 }
 

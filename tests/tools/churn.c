@@ -5,7 +5,7 @@
  *	churn exec	replaces itself, again and again
  *	churn thread-exec	the same, by a thread that is not the first
  *	churn fork	has children come and go
- *	churn vfork	is most of the time in vfork(2), where nothing can stop it
+ *	churn vfork	is in vfork(2) for 100 s, where nothing can stop it
  *	churn exit N	ends after N ms, with threads
  */
 #include <pthread.h>
@@ -58,7 +58,7 @@ vforks(void)
 
 	for (;;) {
 		if ((pid = vfork()) == 0) {
-			usleep(5000000);
+			sleep(100);
 			_exit(0);
 		}
 		if (pid > 0 && waitpid(pid, NULL, 0) != pid)
