@@ -47,6 +47,7 @@ struct handle {
 	struct proc_id pending_of; /* who wrote it */
 	off_t pending_end;	   /* the file offset behind it */
 	bool requested;		   /* a path was acted upon already */
+	int failed;		   /* -errno, with a sentence in text; or 0 */
 	struct restore *waits;	   /* what it restored, and waits for a word */
 	/*
 	 * What was restored has its writer's terminal until the end of file is

@@ -128,10 +128,24 @@ waits_for_options(const struct restore *r, bool waited)
 	return control_is_below(q->path, cwd, r->fs->opts.mountpoint);
 }
 
-/* After the path, and when the restore was done: too late to mean anything. */
+/*
+ * After the path, and when the restore was done: too late to mean anything.  A
+ * shell that writes line by line tells of its last error only: it is the first.
+ */
 static int
 refuse_late_options(struct restore *r)
 {
+	struct handle *h = r->handle;
+	int failed;
+
+	pthread_mutex_lock(&r->fs->lock);
+	failed = h->failed;
+	if (failed != 0 && h->text != NULL)
+		restore_set_result(r, failed, "%.*s",
+		    (int)strcspn(h->text, "\n"), h->text);
+	pthread_mutex_unlock(&r->fs->lock);
+	if (r->has_result)
+		return failed;
 	restore_set_result(r, -EINVAL,
 	    "the options came with a write(2) of their own, when the "
 	    "restore was done: write them before the path");

@@ -82,6 +82,7 @@ leave_answer(struct restore *r, const char *text)
 	free(h->text);
 	h->text = strdup(text);
 	h->len = h->text != NULL ? strlen(text) : 0;
+	h->failed = r->result.err;
 	/* A write that fails does not move the offset, those before it did. */
 	if (r->result.err == 0)
 		h->base = r->end;

@@ -149,6 +149,27 @@ cloned_by_printf()
 }
 t "a clone, by the builtin printf" cloned_by_printf
 
+# It tells of the last error only: that is the first, not what comes of it.
+late_options()
+{
+	local err
+	err=$( (printf '%s\npid=new\n' "$WORK/nothing" >"$MNT/.restore") 2>&1) &&
+	    return 1
+	[[ $err == *': No such file or directory' ]] &&
+	    grep -q "^$WORK/nothing" "$MNT/.restore" || {
+		echo "$err"
+		cat "$MNT/.restore"
+		return 1
+	}
+	prepare late || return
+	err=$( (printf '%s\nstopped\n' late >"$MNT/.restore") 2>&1) && return 1
+	[[ $err == *': Invalid argument' ]] &&
+	    grep -q '^the options came' "$MNT/.restore" || { echo "$err"; return 1; }
+	PIDS+=("$PID")
+	check_subject restored
+}
+t "options after the path, by the builtin printf" late_options
+
 # A close(2) of one descriptor beside a write(2) to another of the same file.
 ended_while_written()
 {
