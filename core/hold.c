@@ -66,6 +66,9 @@ take_call(struct hold *h)
 			return false;
 		}
 		/* FALLTHROUGH */
+	case HOLD_FAILED:
+		hold_wait_fini(&w);
+		return false;
 	case HOLD_PASS:
 	default:
 		let_pass(h, &w);
@@ -155,6 +158,10 @@ run_to_point(struct hold *h, struct hold_birth *b, struct pollfd *v)
 			return 0;
 		if ((v[LISTENER].revents & POLLIN) != 0 && take_call(h))
 			return 1;
+		if (h->err < 0)
+			return snap_fail(h->cx, h->err,
+			    "what the program does cannot be seen: %s",
+			    strerror(-h->err));
 		if (h->nwaits > 0 && look_at_waits(h))
 			return 1;
 	}

@@ -38,6 +38,7 @@ struct hold {
 	int listener;		 /* -1: there is no filter */
 	bool executed;		 /* the program is what was asked for */
 	bool held;		 /* the point has been reached */
+	int err;		 /* why that will not be found out; or 0 */
 	uint64_t in_dev, in_ino; /* the standard input that it was given */
 	struct hold_wait *waits; /* calls that may be the point, unanswered */
 	size_t nwaits;
@@ -87,9 +88,10 @@ struct hold_wait {
 
 /* What is to be done with a call. */
 enum hold_what {
-	HOLD_PASS,  /* carry it out */
-	HOLD_POINT, /* it is the point */
-	HOLD_MAYBE, /* it is the point if it waits */
+	HOLD_PASS,   /* carry it out */
+	HOLD_POINT,  /* it is the point */
+	HOLD_MAYBE,  /* it is the point if it waits */
+	HOLD_FAILED, /* nobody can tell: h->err */
 };
 
 enum hold_what hold_look(struct hold *h, struct hold_wait *w);

@@ -49,21 +49,22 @@ read_memory(pid_t tid, uint64_t addr, void *buf, size_t len)
 	return process_vm_readv(tid, &to, 1, &from, 1, 0) == (ssize_t)len;
 }
 
+/* Or -errno; -ESRCH: it is gone. */
 static pid_t
 tgid_of(pid_t tid)
 {
 	struct proc_status st;
-	pid_t tgid = 0;
 	char *text;
+	int err = proc_try(tid, "status", &text, NULL);
 
-	if (proc_try(tid, "status", &text, NULL) < 0)
-		return 0;
-	if (proc_parse_status(text, &st) == 0) {
-		tgid = st.tgid;
-		free(st.creds.groups);
-	}
+	if (err < 0)
+		return err;
+	err = proc_parse_status(text, &st);
 	free(text);
-	return tgid;
+	if (err < 0)
+		return err;
+	free(st.creds.groups);
+	return st.tgid;
 }
 
 /* Is descriptor `fd` of it the standard input that the program was given? */
@@ -260,17 +261,28 @@ listen_for(const struct hold *h, const struct hold_wait *w)
 	close(pidfd);
 }
 
+/* To let it pass would be to let it go past the point. */
+static enum hold_what
+failed(struct hold *h, int err)
+{
+	h->err = err;
+	return HOLD_FAILED;
+}
+
 enum hold_what
 hold_look(struct hold *h, struct hold_wait *w)
 {
 	const enum snap_point_kind kind = h->opt->point.kind;
 	const long nr = w->n.data.nr;
+	int err;
 
 	if (h->held || !h->executed)
 		return HOLD_PASS;
 	w->tgid = tgid_of((pid_t)w->n.pid);
-	if (w->tgid <= 0)
+	if (w->tgid == -ESRCH)
 		return HOLD_PASS;
+	if (w->tgid < 0)
+		return failed(h, w->tgid);
 	if (kind != SNAP_POINT_WAIT) {
 		if (w->tgid != h->pid)
 			return HOLD_PASS;
@@ -283,8 +295,10 @@ hold_look(struct hold *h, struct hold_wait *w)
 	if (nr == SYS_accept || nr == SYS_accept4)
 		return HOLD_POINT;
 	w->end = end_of(w);
-	return take_fds(h, w) < 0 || hold_wait_over(h, w) ? HOLD_PASS
-							  : HOLD_MAYBE;
+	err = take_fds(h, w);
+	if (err == -ENOMEM)
+		return failed(h, err);
+	return err < 0 || hold_wait_over(h, w) ? HOLD_PASS : HOLD_MAYBE;
 }
 
 /* ---- does it wait? ---- */
@@ -344,9 +358,10 @@ asleep(pid_t pid, const char *name)
 	struct proc_stat st;
 	char *text;
 	bool yes;
+	int err = proc_try(pid, name, &text, NULL);
 
-	if (proc_try(pid, name, &text, NULL) < 0)
-		return true; /* it has ended */
+	if (err < 0)
+		return err == -ESRCH; /* it has ended */
 	yes = proc_parse_stat(text, &st) == 0 && strchr("STtZXI", st.state);
 	free(text);
 	return yes;
