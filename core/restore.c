@@ -157,7 +157,8 @@ make_nursery(struct restore_tree *t)
 		return snap_fail(t->cx, -errno, "mmap: %s", strerror(errno));
 	t->nursery = at;
 	t->nursery_len = len;
-	return 0;
+	t->born = calloc(restore_births(t) + 1, sizeof(*t->born));
+	return t->born == NULL ? snap_fail(t->cx, -ENOMEM, "no memory") : 0;
 }
 
 static int
@@ -355,6 +356,7 @@ tree_fini(struct restore_tree *t)
 	restore_inherit_free(t);
 	restore_merge_free(t);
 	restore_infants_free(t);
+	free(t->born);
 	free(t->made);
 	free(t->joined);
 	free(t->saved);

@@ -233,6 +233,33 @@ is_ours(pid_t pid)
 		   WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
+/*
+ * Number i of all that are known: those whose numbers their makers have told,
+ * and those that came up, which may be some of them again.  0: not there, or no
+ * more.
+ */
+static pid_t
+known(const struct restore_tree *t, size_t i)
+{
+	pid_t pid;
+
+	if (i < t->ninfants)
+		pid = t->nursery->pids[i];
+	else
+		pid = t->born[i - t->ninfants];
+	return pid > 0 && is_ours(pid) ? pid : 0;
+}
+
+static size_t
+nknown(const struct restore_tree *t)
+{
+	const size_t most = restore_births(t);
+
+	if (t->nursery == NULL || t->born == NULL)
+		return 0;
+	return t->ninfants + (t->nborn < most ? t->nborn : most);
+}
+
 /* The parent ends when all below it have, even those that nobody knows of. */
 static bool
 any_left(const struct restore_tree *t)
@@ -240,8 +267,8 @@ any_left(const struct restore_tree *t)
 	if (t->parent > 0 || t->opener > 0 ||
 	    (t->v[0].pid > 0 && is_ours(t->v[0].pid)))
 		return true;
-	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
-		if (t->nursery->pids[i] > 0 && is_ours(t->nursery->pids[i]))
+	for (size_t i = 0; i < nknown(t); i++)
+		if (known(t, i) > 0)
 			return true;
 	return false;
 }
@@ -261,9 +288,11 @@ restore_kill(struct restore_tree *t)
 	if (t->v[0].pid > 0)
 		kill(t->v[0].pid, SIGKILL);
 	/* The number of one that was reaped may be another's by now. */
-	for (size_t i = 0; t->nursery != NULL && i < t->ninfants; i++)
-		if (t->nursery->pids[i] > 0 && is_ours(t->nursery->pids[i]))
-			kill(t->nursery->pids[i], SIGKILL);
+	for (size_t i = 0; i < nknown(t); i++) {
+		w = known(t, i);
+		if (w > 0)
+			kill(w, SIGKILL);
+	}
 	if (t->opener > 0)
 		kill(t->opener, SIGKILL);
 	close_fd(&t->end[1]);

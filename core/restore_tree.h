@@ -126,6 +126,7 @@ struct restore_tree {
 	struct nursery *nursery;
 	size_t nursery_len;
 	size_t nborn; /* processes and threads that came up, but the first */
+	pid_t *born;  /* the first of them, which are all the processes */
 
 	struct snap_pager *pager; /* NULL: they read all themselves */
 	size_t npaged;		  /* those for whom it works */
@@ -187,6 +188,12 @@ void restore_maker_init(struct maker *m, struct restore *r, size_t self);
 int restore_make(struct maker *m, bool early);
 /* All are made: have no table that is not its own. */
 int restore_leave(struct maker *m);
+/* How many processes come up, but the first; some do so twice. */
+static inline size_t
+restore_births(const struct restore_tree *t)
+{
+	return t->ninfants - 1 + t->nadopted;
+}
 /* What one does that is no process. */
 void restore_infant(struct restore *r, size_t i) __attribute__((noreturn));
 

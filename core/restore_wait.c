@@ -133,6 +133,9 @@ stopped(struct restore_tree *t, pid_t pid, int st)
 	int i = index_of(t, pid);
 
 	if (st >> 16 == PTRACE_EVENT_STOP) {
+		/* If its maker is killed now, nobody else has its number. */
+		if (t->nborn < restore_births(t))
+			t->born[t->nborn] = pid;
 		t->nborn++;
 		return go_on(t, pid, 0);
 	}
@@ -190,12 +193,6 @@ hear_all(struct restore_tree *t)
 	return r;
 }
 
-static size_t
-births(const struct restore_tree *t)
-{
-	return t->ninfants - 1 + t->nadopted;
-}
-
 static int
 await_births(struct restore_tree *t, size_t n)
 {
@@ -209,7 +206,7 @@ await_births(struct restore_tree *t, size_t n)
 int
 restore_wait_births(struct restore_tree *t)
 {
-	return await_births(t, births(t));
+	return await_births(t, restore_births(t));
 }
 
 int
@@ -253,7 +250,7 @@ await_lanes(struct restore_tree *t, struct area *a)
 int
 restore_wait(struct restore_tree *t)
 {
-	size_t n = births(t);
+	size_t n = restore_births(t);
 	int err;
 
 	for (size_t i = 0; i < t->n; i++)
