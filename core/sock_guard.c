@@ -20,7 +20,7 @@ struct sock_guard {
 	const struct sock_undo *v;
 	size_t n;
 	pid_t pid;
-	int pipe; /* of which the guard waits for the end */
+	int sock; /* of which the guard waits for the end */
 	struct sock_record record;
 };
 
@@ -47,7 +47,7 @@ watch(struct sock_guard *g, int end, int other)
 	prctl(PR_SET_NAME, "snapfs-guard");
 	syscall(SYS_setsid);
 	do
-		n = read(end, &c, 1);
+		n = recv(end, &c, 1, 0);
 	while (n < 0 && errno == EINTR);
 	/* A byte says that it was done; the end, that nobody will. */
 	if (n != 1) {
@@ -70,13 +70,14 @@ sock_guard_begin(struct snap_ctx *cx, const struct sock_undo *v, size_t n,
 	*out = NULL;
 	if (g == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
-	if (pipe2(end, O_CLOEXEC) != 0) {
+	/* No pipe: to write to a guard that was killed would be SIGPIPE. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, end) != 0) {
 		free(g);
-		return snap_fail(cx, -errno, "pipe: %s", strerror(errno));
+		return snap_fail(cx, -errno, "socket: %s", strerror(errno));
 	}
 	g->v = v;
 	g->n = n;
-	g->pipe = end[1];
+	g->sock = end[1];
 	sock_record_begin(&g->record, v, n);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -107,9 +108,9 @@ sock_guard_end(struct sock_guard *g)
 	if (g == NULL)
 		return;
 	undo(g->v, g->n);
-	/* Not the end of the pipe: a guard that was forked later has it too. */
-	(void)!write(g->pipe, "", 1);
-	close(g->pipe);
+	/* Not the end of it: a guard that was forked later has it too. */
+	(void)!send(g->sock, "", 1, MSG_NOSIGNAL);
+	close(g->sock);
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	sock_record_end(&g->record);
