@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -192,6 +193,7 @@ make_one(const struct snap_options *log,
 struct maker {
 	pid_t pid;
 	int sock;
+	int made; /* a pidfd of the instance, once all are complete; or -1 */
 };
 
 static int
@@ -202,6 +204,7 @@ start(struct maker *m, unsigned i, const struct snap_options *log,
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return -errno;
+	m[i].made = -1;
 	m[i].pid = fork();
 	if (m[i].pid == 0) {
 		/* Its end alone: so that it sees ours close. */
@@ -245,6 +248,31 @@ collect(const struct maker *m, unsigned n, pid_t *pids,
 	return err;
 }
 
+/*
+ * They run from now on.  If one of them does not, for it was killed, say, all the
+ * others are: their numbers may be others' by then.
+ */
+static int
+let_go(struct maker *m, unsigned n, pid_t *pids,
+    struct snap_restore_result *first, char *why, size_t whysize)
+{
+	int err;
+
+	for (unsigned i = 0; i < n; i++)
+		m[i].made = pidfd_open(pids[i], 0);
+	for (unsigned i = 0; i < n; i++)
+		(void)!send(m[i].sock, "g", 1, MSG_NOSIGNAL);
+	err = collect(m, n, pids, first, why, whysize);
+	for (unsigned i = 0; i < n; i++) {
+		if (m[i].made < 0)
+			continue;
+		if (err < 0)
+			(void)pidfd_send_signal(m[i].made, SIGKILL, NULL, 0);
+		close(m[i].made);
+	}
+	return err;
+}
+
 int
 instances_make(const struct snap_options *log,
     const struct snap_restore_options *opt, unsigned n, pid_t *pids,
@@ -265,10 +293,8 @@ instances_make(const struct snap_options *log,
 	/* All are complete before one runs. */
 	if (err == 0)
 		err = collect(m, n, pids, first, why, whysize);
-	for (unsigned i = 0; err == 0 && i < n; i++)
-		(void)!send(m[i].sock, "g", 1, MSG_NOSIGNAL);
 	if (err == 0)
-		err = collect(m, n, pids, first, why, whysize);
+		err = let_go(m, n, pids, first, why, whysize);
 	for (unsigned i = 0; i < started; i++)
 		close(m[i].sock);
 	for (unsigned i = 0; i < started; i++)
