@@ -163,6 +163,8 @@ collect_kind(struct walk *w, struct entry *e, int fuse)
 
 	cx.opt.log = NULL;
 	err = run_kind(w, &cx, e, &q, file_of(e), fuse);
+	if (err < 0 && err != -ENOMEM && cx.text[0] == '\0')
+		(void)snap_fail(&cx, err, "%s: %s", e->target, strerror(-err));
 	if (err == -ENOTSUP)
 		err = demote(file_of(e), cx.text);
 	if (err == 0 && e->place == &w->own)
