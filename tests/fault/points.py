@@ -16,8 +16,8 @@ import re
 import subprocess
 import sys
 
-PROGRAMS = ["snapfs/snapfs", "snapfs/snapfs-merge", "tests/fault/taker",
-            "tests/tools/snapcore-restore"]
+PROGRAMS = ["snapfs/snapfs", "snapfs/snapfs-merge", "snapfs/snapfs-run",
+            "tests/fault/taker", "tests/tools/snapcore-restore"]
 PASSED, FAILED, KILLED = 1, 2, 4
 CALL = re.compile(r"^\s*([0-9a-f]+):.*\bcall\s+[0-9a-f]+ <__wrap_(\w+)>")
 NEXT = re.compile(r"^\s*([0-9a-f]+):")

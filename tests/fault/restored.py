@@ -107,12 +107,12 @@ class Scene:
     def path(self, name):
         return os.path.join(self.scratch, name)
 
-    def images(self, mnt, subject, name):
+    def images(self, mnt, subject, name, args=()):
         """A whole copy of it, and an increment to that."""
         where = self.path(name)
         os.mkdir(where)
         p = subprocess.Popen(
-            [f"{self.build}/tests/subjects/{subject}", where],
+            [f"{self.build}/tests/subjects/{subject}", where, *args],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL)
         for _ in naps(20):

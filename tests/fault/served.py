@@ -32,18 +32,22 @@ Prints a line for each series as faults.py does.
 import contextlib
 import ctypes
 import functools
+import fcntl
 import mmap
 import os
+import pty
 import random
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon, Sizes  # noqa: E402
+from checked import Checked  # noqa: E402
 from faults import (ALL, CALL, IO, KERNEL_EINTR, MEMORY,  # noqa: E402
                     PTRACE, STOPPING, TASK, Failure, Subject, in_our_code, naps,
                     result, twins_of)
@@ -72,10 +76,22 @@ REQUESTS = {
     # A clone beside it, which does not run.
     "restore": 'printf "pid=new\\nstopped\\ntemplate=no\\n%s\\n" "$3/image" '
                '>"$1/.restore"',
+    # Two, of a template that is there, or is made.
+    "instances": 'printf "instances=2\\nstopped\\n%s\\n" "$3/image" '
+                 '>"$1/.restore"',
+    # Of what has a terminal: the writer's is relayed, another one is given.
+    "relayed": 'printf "pid=new\\nstopped\\ntemplate=no\\n%s\\n" "$3/image" '
+               '>"$1/.restore"',
+    "tty": 'printf "pid=new\\nstopped\\ntemplate=no\\ntty=%s\\n%s\\n" "$4" '
+           '"$3/image" >"$1/.restore"',
 }
+# How many are restored.
+MADE = {"restore": 1, "instances": 2, "relayed": 1, "tty": 1}
 # What is done before, without faults.
+COPY = 'rm -rf "$3/image" && cp -r "$1/$2" "$3/image"'
 PREPARE = {
-    "restore": 'rm -rf "$3/image" && cp -r "$1/$2" "$3/image"',
+    "restore": COPY, "relayed": COPY, "tty": COPY,
+    "instances": f'{COPY} && {REQUESTS["instances"]}',
 }
 
 
@@ -114,6 +130,36 @@ def field(pid, name):
     return ""
 
 
+class Terminals:
+    """The subject's, the writer's, and nobody's."""
+    SUBJECTS, WRITERS, NOBODYS = range(3)
+
+    def __init__(self):
+        self.masters, self.slaves = zip(*(pty.openpty() for _ in range(3)))
+        self.modes = [termios.tcgetattr(s) for s in self.slaves]
+
+    def is_as_before(self):
+        """That of the writer; nobody's is the mode of whoever gets it."""
+        return termios.tcgetattr(self.slaves[self.WRITERS]) == \
+            self.modes[self.WRITERS]
+
+    def take(self, which):
+        """Before execve(2): it is the controlling one of a session of ours."""
+        os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        fcntl.ioctl(self.slaves[which], termios.TIOCSCTTY, 0)
+
+    def put_back(self):
+        """What a relay that was killed could not; what nobody has read."""
+        for s, mode in zip(self.slaves, self.modes):
+            termios.tcsetattr(s, termios.TCSANOW, mode)
+            termios.tcflush(s, termios.TCIOFLUSH)
+
+    def close(self):
+        for fd in self.masters + self.slaves:
+            os.close(fd)
+
+
 class Series:
     def __init__(self, build, mnt, kinds, request, how, classes, scratch):
         self.build, self.mnt, self.request = build, mnt, request
@@ -135,18 +181,23 @@ class Series:
                     "SNAPFS_FAULT_PLAN": path,
                     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
         self.subject = None
+        self.want = MADE.get(request, 0)
+        self.terminals = Terminals() if request in ("relayed", "tty") else None
 
     def start(self):
         self.mount()
         self.begin()
 
     def begin(self):
-        self.subject = Subject(self.build, self.kinds, self.scratch)
+        # A relay that ends hangs up what it was for, which then goes on.
+        self.subject = (Checked if self.terminals else Subject)(
+            self.build, self.kinds, self.scratch)
         self.before = self.subject.at_rest()
         if self.request in PREPARE:
             error = self.run_shell(PREPARE[self.request])
             if error is not None:
                 raise Failure(f"before the first: {error}")
+            self.clear_clones()
 
     def mount(self):
         self.daemon = Daemon(self.build, self.mnt, ["linger=100"], self.env)
@@ -162,9 +213,13 @@ class Series:
     def run_shell(self, what):
         p = subprocess.run(
             ["sh", "-c", what, "sh", self.mnt,
-             str(self.subject.pid), self.scratch], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
-            timeout=300)
+             str(self.subject.pid), self.scratch,
+             os.ttyname(self.terminals.slaves[Terminals.NOBODYS])
+             if self.terminals else ""],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, check=False, timeout=300,
+            preexec_fn=self.terminals and
+            (lambda: self.terminals.take(Terminals.WRITERS)))
         return None if p.returncode == 0 else p.stderr.decode()[:200]
 
     def aim(self, n):
@@ -216,10 +271,10 @@ class Series:
         """What it could not say is that it was made: it may be there."""
         self.served += error is None
         n = self.clear_clones()
-        if n != 1 and error is None or n > 1:
+        if n != self.want and error is None or n not in (0, self.want):
             raise Failure(f"{n} were restored; {error}")
-        self.made += n == 1 and error is not None
-        if self.how == "fail" and n == 1 and error is not None:
+        self.made += n != 0 and error is not None
+        if self.how == "fail" and n != 0 and error is not None:
             raise Failure(f"it was restored; {error}")
         self.serves_the_next()
 
@@ -248,7 +303,7 @@ class Series:
 
     def expect_clones(self, error):
         n = self.clear_clones()
-        if self.request == "restore" and n != (error is None):
+        if n != (self.want if error is None else 0):
             raise Failure(f"{n} were restored; {error}")
 
     def clones(self):
@@ -273,10 +328,11 @@ class Series:
     def clear_clones(self):
         """Kill what was restored, which must be whole: how many processes,
         not counting children."""
-        if self.request != "restore":
+        if self.want == 0:
             return 0
         for _ in naps(20):
-            agents = self.agents()
+            agents = [p for p in self.agents()
+                      if text(f"/proc/{p}/comm") != "snapfs-relay\n"]
             if not agents:
                 break
         else:
@@ -294,8 +350,11 @@ class Series:
             for q in family(p):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(q), signal.SIGKILL)
-            # What was on its way out is not half made.
-            if is_gone:
+            # What was on its way out is not half made; nor is it that its relay
+            # has hung it up, with a SIGCONT.
+            if self.terminals and got[1] == "0" and not self.agents():
+                pass
+            elif is_gone:
                 tops.remove(p)
             elif got != ["T", "0", want]:
                 raise Failure(f"half made: {p} has state, tracer, threads "
@@ -303,7 +362,21 @@ class Series:
         for _ in naps(20):
             if not self.clones():
                 break
+        if self.terminals:
+            self.check_terminals()
         return len(tops)
+
+    def check_terminals(self):
+        """No relay is left, and the mode is as before, if none was killed."""
+        for _ in naps(20):
+            relays = self.agents()
+            if not relays:
+                break
+        if relays:
+            raise Failure(f"relays are left: {relays}")
+        if not self.terminals.is_as_before() and self.how != "kill":
+            raise Failure("the terminal has another mode")
+        self.terminals.put_back()
 
     def holds_no_more(self):
         """Once it has dropped what nobody reads any more."""
@@ -365,6 +438,8 @@ class Series:
                 self.subject.end()
             if self.daemon is not None:
                 self.daemon.kill()
+            if self.terminals:
+                self.terminals.close()
 
     def report(self):
         s = f"{self.passages} passages"
@@ -400,6 +475,13 @@ SERIES = [
     ("quiet", "restore", "agent kill", MEMORY, 401),
     ("quiet", "restore", "agent fail", ALL & ~MEMORY, 151),
     ("quiet", "restore", "agent fail", MEMORY, 211),
+    ("fd_tty", "relayed", "agent fail", ALL, 211),
+    ("fd_tty", "relayed", "agent kill", ALL, 401),
+    ("fd_tty", "tty", "agent fail", ALL, 401),
+    ("quiet", "instances", "agent fail", ALL, 211),
+    ("quiet", "instances", "agent kill", ALL, 401),
+    ("quiet", "instances", "fail", ALL, 61),
+    ("quiet", "instances", "kill", ALL, 61),
 ]
 # The whole tries one of so many fewer: another one each time it is run.
 WHOLE = 20
