@@ -246,7 +246,7 @@ known(const struct restore_tree *t, size_t i)
 	if (i < t->ninfants)
 		pid = t->nursery->pids[i];
 	else
-		pid = t->born[i - t->ninfants];
+		pid = t->born[i - t->ninfants].pid;
 	return pid > 0 && is_ours(pid) ? pid : 0;
 }
 

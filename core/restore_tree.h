@@ -84,6 +84,13 @@ struct nursery {
 
 struct taken_ipc;
 
+/* Who came up, whether or not its maker has told its number. */
+struct birth {
+	pid_t pid;
+	int status; /* as of wait(2) */
+	bool lost;  /* it has ended, and nobody knows yet who it was */
+};
+
 struct restore_tree {
 	struct snap_ctx *cx;
 	const struct snap_restore_options *opt; /* &own_opt */
@@ -126,7 +133,8 @@ struct restore_tree {
 	struct nursery *nursery;
 	size_t nursery_len;
 	size_t nborn; /* processes and threads that came up, but the first */
-	pid_t *born;  /* the first of them, which are all the processes */
+	struct birth *born; /* the first of them, which are all the processes */
+	size_t nlost;	    /* how many have .lost set */
 
 	struct snap_pager *pager; /* NULL: they read all themselves */
 	size_t npaged;		  /* those for whom it works */

@@ -135,7 +135,7 @@ stopped(struct restore_tree *t, pid_t pid, int st)
 	if (st >> 16 == PTRACE_EVENT_STOP) {
 		/* If its maker is killed now, nobody else has its number. */
 		if (t->nborn < restore_births(t))
-			t->born[t->nborn] = pid;
+			t->born[t->nborn].pid = pid;
 		t->nborn++;
 		return go_on(t, pid, 0);
 	}
@@ -151,11 +151,63 @@ stopped(struct restore_tree *t, pid_t pid, int st)
 	    WSTOPSIG(st));
 }
 
+static struct birth *
+birth_of(const struct restore_tree *t, pid_t pid)
+{
+	const size_t most = restore_births(t);
+
+	for (size_t i = 0; i < most && i < t->nborn; i++)
+		if (t->born[i].pid == pid)
+			return &t->born[i];
+	return NULL;
+}
+
+/* The end of one of them: an error, if it was to come back. */
+static int
+ended(struct restore_tree *t, pid_t pid, int status)
+{
+	int i = index_of(t, pid);
+	struct birth *b;
+
+	if (i >= 0)
+		return explain(&t->v[i], status);
+	if (is_passing(t, pid))
+		return passed(t, pid);
+	/* Its maker tells its number in a moment. */
+	b = birth_of(t, pid);
+	if (b != NULL && !b->lost) {
+		b->lost = true;
+		b->status = status;
+		t->nlost++;
+	}
+	return 0;
+}
+
+/* Those that are known by now. */
+static int
+look_for_lost(struct restore_tree *t)
+{
+	const size_t most = restore_births(t);
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < most && i < t->nborn; i++) {
+		struct birth *b = &t->born[i];
+
+		if (!b->lost ||
+		    (index_of(t, b->pid) < 0 && !is_passing(t, b->pid)))
+			continue;
+		b->lost = false;
+		t->nlost--;
+		err = ended(t, b->pid, b->status);
+	}
+	return err;
+}
+
 /* 1; 0: there was none; or an error. */
 static int
 next_report(struct restore_tree *t, int flags)
 {
-	int st, i, err;
+	int st, err;
 	pid_t w;
 
 	do
@@ -177,8 +229,7 @@ next_report(struct restore_tree *t, int flags)
 	}
 	if (w == t->opener)
 		t->opener = 0;
-	i = index_of(t, w);
-	err = i >= 0 ? explain(&t->v[i], st) : passed(t, w);
+	err = ended(t, w, st);
 	return err < 0 ? err : 1;
 }
 
@@ -190,16 +241,24 @@ hear_all(struct restore_tree *t)
 
 	while ((r = next_report(t, WNOHANG)) > 0)
 		;
-	return r;
+	return r == 0 && t->nlost > 0 ? look_for_lost(t) : r;
 }
 
 static int
 await_births(struct restore_tree *t, size_t n)
 {
+	const struct timespec tick = { 0, TICK_NS };
 	int err = 0;
 
-	while (err >= 0 && t->nborn < n)
-		err = next_report(t, 0);
+	while (err >= 0 && t->nborn < n) {
+		if (t->nlost == 0) {
+			err = next_report(t, 0);
+			continue;
+		}
+		/* Who has lost one may say nothing more. */
+		nanosleep(&tick, NULL);
+		err = hear_all(t);
+	}
 	return err < 0 ? err : 0;
 }
 
