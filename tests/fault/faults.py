@@ -129,7 +129,7 @@ class Subject:
             return self.error() is not None or all(
                 b > a or not n
                 for a, b, n in zip(before, self.beats(), need))
-        self.wait(on, "it does not go on", 60)
+        self.wait(on, lambda: "it does not go on: " + whereabouts(self.pid), 60)
         return self.error()
 
     def at_rest(self):
@@ -163,12 +163,15 @@ def naps(seconds):
 
 
 def whereabouts(pid):
-    """What its threads are in, for a sentence."""
-    return "; ".join(
-        f"{tid} {text(f'/proc/{pid}/task/{tid}/syscall').strip()} "
-        f"{text(f'/proc/{pid}/task/{tid}/wchan')} "
-        f"children {text(f'/proc/{pid}/task/{tid}/children')}"
-        for tid in listing(f"/proc/{pid}/task"))
+    """What its threads are in, and its children, for a sentence."""
+    said = []
+    for tid in listing(f"/proc/{pid}/task"):
+        there = f"/proc/{pid}/task/{tid}"
+        said.append(f"{tid} {text(there + '/syscall').strip()} "
+                    f"{text(there + '/wchan')}")
+        for child in text(there + "/children").split():
+            said.append(f"child {child}: {whereabouts(child)}")
+    return "; ".join(said)
 
 
 def in_our_code(pid):
