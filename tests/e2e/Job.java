@@ -1,6 +1,10 @@
 /*
  * Job.java - hashes and garbage by four threads, and one that ticks; with a child
  * that answers questions, if it is told to have one.  Prints what it has computed.
+ *
+ *	java Job COUNT alone|child [FILE]
+ *
+ * In the middle it computes more, which nobody hears of, until FILE is there.
  */
 import java.io.*;
 import java.security.MessageDigest;
@@ -51,6 +55,18 @@ public class Job {
 		return child.waitFor();
 	}
 
+	static void busyUntil(ExecutorService pool, File go) throws Exception {
+		while (!go.exists()) {
+			List<Future<String>> more = new ArrayList<>();
+			for (int n = 0; n < 8; n++) {
+				final int k = n;
+				more.add(pool.submit(() -> work(k)));
+			}
+			for (Future<String> f : more)
+				f.get();
+		}
+	}
+
 	public static void main(String[] args) throws Exception {
 		Thread beat = new Thread(() -> {
 			try {
@@ -67,8 +83,11 @@ public class Job {
 			begin();
 		ExecutorService pool = Executors.newFixedThreadPool(4);
 		List<Future<String>> all = new ArrayList<>();
-		for (int n = 0; n < Integer.parseInt(args[0]); n++) {
+		int count = Integer.parseInt(args[0]);
+		for (int n = 0; n < count; n++) {
 			final int k = n;
+			if (n == count / 2 && args.length > 2)
+				busyUntil(pool, new File(args[2]));
 			all.add(pool.submit(() -> work(k)));
 		}
 		StringBuilder out = new StringBuilder();

@@ -51,12 +51,13 @@ disturbed()
 	return 1
 }
 
-# It was done before it could be copied.
+# It was done before it could be copied; what it had was to be stopped, perhaps.
 ended_well()
 {
 	gone "$PID" || return
 	wait "$PID" 2>/dev/null
 	forget "$PID"
+	[ ${#STOPPED[@]} = 0 ] || kill -CONT "${STOPPED[@]}" 2>/dev/null
 	compare 2>/dev/null
 }
 
@@ -69,6 +70,7 @@ twice()
 	early=no
 	launch "$WORK/hit" "$@"
 	for i in 1 2; do
+		STOPPED=()
 		sleep "$nap"
 		if gone "$PID"; then
 			wait "$PID" 2>/dev/null

@@ -3,6 +3,8 @@
 #
 # shellcheck shell=bash
 
+STOPPED=()
+
 # All that are below a process, it first.
 # usage: family PID
 family()
@@ -14,14 +16,14 @@ family()
 	done
 }
 
-# All of a tree have stopped; those that have not are told to.
+# All of a tree have stopped; those that have not are told to: STOPPED.
 # usage: all_stopped PID
 all_stopped()
 {
 	local pid rc=0
 	for pid in $(family "$1"); do
 		[[ $(state_of "$pid") != [^TZtX] ]] || {
-			kill -STOP "$pid" 2>/dev/null
+			kill -STOP "$pid" 2>/dev/null && STOPPED+=("$pid")
 			rc=1
 		}
 	done
