@@ -27,19 +27,25 @@ said(const struct heal *h, size_t i)
 }
 
 static int
-enter(struct frozen *z, size_t i, const uint8_t *code)
+move(struct frozen *z, size_t i, const uint8_t *code)
 {
 	struct heal *h = z->heal;
 	struct heal_list *l = &h->lists[i];
 	struct tracee *t = &z->v[i];
 	struct user_regs_struct r;
-	int err;
 
 	heal_code_enter(&r, &t->regs, heal_address(z, code),
 	    h->scratch + l->records, l->nrecords, h->scratch + l->slot,
 	    h->scratch + h->done + i * sizeof(uint32_t), h->scratch + l->home);
-	err = tracee_move(t, &r);
-	return err == 0 ? tracee_resume(t, PTRACE_CONT, 0) : err;
+	return tracee_move(t, &r);
+}
+
+static int
+enter(struct frozen *z, size_t i, const uint8_t *code)
+{
+	int err = move(z, i, code);
+
+	return err == 0 ? tracee_resume(&z->v[i], PTRACE_CONT, 0) : err;
 }
 
 int
@@ -253,7 +259,13 @@ heal_enter(struct snap_ctx *cx, struct frozen *z, const uint8_t *code,
 	    !frozen_write(
 		z, h->scratch + done, h->shadow + done, sizeof(uint32_t)))
 		err = -errno;
-	/* A direct twin is not reaped here: there is nothing to wait for. */
+	/*
+	 * A direct twin is not reaped here: there is nothing to wait for.  If we
+	 * die before it enters, others nap until it says that the area is not
+	 * busy, which it would not if it was on its way home already.
+	 */
+	if (err == 0 && code != heal_code_direct)
+		err = move(z, i, heal_code_not_busy);
 	if (err == 0 && code != heal_code_direct)
 		err = set_head(z, h->scratch + slot);
 	if (err == 0)

@@ -84,6 +84,8 @@ nap:
 	lea	1(%rcx,%rdx), %rcx
 	jrcxz	not_busy
 	jmp	nap_again
+	.globl heal_code_not_busy
+heal_code_not_busy:
 not_busy:
 	movq	$0, HEAD(HEAL_BUSY)
 leave:

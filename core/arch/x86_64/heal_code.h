@@ -72,6 +72,7 @@ struct heal_record {
 /* Behind the head is the code, to be copied as a whole.  Its entries: */
 extern const uint8_t heal_code[], heal_code_end[];
 extern const uint8_t heal_code_calls[];	 /* a thread's list of calls */
+extern const uint8_t heal_code_not_busy[]; /* the area is not; go home */
 extern const uint8_t heal_code_twin[];	 /* fork, by an intermediate */
 extern const uint8_t heal_code_uffd[];	 /* a userfaultfd, in a child */
 extern const uint8_t heal_code_direct[]; /* fork, a child of its own */
