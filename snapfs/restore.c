@@ -141,8 +141,8 @@ refuse_late_options(struct restore *r)
 	pthread_mutex_lock(&r->fs->lock);
 	failed = h->failed;
 	if (failed != 0 && h->text != NULL)
-		restore_set_result(r, failed, "%.*s",
-		    (int)strcspn(h->text, "\n"), h->text);
+		restore_set_result(
+		    r, failed, "%.*s", (int)strcspn(h->text, "\n"), h->text);
 	pthread_mutex_unlock(&r->fs->lock);
 	if (r->has_result)
 		return failed;
