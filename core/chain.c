@@ -82,7 +82,7 @@ identify(struct candidate *c)
 	char head[HEAD_MAX];
 	const char *id, *parent;
 	int dir = open_candidate(c);
-	bool ok = dir >= 0 && snap_image_is(dir) && read_head(dir, head);
+	bool ok = dir >= 0 && snap_image_is(dir) == 1 && read_head(dir, head);
 
 	c->complete =
 	    ok && faccessat(dir, "xxh128sums", F_OK, AT_SYMLINK_NOFOLLOW) == 0;

@@ -513,22 +513,22 @@ open_large(struct input *in)
 
 /* ---- all of it ---- */
 
-bool
+int
 snap_image_is(int dir)
 {
 	char buf[sizeof(FIRST_WORDS)] = "";
 	struct snap_ctx quiet = { 0 };
 	uint64_t size;
 	ssize_t n;
-	int fd;
+	int fd, err;
 
 	fd = open_file(&quiet, dir, "checkpoint", &size);
 	if (fd < 0)
-		return false;
+		return fd == -EBADMSG ? 0 : fd;
 	n = pread(fd, buf, strlen(FIRST_WORDS), 0);
+	err = n < 0 ? -errno : 0;
 	close(fd);
-	return n == (ssize_t)strlen(FIRST_WORDS) &&
-	       strcmp(buf, FIRST_WORDS) == 0;
+	return err < 0 ? err : strcmp(buf, FIRST_WORDS) == 0;
 }
 
 /* Before any checksum, so that a later version's are not called wrong. */

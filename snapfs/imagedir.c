@@ -9,12 +9,15 @@
 
 #include "snap.h"
 
-/* The directories in `dir` that are images: their number, the last one open. */
+/*
+ * The directories in `dir` that are images: their number, the last one open.  If
+ * there are none, but may be: -errno.
+ */
 static int
 images_in(DIR *dir, int *found)
 {
 	struct dirent *de;
-	int fd, n = 0;
+	int fd, is, n = 0, err = 0;
 
 	while ((de = readdir(dir)) != NULL) {
 		if (strcmp(de->d_name, ".") == 0 ||
@@ -25,7 +28,9 @@ images_in(DIR *dir, int *found)
 		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
 			continue;
-		if (!snap_image_is(fd)) {
+		is = snap_image_is(fd);
+		if (is <= 0) {
+			err = is < 0 ? is : err;
 			close(fd);
 			continue;
 		}
@@ -34,7 +39,7 @@ images_in(DIR *dir, int *found)
 		*found = fd;
 		n++;
 	}
-	return n;
+	return n > 0 ? n : err;
 }
 
 static int
@@ -64,6 +69,8 @@ inside(const char *path, int fd, int *found, char *why, size_t size)
 	if (*found >= 0)
 		close(*found);
 	*found = -1;
+	if (n < 0)
+		return fail(path, n, why, size);
 	if (n == 0)
 		snprintf(why, size, "%s: there is no checkpoint", path);
 	else
@@ -80,9 +87,12 @@ imagedir_open(const char *path, int *fd, char *why, size_t size)
 	*fd = dir;
 	if (dir < 0)
 		return fail(path, -errno, why, size);
-	if (snap_image_is(dir))
+	err = snap_image_is(dir);
+	if (err == 1)
 		return 0;
-	err = inside(path, dir, fd, why, size);
+	*fd = -1;
+	err = err < 0 ? fail(path, err, why, size)
+		      : inside(path, dir, fd, why, size);
 	close(dir);
 	return err;
 }

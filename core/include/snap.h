@@ -307,8 +307,11 @@ int snap_merge(
 
 /* ---- restoring ---- */
 
-/* Does the directory open at `dir` hold an image, whole or not? */
-bool snap_image_is(int dir);
+/*
+ * Does the directory open at `dir` hold an image, whole or not?  1, 0, or -errno
+ * if its file `checkpoint` cannot be read.
+ */
+int snap_image_is(int dir);
 
 /*
  * A process that has the memory of an image, and never runs: what is restored

@@ -3,6 +3,7 @@
  * of: refused each time, with a sentence.
  */
 #include <check.h>
+#include <sys/resource.h>
 
 #include "ctx.h"
 #include "msgqueue.h"
@@ -663,6 +664,7 @@ END_TEST
 START_TEST(of_another_world)
 {
 	char *buf;
+	struct rlimit lim;
 	size_t len;
 
 	buf = slurp("checkpoint", &len);
@@ -673,10 +675,15 @@ START_TEST(of_another_world)
 	expect_error(-EBADMSG, "checkpoint:1:");
 	spit("checkpoint", "", 0);
 	expect_error(-EBADMSG, "checkpoint:");
-	ck_assert(!snap_image_is(dir));
+	ck_assert(snap_image_is(dir) == 0);
 	buf[strlen("snapfs checkpoint ")] = '1';
 	spit("checkpoint", buf, len);
-	ck_assert(snap_image_is(dir));
+	ck_assert(snap_image_is(dir) == 1);
+	/* Nobody knows, and that it is none is not said. */
+	getrlimit(RLIMIT_NOFILE, &lim);
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, lim.rlim_max });
+	ck_assert(snap_image_is(dir) == -EMFILE);
+	setrlimit(RLIMIT_NOFILE, &lim);
 	free(buf);
 }
 END_TEST
