@@ -44,6 +44,7 @@ struct instance {
 	int ward, pidfd; /* if it is no child of ours; else -1 */
 	struct run_template tmpl;
 	sigset_t passed; /* signals that are waited for */
+	int signals;	 /* a signalfd of them */
 	int terminal;	 /* -1: none */
 	struct termios mode;
 	bool lost;    /* its keeper has ended */
@@ -268,6 +269,9 @@ restore(
 	if (in->cx == NULL)
 		err(RUN_FAILED, NULL);
 	look_at_stdio(std);
+	in->signals = signalfd(-1, &in->passed, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (in->signals < 0)
+		err(RUN_FAILED, "signalfd");
 	opt.stdio = std;
 	opt.dir = in->dir = open_dir(dir);
 	if (how->learn)
@@ -405,15 +409,12 @@ relay(struct instance *in, const struct pollfd *p)
 static int
 stand_by(struct instance *in)
 {
-	int fd = signalfd(-1, &in->passed, SFD_CLOEXEC | SFD_NONBLOCK);
 	int status = 0;
 	struct signalfd_siginfo si;
 
-	if (fd < 0)
-		err(RUN_FAILED, "signalfd");
 	while (!look_at_it(in, &status)) {
 		struct pollfd p[2 + RELAY_FDS] = {
-			{ .fd = fd, .events = POLLIN },
+			{ .fd = in->signals, .events = POLLIN },
 			{ .fd = in->ward, .events = POLLIN },
 		};
 
@@ -421,7 +422,8 @@ stand_by(struct instance *in)
 			relay_poll(&in->relay, p + 2);
 		(void)poll(p, in->relayed ? 2 + RELAY_FDS : 2,
 		    in->relayed ? RELAY_LOOK_MS : -1);
-		while (read(fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
+		while (
+		    read(in->signals, &si, sizeof(si)) == (ssize_t)sizeof(si))
 			pass(in, &si);
 		/* A terminal that is gone is gone for it, too. */
 		if (in->relayed && !relay(in, p + 2)) {
@@ -430,7 +432,7 @@ stand_by(struct instance *in)
 			in->terminal = -1;
 		}
 	}
-	close(fd);
+	close(in->signals);
 	return status;
 }
 
