@@ -143,18 +143,33 @@ struct report {
 	char why[AGENT_TEXT_MAX];
 };
 
+/* What has it; its instance, once that is complete, or -1. */
+struct making {
+	int sock, pidfd;
+};
+
+static bool
+told_to_go_on(int sock)
+{
+	char c;
+
+	return recv(sock, &c, 1, 0) == 1;
+}
+
 static int
 wait_for_others(
     void *arg, pid_t pid, bool (*lives)(const void *made), const void *made)
 {
-	const int *sock = arg;
+	struct making *k = arg;
 	struct report r = { .res.pid = pid };
-	char go;
 
 	(void)lives;
 	(void)made;
-	if (send(*sock, &r, sizeof(r), MSG_NOSIGNAL) != (ssize_t)sizeof(r) ||
-	    recv(*sock, &go, 1, 0) != 1)
+	k->pidfd = pidfd_open(pid, 0);
+	if (k->pidfd < 0)
+		return -errno;
+	if (send(k->sock, &r, sizeof(r), MSG_NOSIGNAL) != (ssize_t)sizeof(r) ||
+	    !told_to_go_on(k->sock))
 		return -ECANCELED;
 	return 0;
 }
@@ -165,6 +180,7 @@ make_one(const struct snap_options *log,
 {
 	struct snap_restore_options opt = *common;
 	struct snap_template alone;
+	struct making k = { sock, -1 };
 	struct report r = { 0 };
 	struct snap_ctx *cx = snap_ctx_new(log);
 
@@ -182,18 +198,20 @@ make_one(const struct snap_options *log,
 	opt.lazy = false;
 	opt.uffd_handshake = NULL;
 	opt.ready = wait_for_others;
-	opt.ready_arg = &sock;
+	opt.ready_arg = &k;
 	r.err = cx == NULL ? -ENOMEM : snap_restore(cx, &opt, &r.res);
 	if (r.err < 0 && cx != NULL)
 		snprintf(r.why, sizeof(r.why), "%s", snap_error(cx));
 	(void)!send(sock, &r, sizeof(r), MSG_NOSIGNAL);
+	/* Another one was killed when it was to run: then none does. */
+	if (r.err == 0 && !told_to_go_on(sock))
+		(void)pidfd_send_signal(k.pidfd, SIGKILL, NULL, 0);
 	_exit(0);
 }
 
 struct maker {
 	pid_t pid;
 	int sock;
-	int made; /* a pidfd of the instance, once all are complete; or -1 */
 };
 
 static int
@@ -204,7 +222,6 @@ start(struct maker *m, unsigned i, const struct snap_options *log,
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return -errno;
-	m[i].made = -1;
 	m[i].pid = fork();
 	if (m[i].pid == 0) {
 		/* Its end alone: so that it sees ours close. */
@@ -248,29 +265,11 @@ collect(const struct maker *m, unsigned n, pid_t *pids,
 	return err;
 }
 
-/*
- * They run from now on.  If one of them does not, for it was killed, say, all the
- * others are: their numbers may be others' by then.
- */
-static int
-let_go(struct maker *m, unsigned n, pid_t *pids,
-    struct snap_restore_result *first, char *why, size_t whysize)
+static void
+tell_all(const struct maker *m, unsigned n)
 {
-	int err;
-
-	for (unsigned i = 0; i < n; i++)
-		m[i].made = pidfd_open(pids[i], 0);
 	for (unsigned i = 0; i < n; i++)
 		(void)!send(m[i].sock, "g", 1, MSG_NOSIGNAL);
-	err = collect(m, n, pids, first, why, whysize);
-	for (unsigned i = 0; i < n; i++) {
-		if (m[i].made < 0)
-			continue;
-		if (err < 0)
-			(void)pidfd_send_signal(m[i].made, SIGKILL, NULL, 0);
-		close(m[i].made);
-	}
-	return err;
 }
 
 int
@@ -290,11 +289,12 @@ instances_make(const struct snap_options *log,
 	if (err < 0)
 		snprintf(why, whysize, "no process to make an instance: %s",
 		    strerror(-err));
-	/* All are complete before one runs. */
-	if (err == 0)
+	/* All are complete before one runs, and all run before one is left. */
+	for (int step = 0; err == 0 && step < 2; step++) {
 		err = collect(m, n, pids, first, why, whysize);
-	if (err == 0)
-		err = let_go(m, n, pids, first, why, whysize);
+		if (err == 0)
+			tell_all(m, n);
+	}
 	for (unsigned i = 0; i < started; i++)
 		close(m[i].sock);
 	for (unsigned i = 0; i < started; i++)
