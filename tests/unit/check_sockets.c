@@ -479,6 +479,54 @@ START_TEST(guarded)
 }
 END_TEST
 
+static pid_t
+only_child(void)
+{
+	char path[64];
+	int pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	f = fopen(path, "r");
+	if (f == NULL || fscanf(f, "%d", &pid) != 1)
+		_exit(2);
+	fclose(f);
+	return pid;
+}
+
+/* Is the guard killed, its end is ours to bring, and we live. */
+START_TEST(guard_killed)
+{
+	int v[2], st = 0, got = -2;
+	socklen_t len = sizeof(got);
+	struct sock_undo u = { -1, SOL_SOCKET, SO_PEEK_OFF, -1 };
+	pid_t pid;
+
+	ck_assert(socketpair(AF_UNIX, SOCK_DGRAM, 0, v) == 0);
+	u.fd = v[1];
+	pid = fork();
+	if (pid == 0) {
+		siginfo_t si;
+		struct sock_guard *g;
+		int on = 0;
+
+		if (sock_guard_begin(snap_ctx_new(NULL), &u, 1, &g) != 0)
+			_exit(1);
+		setsockopt(v[1], SOL_SOCKET, SO_PEEK_OFF, &on, sizeof(on));
+		kill(only_child(), SIGKILL);
+		waitid(P_ALL, 0, &si, WEXITED | WNOWAIT | __WALL);
+		sock_guard_end(g);
+		_exit(0);
+	}
+	ck_assert(waitpid(pid, &st, 0) == pid);
+	ck_assert_int_eq(st, 0);
+	ck_assert(getsockopt(v[1], SOL_SOCKET, SO_PEEK_OFF, &got, &len) == 0);
+	ck_assert_int_eq(got, -1);
+	close(v[0]);
+	close(v[1]);
+}
+END_TEST
+
 /* ---- of TCP ---- */
 
 static int busy; /* a port that somebody listens on */
@@ -773,6 +821,7 @@ suite(void)
 	tcase_add_test(tc, peek);
 	tcase_add_test(tc, peek_pidfd);
 	tcase_add_test(tc, guarded);
+	tcase_add_test(tc, guard_killed);
 	tcase_add_test(tc, port);
 	tcase_add_test(tc, addresses);
 	tcase_add_test(tc, connection_taken);
