@@ -1,6 +1,7 @@
 #!/bin/bash
-# faults.sh - a part of tests/fault/run: whoever takes a checkpoint is killed,
-# or a call fails, at any point; the process runs on as it was.
+# faults.sh - a part of tests/fault/run: whoever takes a checkpoint, restores a tree
+# or runs snapfs-run is killed, or a call fails, at any point; the process runs on
+# as it was, and nothing is left.
 #
 # runs: beside others
 
@@ -13,4 +14,5 @@ rc=0
 for series in faults checked ran; do
 	python3 "$top/tests/fault/$series.py" --quick "$BUILD" || rc=1
 done
+python3 "$top/tests/fault/restored.py" --quick --only tree_fork "$BUILD" || rc=1
 exit $rc

@@ -12,24 +12,23 @@ started.
 """
 
 import contextlib
-import ctypes
+import functools
 import os
 import pty
-import random
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 import tty
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import faults  # noqa: E402
 from faults import (ALL, CALL, IO, LIBC, MEMORY, NEWIPC,  # noqa: E402
-                    PTRACE, TASK, Failure, Subject, Way, naps, result)
+                    NEWNET, PTRACE, TASK, Arguments, Failure, Subject, Way,
+                    live_apart, run_all, run_series)
 from footprint import text  # noqa: E402
-from restored import (NEWNET, SOCKET, SUBREAPER, children,  # noqa: E402
+from restored import (SOCKET, SUBREAPER, children,  # noqa: E402
                       reap, remove_objects)
 
 EINTR = re.compile("semop.*Interrupted system call", re.DOTALL)
@@ -54,6 +53,7 @@ class Checked:
     """One of tests/subjects, and a terminal for it."""
     quiet = False
     wait = staticmethod(Subject.wait)
+    at_rest = Subject.at_rest
 
     def __init__(self, build, name, scratch):
         self.dir = tempfile.mkdtemp(dir=scratch)
@@ -123,44 +123,17 @@ class Series(faults.Series):
         return True
 
 
-Checked.at_rest = Subject.at_rest
-
 
 def main():
-    args = sys.argv[1:]
-    quick = "--quick" in args
-    only = args[args.index("--only") + 1] if "--only" in args else ""
-    points = int(args[args.index("--points") + 1]) if "--points" in args else 0
-    build = args[-1]
-    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    random.seed(seed)
-    print(f"seed {seed}")
+    args = Arguments()
     LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
-    if LIBC.unshare(NEWIPC | NEWNET) != 0:
-        sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    bad = total = 0
-    for name, way in ((s, w) for s in SUBJECTS for w in WAYS):
-        what = f"{way.how}: {way.what}: {name}"
-        if only not in what or quick and name not in QUICK:
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            start = time.monotonic()
-            try:
-                s = Series(build, name, way, way.stride if quick else 1,
-                           scratch, points)
-                s.run()
-            except Failure as e:
-                bad += 1
-                print(f"FAILED: {what}: {e}", flush=True)
-                result("bad", f"{what} {e}")
-                continue
-            total += s.passages
-            print(f"{what}: {s.report()}, "
-                  f"{time.monotonic() - start:.0f} s", flush=True)
-            result("ok", what)
-    print(f"{total} passages, {bad} series failed")
-    return bad != 0
+    live_apart(NEWIPC | NEWNET)
+    return run_all(
+        ((f"{way.how}: {way.what}: {name}", functools.partial(
+            run_series, args, Series, name, way,
+            way.stride if args.quick else 1))
+         for name in SUBJECTS for way in WAYS
+         if name in QUICK or not args.quick), args.only)
 
 
 if __name__ == "__main__":

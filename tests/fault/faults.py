@@ -20,6 +20,7 @@ the number of passages on standard output.
 
 import contextlib
 import ctypes
+import functools
 import os
 import random
 import re
@@ -49,7 +50,7 @@ KERNEL_EINTR = re.compile(
     r"^(epoll_wait|epoll_timed|epoll|semop|sigtimedwait|sigwaitinfo)\b.*"
     r"Interrupted system call")
 
-NEWIPC = 0x08000000
+NEWNS, NEWIPC, NEWNET = 0x00020000, 0x08000000, 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 # In s.  The freeze timeout is 2 s, and to undo what failed takes one or two.
@@ -439,39 +440,69 @@ def chosen(quick):
         yield kinds, way, 1
 
 
-def main():
-    args = sys.argv[1:]
-    quick = "--quick" in args
-    only = args[args.index("--only") + 1] if "--only" in args else ""
-    points = int(args[args.index("--points") + 1]) if "--points" in args else 0
-    build = args[-1]
-    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    random.seed(seed)
-    print(f"seed {seed}")
-    # Semaphores outlive who made them.
-    if LIBC.unshare(NEWIPC) != 0:
+class Arguments:
+    """Of these programs; and a seed, which is told."""
+
+    def __init__(self):
+        args = sys.argv[1:]
+        self.quick = "--quick" in args
+        self.only = args[args.index("--only") + 1] if "--only" in args else ""
+        self.points = int(args[args.index("--points") + 1]) \
+            if "--points" in args else 0
+        self.last = args[-2:]   # the mount point, where there is one; the build
+        self.build = args[-1]
+        seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
+        random.seed(seed)
+        print(f"seed {seed}")
+
+
+def live_apart(spaces):
+    """Names, numbers and mounts of what we start are nobody else's."""
+    if LIBC.unshare(spaces) != 0:
         sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
+    if spaces & NEWNS:
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    if spaces & NEWNET:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def run_all(series, only):
+    """Each (name, what does it), which gives its passages and what is to be
+    said of them: whether one failed."""
     bad = total = 0
-    for kinds, way, stride in chosen(quick):
-        name = f"{way.how}: {way.what}: {kinds}"
+    for name, one in series:
         if only not in name:
             continue
-        with tempfile.TemporaryDirectory() as scratch:
-            start = time.monotonic()
-            try:
-                s = Series(build, kinds, way, stride, scratch, points)
-                s.run()
-            except Failure as e:
-                bad += 1
-                print(f"FAILED: {name}: {e}", flush=True)
-                result("bad", f"{name} {e}")
-                continue
-            total += s.passages
-            print(f"{name}: {s.report()}, "
-                  f"{time.monotonic() - start:.0f} s", flush=True)
-            result("ok", name)
+        start = time.monotonic()
+        try:
+            passages, said = one()
+        except Failure as e:
+            bad += 1
+            print(f"FAILED: {name}: {e}", flush=True)
+            result("bad", f"{name} {e}")
+            continue
+        total += passages
+        print(f"{name}: {said}, {time.monotonic() - start:.0f} s", flush=True)
+        result("ok", name)
     print(f"{total} passages, {bad} series failed")
     return bad != 0
+
+
+def run_series(args, make, kinds, way, stride):
+    with tempfile.TemporaryDirectory() as scratch:
+        s = make(args.build, kinds, way, stride, scratch, args.points)
+        s.run()
+        return s.passages, s.report()
+
+
+def main():
+    args = Arguments()
+    # Semaphores outlive who made them.
+    live_apart(NEWIPC)
+    return run_all(
+        ((f"{way.how}: {way.what}: {kinds}",
+          functools.partial(run_series, args, Series, kinds, way, stride))
+         for kinds, way, stride in chosen(args.quick)), args.only)
 
 
 if __name__ == "__main__":

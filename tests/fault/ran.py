@@ -16,23 +16,17 @@ then
 Otherwise as restored.py.
 """
 
-import ctypes
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from daemon import Daemon  # noqa: E402
-from faults import ALL, LIBC, MEMORY, NEWIPC, Failure, naps, result  # noqa: E402
+from faults import ALL, MEMORY, Arguments, Failure, naps  # noqa: E402
 from footprint import text  # noqa: E402
 import restored  # noqa: E402
-from restored import (NEWNET, NEWNS, PLAN, SOCKET, SUBREAPER,  # noqa: E402
-                      Scene, kill_all, reap)
+from restored import PLAN, SOCKET, kill_all, reap  # noqa: E402
 from served import Terminals, field  # noqa: E402
 
 RUN_FAILED, NOT_FOUND = 125, 127
@@ -113,7 +107,7 @@ class Series(restored.Series):
 
 
 class Held(Series):
-    QUICK = 31      # of so many passages one is tried
+    QUICK = 1       # of so many passages one is tried
 
     def prepare(self):
         pass
@@ -232,44 +226,10 @@ def series(scene, mnt, only, terminals):
 
 
 def main():
-    args = sys.argv[1:]
-    quick = "--quick" in args
-    only = args[args.index("--only") + 1] if "--only" in args else ""
-    points = int(args[args.index("--points") + 1]) if "--points" in args else 0
-    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    random.seed(seed)
-    print(f"seed {seed}")
-    LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
-    if LIBC.unshare(NEWNS | NEWIPC | NEWNET) != 0:
-        sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    bad = total = 0
+    args = Arguments()
     terminals = Terminals()
-    with tempfile.TemporaryDirectory() as scratch:
-        mnt = os.path.join(scratch, "mnt")
-        os.mkdir(mnt)
-        daemon = Daemon(args[-1], mnt)
-        scene = Scene(args[-1], scratch)
-        scene.keep = [str(daemon.process.pid)]
-        try:
-            for name, s in series(scene, mnt, only, terminals):
-                began = time.monotonic()
-                try:
-                    s.run(s.QUICK if quick else 1, points)
-                except Failure as e:
-                    bad += 1
-                    print(f"FAILED: {name}: {e}", flush=True)
-                    result("bad", f"{name} {e}")
-                    continue
-                total += s.passages
-                print(f"{name}: {s.passages} passages, {s.succeeded} "
-                      "succeeded all the same, "
-                      f"{time.monotonic() - began:.0f} s", flush=True)
-                result("ok", name)
-        finally:
-            daemon.end()
-    print(f"{total} passages, {bad} series failed")
-    return bad != 0
+    return restored.with_daemon(
+        args, lambda scene, mnt: series(scene, mnt, args.only, terminals))
 
 
 if __name__ == "__main__":

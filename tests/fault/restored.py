@@ -19,7 +19,7 @@ A series ends at the first that goes wrong; with --on all are told of.
 Prints a line for each series on descriptor 3 as tests/e2e/lib.sh does.
 """
 
-import ctypes
+import functools
 import os
 import random
 import re
@@ -34,14 +34,13 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
 from faults import (ALL, CALL, IO, LIBC, MEMORY, NEWIPC,  # noqa: E402
-                    PTRACE, TASK, Failure, naps, result)
+                    NEWNET, NEWNS, PTRACE, TASK, Arguments, Failure,
+                    live_apart, naps, run_all)
 from footprint import listing, text  # noqa: E402
 
 PLAN = struct.Struct("=IIiIQQ48s48sI20s")       # core/fault.h
 SUBREAPER = 36
 SOCKET = 32
-NEWNS, NEWNET = 0x00020000, 0x40000000
-QUICK = 61      # of so many passages one is tried
 ON = "--on" in sys.argv
 FROM = int(sys.argv[sys.argv.index("--from") + 1]) \
     if "--from" in sys.argv else 0
@@ -161,6 +160,8 @@ class Scene:
 
 
 class Series:
+    QUICK = 61      # of so many passages one is tried
+
     def __init__(self, scene, way, command, chain=None, made=None):
         self.scene, self.command = scene, command
         self.how, _, self.classes = way
@@ -318,51 +319,39 @@ def series(scene, mnt, only):
                     restore, f"{chain}/{one}", what], chain)
 
 
-def main():
-    args = sys.argv[1:]
-    quick = "--quick" in args
-    only = args[args.index("--only") + 1] if "--only" in args else ""
-    points = int(args[args.index("--points") + 1]) if "--points" in args else 0
-    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    random.seed(seed)
-    print(f"seed {seed}")
+def run_one(s, stride, points):
+    mounts = text("/proc/self/mounts")
+    s.run(stride, points)
+    # Those of others may end meanwhile.
+    if set(text("/proc/self/mounts").splitlines()) - set(mounts.splitlines()):
+        raise Failure("a mount is left")
+    return s.passages, (f"{s.passages} passages, "
+                        f"{s.succeeded} succeeded all the same")
+
+
+def with_daemon(args, series):
+    """All that series(scene, mount point) gives: (name, Series), with a daemon
+    for their images."""
     LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
-    # Names, numbers and mounts of theirs are nobody else's.
-    if LIBC.unshare(NEWNS | NEWIPC | NEWNET) != 0:
-        sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    bad = total = 0
+    live_apart(NEWNS | NEWIPC | NEWNET)
     with tempfile.TemporaryDirectory() as scratch:
         mnt = os.path.join(scratch, "mnt")
         os.mkdir(mnt)
-        daemon = Daemon(args[-1], mnt)
-        scene = Scene(args[-1], scratch)
+        daemon = Daemon(args.build, mnt)
+        scene = Scene(args.build, scratch)
         scene.keep = [str(daemon.process.pid)]
         try:
-            for name, s in series(scene, mnt, only):
-                began = time.monotonic()
-                mounts = text("/proc/self/mounts")
-                try:
-                    s.run(QUICK if quick else 1, points)
-                    # Those of others may end meanwhile.
-                    if set(text("/proc/self/mounts").splitlines()) - \
-                       set(mounts.splitlines()):
-                        raise Failure("a mount is left")
-                except Failure as e:
-                    bad += 1
-                    print(f"FAILED: {name}: {e}", flush=True)
-                    result("bad", f"{name} {e}")
-                    continue
-                total += s.passages
-                print(f"{name}: {s.passages} passages, {s.succeeded} "
-                      "succeeded all the same, "
-                      f"{time.monotonic() - began:.0f} s", flush=True)
-                result("ok", name)
+            return run_all(
+                ((name, functools.partial(
+                    run_one, s, s.QUICK if args.quick else 1, args.points))
+                 for name, s in series(scene, mnt)), args.only)
         finally:
             daemon.end()
-    print(f"{total} passages, {bad} series failed")
-    return bad != 0
+
+
+def main():
+    args = Arguments()
+    return with_daemon(args, lambda scene, mnt: series(scene, mnt, args.only))
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ Prints a line for each series as faults.py does.
 
 import contextlib
 import ctypes
-import functools
 import fcntl
+import functools
 import mmap
 import os
 import pty
@@ -49,8 +49,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon, Sizes  # noqa: E402
 from checked import Checked  # noqa: E402
 from faults import (ALL, CALL, IO, KERNEL_EINTR, MEMORY,  # noqa: E402
-                    PTRACE, STOPPING, TASK, Failure, Subject, in_our_code, naps,
-                    result, twins_of)
+                    PTRACE, STOPPING, TASK, Arguments, Failure, Subject,
+                    in_our_code, naps, run_all, twins_of)
 from footprint import Footprint, link, listing, text  # noqa: E402
 
 
@@ -495,7 +495,7 @@ def one(series, mnt, build, quick, points):
     with tempfile.TemporaryDirectory() as scratch:
         s = Series(build, mnt, kinds, request, how, classes, scratch)
         s.run(stride if quick else max(1, stride // WHOLE), points)
-        return s
+        return s.passages, s.report()
 
 
 class Together:
@@ -568,51 +568,23 @@ def together(mnt, build, quick):
     with tempfile.TemporaryDirectory() as scratch:
         s = Together(build, mnt, scratch)
         s.run(s.ROUNDS if quick else 10 * s.ROUNDS)
-        return s.taken
-
-
-def told(name, what):
-    """Do it, a series; what it returns, and whether it failed."""
-    start = time.monotonic()
-    try:
-        s = what()
-    except Failure as e:
-        print(f"FAILED: {name}: {e}", flush=True)
-        result("bad", f"{name} {e}")
-        return None
-    text_of = s.report() if isinstance(s, Series) else f"{s} checkpoints"
-    print(f"{name}: {text_of}, {time.monotonic() - start:.0f} s", flush=True)
-    result("ok", name)
-    return s
+        return 0, f"{s.taken} checkpoints"
 
 
 def main():
-    args = sys.argv[1:]
-    quick = "--quick" in args
-    only = args[args.index("--only") + 1] if "--only" in args else ""
-    points = int(args[args.index("--points") + 1]) if "--points" in args else 0
-    mnt, build = args[-2:]
-    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    random.seed(seed)
-    print(f"seed {seed}")
-    bad = total = 0
-    for series in SERIES:
-        kinds, request, how, classes, _ = series
-        name = f"daemon: {how}: {NAMES[classes]}: {request}: {kinds}"
-        if only not in name:
-            continue
-        s = told(name, functools.partial(one, series, mnt, build, quick,
-                                         points))
-        if s is None:
-            bad += 1
-        else:
-            total += s.passages
-    name = "daemon: another one starts while a checkpoint is taken"
-    if only in name and \
-       told(name, lambda: together(mnt, build, quick)) is None:
-        bad += 1
-    print(f"{total} passages, {bad} series failed")
-    return bad != 0
+    args = Arguments()
+    mnt, build = args.last
+
+    def all_of_them():
+        for series in SERIES:
+            kinds, request, how, classes, _ = series
+            yield (f"daemon: {how}: {NAMES[classes]}: {request}: {kinds}",
+                   functools.partial(one, series, mnt, build, args.quick,
+                                     args.points))
+        yield ("daemon: another one starts while a checkpoint is taken",
+               functools.partial(together, mnt, build, args.quick))
+
+    return run_all(all_of_them(), args.only)
 
 
 if __name__ == "__main__":
