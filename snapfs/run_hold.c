@@ -39,9 +39,12 @@ tell(struct keeper *k, const struct report *r)
 {
 	if (k->to < 0)
 		return;
-	/* It fits into the pipe; if nobody reads it, nobody waits. */
-	if (write(k->to, r, sizeof(*r)) < 0)
+	/* It fits into the pipe.  What nobody hears of would be held for ever. */
+	if (write(k->to, r, sizeof(*r)) < 0) {
+		if (r->what == HELD)
+			kill(r->pid, SIGKILL);
 		_exit(1);
+	}
 	close(k->to);
 	k->to = -1;
 }
@@ -54,6 +57,7 @@ held(void *arg, pid_t pid)
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	prctl(PR_SET_PDEATHSIG, 0);
+	signal(SIGPIPE, SIG_IGN);
 	for (int i = 0; i < 3 && fd >= 0; i++)
 		dup2(fd, i);
 	if (fd > 2)
@@ -159,6 +163,11 @@ run_hold(char **argv, const struct snap_point *point, const char *pidfile)
 	close(p[1]);
 	while ((n = read(p[0], &r, sizeof(r))) < 0 && errno == EINTR)
 		;
+	if (n < 0) {
+		close(p[0]);
+		kill(keeper, SIGTERM);
+		err(RUN_FAILED, "the keeper of %s", argv[0]);
+	}
 	if (n != (ssize_t)sizeof(r)) {
 		warnx("the keeper of %s was killed", argv[0]);
 		return RUN_FAILED;
