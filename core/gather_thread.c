@@ -119,7 +119,8 @@ copy_groups(struct creds *c, const gid_t *groups, size_t n)
 	c->groups = malloc((n + 1) * sizeof(gid_t));
 	if (c->groups == NULL)
 		return -ENOMEM;
-	memcpy(c->groups, groups, n * sizeof(gid_t));
+	if (n > 0)
+		memcpy(c->groups, groups, n * sizeof(gid_t));
 	c->ngroups = n;
 	return 0;
 }
