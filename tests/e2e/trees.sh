@@ -263,7 +263,9 @@ t "who takes the checkpoint is killed" killed_meanwhile
 own_shell()
 {
 	local out
-	out=$(bash -c "x=42; (sleep 50 | cat) & cp -r $MNT/\$\$ $WORK/own 3>&- 9>&-
+	out=$(bash -c "x=42; (sleep 50 | cat) &
+	    until [ \"\$(cat /proc/\$!/task/*/children | wc -w)\" = 2 ]; do :; done
+	    cp -r $MNT/\$\$ $WORK/own 3>&- 9>&-
 	    rc=\$?; kill \$(jobs -p) \$(cat /proc/\$!/task/*/children)
 	    echo \$rc \$x" 3>&- 9>&-) || return
 	[ "$out" = "0 42" ] || { echo "it said: $out"; return 1; }
