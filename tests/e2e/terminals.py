@@ -317,8 +317,9 @@ def vim():
     c.forget()
     c.resize(20, 60)
     c.expect('20;1H|\x1b\\[20')
+    c.forget()
     c.type('\x1b')
-    time.sleep(0.3)
+    c.expect('.')
     # It cannot be stopped, but sets the terminal's modes again.
     c.forget()
     c.type('\x1a')
@@ -459,7 +460,7 @@ def run_vim():
     a.type(f'vim -u NONE -i NONE -N {WORK}/text\r')
     wait_for('vim', lambda: named('vim', family(a.pid)) is not None)
     pid = named('vim', family(a.pid))
-    time.sleep(0.5)
+    a.expect('~')
     a.type('iof one shell')
     a.expect('of one shell')
     image = copy(pid)
@@ -469,8 +470,9 @@ def run_vim():
     b.expect('of one shell')
     if int(stat(pid)[6]) != b.pid or int(stat(pid)[7]) != device(b):
         fail('it is not in the session of the shell')
+    b.forget()
     b.type('\x1b')
-    time.sleep(0.3)
+    b.expect('.')
     b.forget()
     b.type('\x1a')
     b.expect(r'Stopped.*PROMPT[$#] $')
@@ -615,6 +617,7 @@ def device(t):
 def named_tty():
     need('vim')
     a = Terminal('vim', '-u', 'NONE', '-i', 'NONE', '-N', '-n')
+    a.expect('~')           # it reads, and nothing echoes
     a.type('isome text')
     a.expect('some text')
     pid, image = a.pid, copy(a.pid)
