@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "checkpoint_tracked.h"
 #include "copytime.h"
 #include "cow.h"
 #include "ctx.h"
@@ -18,7 +19,6 @@
 #include "freeze_tree.h"
 #include "gather.h"
 #include "heal.h"
-#include "increment.h"
 #include "look_ahead.h"
 #include "memory.h"
 #include "numa_areas.h"
@@ -26,11 +26,8 @@
 #include "secret.h"
 #include "sharers.h"
 #include "sysv.h"
-#include "tracker.h"
-#include "tracker_tree.h"
 #include "twin.h"
 #include "unseen.h"
-#include "written_ahead.h"
 
 /* A checkpoint that something was changed under is taken again. */
 #define TRIES 5
@@ -88,140 +85,6 @@ note_hidden(
 	return 0;
 }
 
-/*
- * What was written since the parent, and how much of that is not copied yet; is
- * it shorter to copy this than to fork?  The parent of each is part of the
- * first's.
- */
-static int
-is_to_copy(struct snap_checkpoint *cp, size_t i, const struct written *w,
-    int64_t *left)
-{
-	struct tracked *t = &cp->tracked[i];
-	struct spans dirty = { 0 }, held = { 0 };
-	uint64_t bytes = 0;
-	int err = ahead_renew(t->ahead, w);
-
-	if (err == 0)
-		err = tracker_since_parent(t->tracker, t->generation,
-		    i == 0 ? NULL : cp->tracked[0].parent, t->parent, &dirty);
-	if (err > 0) {
-		err = written_spans(cp->tree.v[i], &dirty, &held);
-		bytes = spans_bytes(&held);
-		*left = err < 0 ? err : ahead_settle(t->ahead, &held);
-		err = *left < 0 ? (int)*left
-				: bytes <= cp->aheads.left &&
-				      written_is_shorter(w, (uint64_t)*left);
-	}
-	if (err > 0)
-		cp->aheads.left -= bytes;
-	spans_fini(&dirty);
-	spans_fini(&held);
-	return err;
-}
-
-/* What of it was written since the parent is copied, if that is shorter. */
-static int
-try_to_copy(struct snap_ctx *cx, struct frozen *z, size_t i,
-    struct snap_checkpoint *cp, const struct written *w)
-{
-	struct process *p = cp->tree.v[i];
-	struct tracked *t = &cp->tracked[i];
-	int64_t left = 0;
-	int err = is_to_copy(cp, i, w, &left), twin = 1;
-
-	/* What only a twin could tell: there may be nothing of that. */
-	if (err > 0 && !t->strangers && !secret_any(p))
-		twin = unseen_maybe(cx, z, p);
-	if (err < 0 || twin != 0) {
-		p->nruns = 0;
-		/* What was copied in vain will not be the next time. */
-		tracker_missed(t->tracker);
-		return err < 0 ? err : twin < 0 ? twin : 0;
-	}
-	t->copied = cp->copied = true;
-	err = written_copy(cx, z, p, t->ahead);
-	snap_logf(cx, SNAP_STEP,
-	    "process %d: no twin: of what was written, %lld bytes are copied "
-	    "while it is frozen",
-	    (int)z->pid, (long long)left);
-	return err;
-}
-
-/* Each process, and its tracker if it has one. */
-static int
-make_tracked(
-    struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp)
-{
-	struct tracker_tree *below;
-	struct snap_tracker **v;
-
-	if (cp->tracker == NULL)
-		return 0;
-	below = tracker_below(cp->tracker);
-	cp->tracked = calloc(ft->n, sizeof(*cp->tracked));
-	v = calloc(ft->n, sizeof(struct snap_tracker *));
-	if (cp->tracked == NULL || v == NULL || below == NULL) {
-		free(v);
-		return snap_fail(cx, -ENOMEM, "no memory");
-	}
-	tracker_tree_join(cx, below, &cp->tree, v);
-	v[0] = snap_tracker_get(cp->tracker);
-	for (size_t i = 0; i < ft->n; i++) {
-		cp->tracked[i].tracker = v[i];
-		cp->tracked[i].ahead = aheads_find(&cp->aheads, v[i]);
-	}
-	free(v);
-	frozen_step(cx, ft->v[0], "who is tracked known");
-	return 0;
-}
-
-/*
- * The first is seen: to which copy the increment will be.  Without a twin it is
- * not known which of its pages children still have in common with a process.  Of
- * those that are of the parent that says so, for what nobody wrote since; others
- * need the twin.
- */
-static void
-find_parent(const struct frozen_tree *ft, struct snap_checkpoint *cp)
-{
-	struct tracked *v = cp->tracked;
-
-	if (cp->aheads.n == 0 ||
-	    tracker_since_parent(
-		v[0].tracker, v[0].generation, NULL, v[0].parent, NULL) <= 0)
-		return;
-	for (size_t k = 1; k < ft->n; k++)
-		if (v[k].tracker == NULL ||
-		    !tracker_is_part(v[k].tracker, v[0].parent))
-			v[ft->parent[k]].strangers = true;
-}
-
-/* Before the twin is made: see tracker.h. */
-static int
-track(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
-    struct snap_checkpoint *cp)
-{
-	struct tracked *t = &cp->tracked[i];
-	struct written w = { .p = cp->tree.v[i] };
-	bool copy = t->ahead != NULL;
-	int64_t gen;
-	int err = 0;
-
-	gen = tracker_scan(cx, ft->v[i], w.p, t->tracker, copy ? &w : NULL);
-	if (gen > 0)
-		t->generation = (uint64_t)gen;
-	frozen_step(cx, ft->v[i], "what was written seen");
-	if (gen > 0 && i == 0)
-		find_parent(ft, cp);
-	if (gen > 0 && copy && cp->tracked[0].parent[0] != '\0')
-		err = try_to_copy(cx, ft->v[i], i, cp, &w);
-	else
-		w.p->nruns = 0; /* a scan that failed may have told some */
-	written_fini(&w);
-	return gen < 0 ? (int)gen : err;
-}
-
 /* Without a twin: all of it is copied, or only what was written was. */
 static int
 take_without_twin(
@@ -236,45 +99,6 @@ take_without_twin(
 	if (err == 0 && !copied)
 		err = numa_areas_collect_frozen(cx, p);
 	return err;
-}
-
-static bool
-is_tracked(const struct snap_checkpoint *cp, size_t i)
-{
-	return cp->tracked != NULL && cp->tracked[i].tracker != NULL;
-}
-
-static bool
-is_copied(const struct snap_checkpoint *cp, size_t i)
-{
-	return cp->tracked != NULL && cp->tracked[i].copied;
-}
-
-/*
- * Is its memory registered with a descriptor that the process has not, but we
- * have, of this tracker or another?
- */
-static bool
-is_ours(const struct snap_checkpoint *cp, size_t i)
-{
-	const struct process *p = cp->tree.v[i];
-	struct snap_ctx quiet = { 0 };
-	uint64_t flags = 0;
-
-	if (cp->tracked == NULL)
-		return false;
-	if (is_tracked(cp, i) && tracker_is_at_work(cp->tracked[i].tracker))
-		return true;
-	for (size_t k = 0; k < p->nvmas; k++)
-		flags |= p->vmas[k].flags;
-	return (flags & VMA_F_UFFD) != 0 && tracker_own(&quiet, p->pid) == 0;
-}
-
-static void
-forget_uffd(struct process *p)
-{
-	for (size_t i = 0; i < p->nvmas; i++)
-		p->vmas[i].flags &= ~(uint64_t)VMA_F_UFFD;
 }
 
 /*
@@ -310,21 +134,19 @@ take_member(struct snap_ctx *cx, struct frozen_tree *ft, size_t i,
 			twin_reap_dead(cx, z, ft->dead[k].pid);
 	/* Its twin, an orphan, would come to one above it that adopts. */
 	z->adopts |= ft->v[ft->parent[i]]->adopts;
-	if (err == 0 && is_tracked(cp, i))
-		err = track(cx, ft, i, cp);
-	if (err == 0 && !is_copied(cp, i))
+	if (err == 0)
+		err = tracked_scan(cx, ft, i, cp);
+	if (err == 0 && !tracked_is_copied(cp, i))
 		err = twin_fork(cx, z, p, &cp->twins[i]);
-	if (err == 0 && !is_copied(cp, i))
+	if (err == 0 && !tracked_is_copied(cp, i))
 		err = secret_collect(cx, z, cp->twins[i], p);
 	if (err == 0 && cp->twins[i] == NULL)
-		err = take_without_twin(cx, z, p, is_copied(cp, i));
+		err = take_without_twin(cx, z, p, tracked_is_copied(cp, i));
 	else if (err == 0)
 		err = memory_collect_frozen(
 		    cx, z->pid, twin_pid(cp->twins[i]), p);
 	frozen_step(cx, z, "memory read");
-	/* That it is registered with ours is no state of the process. */
-	if (is_ours(cp, i))
-		forget_uffd(p);
+	tracked_forget_ours(cp, i);
 	if (err == 0)
 		err = heal_close(cx, z);
 	return err;
@@ -338,7 +160,7 @@ take_frozen(
 
 	err = make_tree(cx, ft, cp);
 	if (err == 0)
-		err = make_tracked(cx, ft, cp);
+		err = tracked_begin(cx, ft, cp);
 	copytime_limit(&cp->tree, cx->opt.freeze_timeout_ms);
 	for (size_t i = 0; err == 0 && i < ft->n; i++)
 		err = gather_outside(cx, ft->v[i], cp->tree.v[i]);
@@ -383,77 +205,6 @@ take_late(struct snap_ctx *cx, struct twin *t, struct process *p)
 	return err == 0 ? memory_collect_late(cx, twin, p) : err;
 }
 
-/*
- * What each has written since it was copied as part of what is the parent now.
- * Another copy may have come to its end since some were seen.
- */
-static int
-find_written(const struct snap_checkpoint *cp, struct increment_part *v)
-{
-	const struct tracked *first = &cp->tracked[0];
-	int r = 1;
-
-	for (size_t i = 0; r >= 0 && i < cp->tree.n; i++) {
-		const struct tracked *t = &cp->tracked[i];
-
-		v[i].settled = t->copied;
-		if (t->copied)
-			memcpy(v[i].parent, t->parent, sizeof(v[i].parent));
-		else if (t->generation != 0)
-			r = tracker_since_parent(t->tracker, t->generation,
-			    i == 0 ? NULL : v[0].parent, v[i].parent,
-			    &v[i].dirty);
-		if (i == 0 && cp->copied &&
-		    strcmp(v[0].parent, first->parent) != 0)
-			return -ESTALE;
-		if (i == 0 && r == 0)
-			return 0;
-	}
-	return r < 0 ? r : 1;
-}
-
-static int
-make_increment(struct snap_ctx *cx, struct snap_checkpoint *cp)
-{
-	struct increment_part *v;
-	int r;
-
-	if (cp->tracked == NULL || cp->tracked[0].generation == 0)
-		return 0;
-	v = calloc(cp->tree.n, sizeof(*v));
-	if (v == NULL)
-		return snap_fail(cx, -ENOMEM, "no memory");
-	r = find_written(cp, v);
-	if (r == -ESTALE)
-		r = snap_fail(cx, r, "another copy has become the parent");
-	if (r > 0)
-		r = increment_new(cx, &cp->tree, v, (uint32_t)cp->files.tree.n,
-		    &cp->increment);
-	for (size_t i = 0; i < cp->tree.n; i++)
-		spans_fini(&v[i].dirty);
-	free(v);
-	return r;
-}
-
-/* What can be seen of those that have no twin, now that they go on. */
-static int
-settle_copied(struct snap_ctx *cx, struct snap_checkpoint *cp)
-{
-	int err = 0;
-
-	for (size_t i = 0; err == 0 && i < cp->tree.n; i++) {
-		const struct tracked *t = &cp->tracked[i];
-		struct process *p = cp->tree.v[i];
-
-		if (!t->copied)
-			continue;
-		err = written_runs(p, t->ahead);
-		if (err == 0)
-			err = tracker_settle(cx, t->tracker, p);
-	}
-	return err;
-}
-
 static int
 find_former(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
@@ -463,21 +214,10 @@ find_former(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (but == NULL)
 		return snap_fail(cx, -ENOMEM, "no memory");
 	for (size_t i = 0; i < cp->tree.n; i++)
-		but[i] = is_copied(cp, i);
+		but[i] = tracked_is_copied(cp, i);
 	err = cow_find_former(cx, &cp->tree, cp->twins, but);
 	free(but);
 	return err;
-}
-
-static void
-remember(const struct snap_checkpoint *cp)
-{
-	for (size_t i = 0; cp->tracked != NULL && i < cp->tree.n; i++) {
-		const struct tracked *t = &cp->tracked[i];
-
-		if (t->generation != 0)
-			tracker_remember(t->tracker, cp->tree.v[i], t->copied);
-	}
 }
 
 static int
@@ -486,7 +226,7 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	int err = 0;
 
 	if (cp->copied)
-		err = settle_copied(cx, cp);
+		err = tracked_settle(cx, cp);
 	for (size_t i = 0; err == 0 && i < cp->tree.n; i++)
 		err = take_late(cx, cp->twins[i], cp->tree.v[i]);
 	if (err == 0)
@@ -502,22 +242,8 @@ take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 	if (err == 0)
 		err = served_init(cx, &cp->files, cp->tree.v[0], cp->copied);
 	if (err == 0)
-		remember(cp);
-	return err == 0 ? make_increment(cx, cp) : err;
-}
-
-static void
-drop_tracked(struct snap_checkpoint *cp)
-{
-	for (size_t i = 0; cp->tracked != NULL && i < cp->tree.n; i++) {
-		const struct tracked *t = &cp->tracked[i];
-
-		if (t->generation != 0)
-			tracker_dropped(t->tracker, t->generation);
-		snap_tracker_put(t->tracker);
-	}
-	free(cp->tracked);
-	snap_tracker_put(cp->tracker);
+		tracked_remember(cp);
+	return err == 0 ? tracked_increment(cx, cp) : err;
 }
 
 static void
@@ -527,7 +253,7 @@ checkpoint_free(struct snap_ctx *cx, struct snap_checkpoint *cp)
 		return;
 	/* First of all; and to end a twin it may be frozen again. */
 	snap_checkpoint_release(cx, cp);
-	drop_tracked(cp);
+	tracked_drop(cp);
 	aheads_free(&cp->aheads);
 	for (size_t i = cp->tree.n; i-- > 0;)
 		twin_free(cx, cp->twins[i]);
@@ -586,20 +312,6 @@ let_go(struct snap_ctx *cx, struct frozen_tree *ft, struct snap_checkpoint *cp,
 	return err;
 }
 
-/* What of it can be done while they run; so much may be copied of all. */
-static void
-look_before(struct snap_ctx *cx, pid_t pid, uint64_t copy_max,
-    struct snap_checkpoint *cp)
-{
-	struct tracker_tree *below = tracker_below(cp->tracker);
-
-	cp->aheads.left = copy_max;
-	if (below != NULL)
-		tracker_tree_look(cx, below, &cp->aheads);
-	look_ahead(cx, pid, cp->tracker, &cp->aheads);
-	cp->aheads.left = copy_max;
-}
-
 static int
 take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
     struct snap_checkpoint **out)
@@ -613,8 +325,7 @@ take(struct snap_ctx *cx, pid_t pid, const struct snap_take_options *opt,
 		return snap_fail(cx, -ENOMEM, "no memory");
 	pthread_mutex_init(&cp->lock, NULL);
 	cp->tracker = snap_tracker_get(opt->tracker);
-	if (cp->tracker != NULL && tracker_is_at_work(cp->tracker))
-		look_before(cx, pid, opt->delta ? opt->copy_max : 0, cp);
+	tracked_look_before(cx, pid, opt->delta ? opt->copy_max : 0, cp);
 	err = freeze_tree(cx, pid, opt, &ft);
 	if (err != 0)
 		return err;
@@ -658,9 +369,7 @@ has_missed(struct snap_ctx *cx, pid_t pid, const struct snap_checkpoint *cp,
 		return false;
 	snap_logf(cx, SNAP_STEP, "process %d: once more, with a twin: %s",
 	    (int)pid, snap_error(cx));
-	for (size_t i = 0; i < cp->tree.n; i++)
-		if (cp->tracked[i].copied)
-			tracker_missed(cp->tracked[i].tracker);
+	tracked_missed(cp);
 	snap_clear(cx);
 	opt->delta = false;
 	return true;

@@ -5,22 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 
 static int
 read_status(pid_t pid, pid_t tid, struct early *y)
 {
 	struct proc_status st;
-	char name[48], *text;
-	int err;
+	int err = proc_task_creds(pid, tid, &st);
 
-	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
-	err = proc_try(pid, name, &text, NULL);
-	if (err != 0)
-		return err;
-	err = proc_parse_status(text, &st);
-	free(text);
 	if (err == 0)
 		*y = (struct early){ tid, st.creds, st.seccomp };
 	return err;

@@ -18,7 +18,7 @@
 #include "heal.h"
 #include "hold.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "seccomp.h"
 #include "stubs.h"
 
@@ -62,20 +62,9 @@ check_status(struct snap_ctx *cx, pid_t pid, const struct proc_status *st)
 static int
 read_status_once(struct snap_ctx *cx, pid_t pid, struct proc_status *st)
 {
-	char *text;
-	int err;
+	int err = proc_task_status(pid, 0, st);
 
-	err = proc_read(cx, pid, "status", &text, NULL);
-	if (err != 0)
-		return err;
-	err = proc_parse_status(text, st);
-	free(text);
-	if (err != 0)
-		return snap_fail(
-		    cx, err, "/proc/%d/status: not understood", (int)pid);
-	free(st->creds.groups);
-	st->creds.groups = NULL;
-	return 0;
+	return err == 0 ? 0 : proc_task_fail(cx, pid, "status", err);
 }
 
 /*
@@ -106,26 +95,21 @@ check_process(struct snap_ctx *cx, struct frozen *z)
 	struct proc_status st;
 	struct proc_stat stat;
 	bool unfiltered;
-	char *text;
 	int err;
 
 	err = read_status(cx, z->pid, &st);
 	if (err == 0)
 		err = check_status(cx, z->pid, &st);
-	if (err == 0)
-		err = proc_read(cx, z->pid, "stat", &text, NULL);
 	if (err != 0)
 		return err;
+	err = proc_task_stat(z->pid, 0, &stat);
+	if (err != 0)
+		return proc_task_fail(cx, z->pid, "stat", err);
 	z->held = hold_is_kept(st.ppid, &unfiltered);
 	/* Anybody may have that name: of a filter of his it would be the heir. */
 	z->held_filter = unfiltered && st.seccomp_filters == 1;
 	z->adopts = st.nspids > 1 || st.nspid == 1;
 	z->cancels = (st.sigcgt >> (STUBS_SIGCANCEL - 1) & 1) != 0;
-	err = proc_parse_stat(text, &stat);
-	free(text);
-	if (err != 0)
-		return snap_fail(
-		    cx, err, "/proc/%d/stat: not understood", (int)z->pid);
 	if (stat.flags & PROC_PF_KTHREAD)
 		return snap_fail(
 		    cx, -ENOTSUP, "process %d is a kernel thread", (int)z->pid);
@@ -186,18 +170,8 @@ static pid_t
 tracer_of(const struct frozen *z, pid_t tid)
 {
 	struct proc_status st;
-	char name[48], *text;
-	int err;
 
-	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
-	if (proc_try(z->pid, name, &text, NULL) != 0)
-		return -1;
-	err = proc_parse_status(text, &st);
-	free(text);
-	if (err != 0)
-		return -1;
-	free(st.creds.groups);
-	return st.tracer;
+	return proc_task_status(z->pid, tid, &st) == 0 ? st.tracer : -1;
 }
 
 /*
@@ -246,17 +220,10 @@ seize_failed(struct snap_ctx *cx, const struct frozen *z, pid_t tid, int err)
 static bool
 ended(const struct frozen *z, pid_t tid)
 {
-	char name[32], *text;
 	struct proc_stat st;
-	bool yes;
 
-	snprintf(name, sizeof(name), "task/%d/stat", (int)tid);
-	if (proc_try(z->pid, name, &text, NULL) != 0)
-		return true;
-	yes = proc_parse_stat(text, &st) != 0 || st.state == 'Z' ||
-	      st.state == 'X';
-	free(text);
-	return yes;
+	return proc_task_stat(z->pid, tid, &st) != 0 || st.state == 'Z' ||
+	       st.state == 'X';
 }
 
 /* What is better seen of a thread while it still runs. */
@@ -340,12 +307,11 @@ seize_new(struct snap_ctx *cx, struct frozen *z, bool *more)
 static int
 would_not_stop(struct snap_ctx *cx, const struct frozen *z, pid_t tid)
 {
-	char name[48], *text = NULL, *wchan = NULL;
-	struct proc_stat st = { .state = '?' };
+	char name[48], *wchan = NULL;
+	struct proc_stat st;
 
-	snprintf(name, sizeof(name), "task/%d/stat", (int)tid);
-	if (proc_try(z->pid, name, &text, NULL) == 0)
-		proc_parse_stat(text, &st);
+	if (proc_task_stat(z->pid, tid, &st) != 0)
+		st.state = '?';
 	snprintf(name, sizeof(name), "task/%d/wchan", (int)tid);
 	if (proc_try(z->pid, name, &wchan, NULL) != 0)
 		wchan = NULL;
@@ -354,7 +320,6 @@ would_not_stop(struct snap_ctx *cx, const struct frozen *z, pid_t tid)
 	    "%s)",
 	    (int)z->pid, (int)tid, cx->opt.freeze_timeout_ms, st.state,
 	    wchan != NULL && wchan[0] != '0' ? wchan : "user code");
-	free(text);
 	free(wchan);
 	return -ETIMEDOUT;
 }

@@ -13,8 +13,7 @@
 
 #include "ctx.h"
 #include "hold.h"
-#include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "seccomp.h"
 #include "uapi.h"
 
@@ -51,18 +50,10 @@ static int
 read_mode(pid_t pid, pid_t tid, unsigned *mode)
 {
 	struct proc_status st;
-	char name[48], *text;
-	int err;
+	int err = proc_task_status(pid, tid, &st);
 
-	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
-	err = proc_try(pid, name, &text, NULL);
 	if (err != 0)
 		return err;
-	err = proc_parse_status(text, &st);
-	free(text);
-	if (err != 0)
-		return err;
-	free(st.creds.groups);
 	*mode = st.seccomp;
 	return 0;
 }

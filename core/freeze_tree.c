@@ -8,7 +8,7 @@
 
 #include "ctx.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "twin.h"
 
 struct search {
@@ -76,35 +76,13 @@ list(struct left_out **v, size_t *n, size_t parent, pid_t pid, const char *comm)
 	return 0;
 }
 
-static bool
-read_stat(pid_t pid, struct proc_stat *st)
-{
-	char *text;
-	int err;
-
-	if (proc_try(pid, "stat", &text, NULL) != 0)
-		return false;
-	err = proc_parse_stat(text, st);
-	free(text);
-	return err == 0;
-}
-
 /* A main thread that has ended looks like a zombie, but others go on. */
 static bool
 has_threads(pid_t pid)
 {
 	struct proc_status st;
-	char *text;
-	int err;
 
-	if (proc_try(pid, "status", &text, NULL) != 0)
-		return false;
-	err = proc_parse_status(text, &st);
-	free(text);
-	if (err != 0)
-		return false;
-	free(st.creds.groups);
-	return st.threads > 1;
+	return proc_task_status(pid, 0, &st) == 0 && st.threads > 1;
 }
 
 static int
@@ -143,7 +121,7 @@ not_frozen(struct search *s, size_t parent, pid_t pid, int err)
 
 	if (err != -ESRCH)
 		return err;
-	if (!read_stat(pid, &st)) {
+	if (proc_task_stat(pid, 0, &st) != 0) {
 		snap_clear(s->cx);
 		return 0;
 	}
@@ -194,7 +172,7 @@ freeze_child(struct search *s, size_t parent, pid_t pid)
 		return not_frozen(s, parent, pid, err);
 	if (opt != NULL && opt->may != NULL && !opt->may(opt->may_arg, pid)) {
 		thaw(s->cx, z);
-		read_stat(pid, &st);
+		proc_task_stat(pid, 0, &st);
 		err = list(&ft->hidden, &ft->nhidden, parent, pid, st.comm);
 		return err == 0 ? skip(s, pid) : err;
 	}
@@ -214,7 +192,7 @@ look_at(struct search *s, size_t parent, pid_t pid)
 	if (is_excluded(s->opt, pid) || twin_is_ours(pid))
 		return skip(s, pid);
 	s->more = true;
-	if (!read_stat(pid, &st))
+	if (proc_task_stat(pid, 0, &st) != 0)
 		return 0;
 	if (st.state == 'Z' && !has_threads(pid))
 		return add_zombie(s, parent, pid, &st);

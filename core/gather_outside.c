@@ -19,6 +19,7 @@
 #include "gather.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "proc_task.h"
 #include "seccomp.h"
 #include "uapi.h"
 
@@ -176,17 +177,10 @@ static int
 read_stat(struct snap_ctx *cx, struct process *p)
 {
 	struct proc_stat st;
-	char *text;
-	int err;
+	int err = proc_task_stat(p->pid, 0, &st);
 
-	err = proc_read(cx, p->pid, "stat", &text, NULL);
 	if (err != 0)
-		return err;
-	err = proc_parse_stat(text, &st);
-	free(text);
-	if (err != 0)
-		return snap_fail(
-		    cx, err, "/proc/%d/stat: not understood", (int)p->pid);
+		return proc_task_fail(cx, p->pid, "stat", err);
 	p->ppid = st.ppid;
 	p->pgid = st.pgid;
 	p->sid = st.sid;

@@ -12,8 +12,7 @@
 #include <unistd.h>
 
 #include "heal.h"
-#include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 
 #define SIGSET_SIZE 8
 #define IOPRIO_WHO_PROCESS 1
@@ -206,22 +205,6 @@ take_signals(const struct frozen *z, const struct thread_asks *a,
 	memcpy(pending, heal_answer(z, a->pending), sizeof(*pending));
 }
 
-/* The status of a thread that was born when the freeze had begun. */
-static int
-read_status(const struct frozen *z, size_t i, struct proc_status *st)
-{
-	char name[48], *text;
-	int err;
-
-	snprintf(name, sizeof(name), "task/%d/status", (int)z->v[i].tid);
-	err = proc_try(z->pid, name, &text, NULL);
-	if (err != 0)
-		return err;
-	err = proc_parse_status(text, st);
-	free(text);
-	return err;
-}
-
 int
 thread_take(const struct frozen *z, size_t i, const struct thread_asks *a,
     struct thread *t, uint64_t *pending)
@@ -243,8 +226,8 @@ thread_take(const struct frozen *z, size_t i, const struct thread_asks *a,
 	t->nice = 20 - (int32_t)heal_result(z, i, a->nice);
 	t->ioprio = (uint32_t)heal_result(z, i, a->ioprio);
 	t->timerslack = (uint64_t)heal_result(z, i, a->slack);
-	if (e == NULL)
-		err = read_status(z, i, &st);
+	if (e == NULL) /* born when the freeze had begun */
+		err = proc_task_creds(z->pid, z->v[i].tid, &st);
 	if (err == 0)
 		err = take_creds(
 		    z, i, a, e != NULL ? &e->creds : &st.creds, &t->creds);
@@ -268,7 +251,7 @@ thread_look(
 	size_t len;
 	int err;
 
-	err = read_status(z, i, &st);
+	err = proc_task_creds(z->pid, z->v[i].tid, &st);
 	if (err != 0)
 		return err;
 	t->creds = st.creds;

@@ -14,6 +14,7 @@
 #include "gather.h"
 #include "proc.h"
 #include "proc_parse.h"
+#include "proc_task.h"
 
 #define VDSO_MAX (64u << 10)
 
@@ -78,18 +79,10 @@ static int
 read_umask(struct snap_ctx *cx, pid_t pid, struct process *p)
 {
 	struct proc_status st;
-	char *text;
-	int err;
+	int err = proc_task_status(pid, 0, &st);
 
-	err = proc_read(cx, pid, "status", &text, NULL);
 	if (err != 0)
-		return err;
-	err = proc_parse_status(text, &st);
-	free(text);
-	if (err != 0)
-		return snap_fail(
-		    cx, err, "/proc/%d/status: not understood", (int)pid);
-	free(st.creds.groups);
+		return proc_task_fail(cx, pid, "status", err);
 	p->umask = st.umask;
 	return 0;
 }
@@ -100,17 +93,10 @@ read_layout(struct snap_ctx *cx, pid_t pid, struct process *p)
 {
 	uint64_t brk = p->mm.brk;
 	struct proc_stat st;
-	char *text;
-	int err;
+	int err = proc_task_stat(pid, 0, &st);
 
-	err = proc_read(cx, pid, "stat", &text, NULL);
 	if (err != 0)
-		return err;
-	err = proc_parse_stat(text, &st);
-	free(text);
-	if (err != 0)
-		return snap_fail(
-		    cx, err, "/proc/%d/stat: not understood", (int)pid);
+		return proc_task_fail(cx, pid, "stat", err);
 	p->mm = st.mm;
 	p->mm.brk = brk;
 	return 0;

@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 
 /*
  * The first instruction has no effect but to be known again: "snap".  What
@@ -155,17 +155,8 @@ static bool
 is_free(pid_t pid)
 {
 	struct proc_status st;
-	bool yes = false;
-	char *text;
 
-	if (proc_try(pid, "status", &text, NULL) < 0)
-		return false;
-	if (proc_parse_status(text, &st) == 0) {
-		yes = st.seccomp == 0;
-		free(st.creds.groups);
-	}
-	free(text);
-	return yes;
+	return proc_task_status(pid, 0, &st) == 0 && st.seccomp == 0;
 }
 
 bool

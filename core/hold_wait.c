@@ -28,7 +28,7 @@
 
 #include "hold.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 
 #define MAX_FDS 1024
 #define MAX_TASKS 4096 /* of a program that is looked at */
@@ -54,17 +54,9 @@ static pid_t
 tgid_of(pid_t tid)
 {
 	struct proc_status st;
-	char *text;
-	int err = proc_try(tid, "status", &text, NULL);
+	int err = proc_task_status(tid, 0, &st);
 
-	if (err < 0)
-		return err;
-	err = proc_parse_status(text, &st);
-	free(text);
-	if (err < 0)
-		return err;
-	free(st.creds.groups);
-	return st.tgid;
+	return err == 0 ? st.tgid : err;
 }
 
 /* Is descriptor `fd` of it the standard input that the program was given? */
@@ -308,17 +300,9 @@ static bool
 is_signalled(pid_t tid)
 {
 	struct proc_status st;
-	bool yes = true;
-	char *text;
 
-	if (proc_try(tid, "status", &text, NULL) < 0)
-		return true;
-	if (proc_parse_status(text, &st) == 0) {
-		yes = (st.sigpnd | st.shdpnd) != 0;
-		free(st.creds.groups);
-	}
-	free(text);
-	return yes;
+	return proc_task_status(tid, 0, &st) != 0 ||
+	       (st.sigpnd | st.shdpnd) != 0;
 }
 
 static bool
@@ -353,18 +337,14 @@ hold_wait_over(struct hold *h, struct hold_wait *w)
 /* ---- is all of it asleep? ---- */
 
 static bool
-asleep(pid_t pid, const char *name)
+asleep(pid_t pid, pid_t tid)
 {
 	struct proc_stat st;
-	char *text;
-	bool yes;
-	int err = proc_try(pid, name, &text, NULL);
+	int err = proc_task_stat(pid, tid, &st);
 
-	if (err < 0)
+	if (err != 0)
 		return err == -ESRCH; /* it has ended */
-	yes = proc_parse_stat(text, &st) == 0 && strchr("STtZXI", st.state);
-	free(text);
-	return yes;
+	return strchr("STtZXI", st.state) != NULL;
 }
 
 /* Numbers in the text, from *s on; 0 at the end. */
@@ -396,7 +376,7 @@ children_asleep(pid_t pid, pid_t tid, unsigned *room)
 static bool
 all_asleep(pid_t pid, unsigned *room)
 {
-	char path[64], name[64];
+	char path[64];
 	struct dirent *de;
 	bool yes = true;
 	pid_t tid;
@@ -408,8 +388,7 @@ all_asleep(pid_t pid, unsigned *room)
 		tid = (pid_t)strtol(de->d_name, NULL, 10);
 		if (tid <= 0)
 			continue;
-		snprintf(name, sizeof(name), "task/%d/stat", (int)tid);
-		yes = (*room)-- > 0 && asleep(pid, name) &&
+		yes = (*room)-- > 0 && asleep(pid, tid) &&
 		      children_asleep(pid, tid, room);
 		if (*room == 0)
 			break;

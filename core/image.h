@@ -104,6 +104,9 @@ int image_hasher_pagesums(
 struct image_sums; /* the checksums that are still to be verified */
 int image_read(struct snap_ctx *cx, int dir, struct process **out,
     struct image_sums **sums);
+/* The same into p, which is new, and the caller's in any case; so is *sums. */
+int image_read_into(struct snap_ctx *cx, int dir, struct process *p,
+    struct image_sums **sums);
 
 /*
  * The same with all that is below children/, as *out, empty so far, to be

@@ -15,8 +15,7 @@
 #include "ctx.h"
 #include "fileid.h"
 #include "huge.h"
-#include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "restore.h"
 
 #define USER_CS 0x33
@@ -28,16 +27,10 @@ static int
 own_creds(struct restore *r)
 {
 	struct proc_status st;
-	char *text;
-	int err;
+	int err = proc_task_creds(getpid(), 0, &st);
 
-	err = proc_read(r->cx, getpid(), "status", &text, NULL);
-	if (err < 0)
-		return err;
-	err = proc_parse_status(text, &st);
-	free(text);
-	if (err < 0)
-		return snap_fail(r->cx, err, "/proc/self/status is unreadable");
+	if (err != 0)
+		return proc_task_fail(r->cx, getpid(), "status", err);
 	r->host.creds = st.creds;
 	r->host.creds.securebits = (uint32_t)prctl(PR_GET_SECUREBITS);
 	return 0;

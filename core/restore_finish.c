@@ -27,8 +27,7 @@
 
 #include "calls.h"
 #include "ctx.h"
-#include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "restore_stops.h"
 #include "restore_timed.h"
 #include "restore_tree.h"
@@ -405,18 +404,11 @@ verify_creds(struct restore *r, size_t i)
 	const struct creds *want = &r->p->threads[i].creds, *have;
 	uint64_t may = r->host.creds.cap_prm & ~r->opt->lent_caps;
 	struct proc_status st;
-	char name[64], *text;
 	bool ok;
-	int err;
+	int err = proc_task_status(r->pid, tid_of(r, i), &st);
 
-	snprintf(name, sizeof(name), "task/%d/status", (int)tid_of(r, i));
-	err = proc_read(r->cx, r->pid, name, &text, NULL);
-	if (err < 0)
-		return err;
-	err = proc_parse_status(text, &st);
-	free(text);
-	if (err < 0)
-		return snap_fail(r->cx, err, "%s is unreadable", name);
+	if (err != 0)
+		return proc_task_fail(r->cx, tid_of(r, i), "status", err);
 	have = &st.creds;
 	ok = have->ruid == want->ruid && have->euid == want->euid &&
 	     have->suid == want->suid && have->fsuid == want->fsuid &&
@@ -425,7 +417,6 @@ verify_creds(struct restore *r, size_t i)
 	     have->cap_prm == (want->cap_prm & may) &&
 	     (have->cap_eff & ~have->cap_prm) == 0 &&
 	     (have->cap_amb & ~have->cap_prm) == 0;
-	free(st.creds.groups);
 	if (r->host.suspended && st.seccomp != r->p->threads[i].seccomp)
 		return snap_fail(r->cx, -EPERM,
 		    "thread %d did not come under its seccomp filters",
@@ -609,18 +600,12 @@ static bool
 all_live(const void *made)
 {
 	const struct restore_tree *t = made;
-	struct proc_stat st = { .state = 'X' };
-	char *text;
+	struct proc_stat st;
 
-	for (size_t i = 0; i < t->n; i++) {
-		if (proc_try(t->v[i].pid, "stat", &text, NULL) != 0)
+	for (size_t i = 0; i < t->n; i++)
+		if (proc_task_stat(t->v[i].pid, 0, &st) != 0 ||
+		    st.state == 'Z' || st.state == 'X')
 			return false;
-		if (proc_parse_stat(text, &st) != 0)
-			st.state = 'X';
-		free(text);
-		if (st.state == 'Z' || st.state == 'X')
-			return false;
-	}
 	return true;
 }
 

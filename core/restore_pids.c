@@ -11,7 +11,7 @@
 
 #include "ctx.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "restore_tree.h"
 
 #define PF_EXITING 0x4
@@ -22,20 +22,6 @@ sleep_ms(long ms)
 	struct timespec ts = { 0, ms * 1000000 };
 
 	nanosleep(&ts, NULL);
-}
-
-static bool
-read_stat(pid_t pid, struct proc_stat *st)
-{
-	struct snap_ctx quiet = { .error = 0 };
-	char *text;
-	bool ok;
-
-	if (proc_read(&quiet, pid, "stat", &text, NULL) < 0)
-		return false;
-	ok = proc_parse_stat(text, st) == 0;
-	free(text);
-	return ok;
 }
 
 static bool
@@ -53,7 +39,7 @@ holder_find(pid_t pid, struct holder *h)
 	char *status;
 
 	memset(h, 0, sizeof(*h));
-	if (!read_stat(pid, &st) ||
+	if (proc_task_stat(pid, 0, &st) != 0 ||
 	    proc_read(&quiet, pid, "status", &status, NULL) < 0)
 		return false;
 	proc_field_u64(status, "Tgid", 10, &tgid);
@@ -80,7 +66,8 @@ each_member(int (*step)(void *arg, const struct member *m), void *arg)
 	while (proc != NULL && ret == 0 && (e = readdir(proc)) != NULL) {
 		struct member m = { .tgid = (pid_t)atoi(e->d_name) };
 
-		if (m.tgid <= 0 || !read_stat(m.tgid, &st) || is_exiting(&st))
+		if (m.tgid <= 0 || proc_task_stat(m.tgid, 0, &st) != 0 ||
+		    is_exiting(&st))
 			continue;
 		m.ppid = st.ppid;
 		m.pgid = st.pgid;
@@ -109,7 +96,7 @@ parent_of(pid_t pid)
 {
 	struct proc_stat st;
 
-	return read_stat(pid, &st) ? st.ppid : 0;
+	return proc_task_stat(pid, 0, &st) == 0 ? st.ppid : 0;
 }
 
 bool
@@ -120,7 +107,7 @@ holder_is_ancestor(const struct holder *h)
 
 	do {
 		at = st.ppid;
-	} while (at > 1 && at != h->tgid && read_stat(at, &st));
+	} while (at > 1 && at != h->tgid && proc_task_stat(at, 0, &st) == 0);
 	return at == h->tgid || h->tgid <= 1;
 }
 

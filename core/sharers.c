@@ -10,7 +10,7 @@
 #include "ctx.h"
 #include "family.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "twin.h"
 #include "vma.h"
 
@@ -91,20 +91,6 @@ is_twin(pid_t pid)
 	return !open;
 }
 
-static bool
-read_stat(pid_t pid, struct proc_stat *st)
-{
-	struct snap_ctx quiet = { 0 };
-	char *text;
-	bool ok;
-
-	if (proc_read(&quiet, pid, "stat", &text, NULL) < 0)
-		return false;
-	ok = proc_parse_stat(text, st) == 0;
-	free(text);
-	return ok;
-}
-
 /*
  * What the tree has made since it was let go was no part of that instant.  The
  * kernel tells the time of a birth in hundredths of a second: within the same
@@ -115,12 +101,12 @@ is_younger(const struct family *t, pid_t pid)
 {
 	struct proc_stat st;
 
-	if (!read_stat(pid, &st))
+	if (proc_task_stat(pid, 0, &st) != 0)
 		return true; /* gone */
 	if (st.starttime != t->thawed)
 		return st.starttime > t->thawed;
 	while (st.ppid > 1 && family_find(t, st.ppid) == NULL)
-		if (!read_stat(st.ppid, &st))
+		if (proc_task_stat(st.ppid, 0, &st) != 0)
 			return true;
 	return st.ppid > 1;
 }

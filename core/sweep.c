@@ -15,7 +15,7 @@
 #include "leftover.h"
 #include "memory.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "process.h"
 #include "snap.h"
 #include "sock_record.h"
@@ -49,16 +49,11 @@ wait_a_moment(void)
 static pid_t
 original_of_dead(pid_t pid)
 {
-	struct proc_stat st = { 0 };
+	struct proc_stat st;
 	long original;
-	char *text, *end;
-	int err;
+	char *end;
 
-	if (proc_try(pid, "stat", &text, NULL) != 0)
-		return 0;
-	err = proc_parse_stat(text, &st);
-	free(text);
-	if (err != 0 || st.state != 'Z' ||
+	if (proc_task_stat(pid, 0, &st) != 0 || st.state != 'Z' ||
 	    strncmp(st.comm, TWIN_NAME, strlen(TWIN_NAME)) != 0)
 		return 0;
 	original = strtol(st.comm + strlen(TWIN_NAME), &end, 10);

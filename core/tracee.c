@@ -11,8 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 
 #define EVENT(stop) ((stop) >> 8)
 #define SIGNAL(stop) ((stop)&0xff)
@@ -48,15 +47,9 @@ nap(unsigned *times)
 pid_t
 tracee_tracer(pid_t pid)
 {
-	struct proc_status st = { 0 };
-	char *text;
+	struct proc_status st;
 
-	if (proc_try(pid, "status", &text, NULL) != 0)
-		return 0;
-	proc_parse_status(text, &st);
-	free(text);
-	free(st.creds.groups);
-	return st.tracer;
+	return proc_task_status(pid, 0, &st) == 0 ? st.tracer : 0;
 }
 
 bool

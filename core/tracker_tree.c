@@ -6,8 +6,7 @@
 
 #include "ctx.h"
 #include "look_ahead.h"
-#include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "tracker.h"
 
 struct member {
@@ -118,15 +117,8 @@ static uint64_t
 starttime(pid_t pid)
 {
 	struct proc_stat st;
-	uint64_t when = 0;
-	char *text;
 
-	if (proc_try(pid, "stat", &text, NULL) < 0)
-		return 0;
-	if (proc_parse_stat(text, &st) == 0)
-		when = st.starttime;
-	free(text);
-	return when;
+	return proc_task_stat(pid, 0, &st) == 0 ? st.starttime : 0;
 }
 
 /* Can it be tracked?  If not, that is said once. */

@@ -21,7 +21,7 @@
 #include "heal.h"
 #include "memory.h"
 #include "proc.h"
-#include "proc_parse.h"
+#include "proc_task.h"
 #include "vma.h"
 
 /* A killed process takes its time to give back gigabytes. */
@@ -548,16 +548,10 @@ pid_t
 twin_inner_number(pid_t pid)
 {
 	struct proc_status st;
-	char *text;
-	int err;
+	int err = proc_task_status(pid, 0, &st);
 
-	if (proc_try(pid, "status", &text, NULL) != 0)
-		return -ESRCH;
-	err = proc_parse_status(text, &st);
-	free(text);
 	if (err != 0)
 		return err;
-	free(st.creds.groups);
 	return st.nspids > 0 ? st.nspid : pid;
 }
 
@@ -638,17 +632,14 @@ traced_by_us(pid_t pid)
 bool
 twin_is(pid_t pid, pid_t original, bool *dead)
 {
-	struct proc_stat stat = { 0 };
-	char name[16], *text;
-	int err;
+	struct proc_stat stat;
+	char name[16];
 
 	snprintf(name, sizeof(name), TWIN_NAME "%d", (int)original);
-	if (proc_try(pid, "stat", &text, NULL) != 0)
+	if (proc_task_stat(pid, 0, &stat) != 0)
 		return false;
-	err = proc_parse_stat(text, &stat);
-	free(text);
 	*dead = stat.state == 'Z';
-	if (err != 0 || stat.exit_signal != 0 || stat.ppid != original ||
+	if (stat.exit_signal != 0 || stat.ppid != original ||
 	    strcmp(stat.comm, name) != 0)
 		return false;
 	return *dead || traced_by_us(pid);
@@ -657,15 +648,9 @@ twin_is(pid_t pid, pid_t original, bool *dead)
 bool
 twin_is_ours(pid_t pid)
 {
-	struct proc_stat stat = { 0 };
-	char *text;
-	int err;
+	struct proc_stat stat;
 
-	if (proc_try(pid, "stat", &text, NULL) != 0)
-		return false;
-	err = proc_parse_stat(text, &stat);
-	free(text);
-	return err == 0 &&
+	return proc_task_stat(pid, 0, &stat) == 0 &&
 	       strncmp(stat.comm, TWIN_NAME, strlen(TWIN_NAME)) == 0 &&
 	       traced_by_us(pid);
 }

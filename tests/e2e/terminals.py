@@ -425,7 +425,7 @@ def second_life(b, pid):
         fail('what was typed is something else')
     b.forget()
     b.type('sleep 500\r')
-    time.sleep(0.5)
+    wait_for('foreground', lambda: int(stat(pid)[8]) != pid)
     b.type('\x03')
     b.expect(r'\^C.*PROMPT[$#] $')
     b.forget()
