@@ -14,7 +14,7 @@
 #include "snapshot.h"
 
 #define MS 1000000ll
-/* A longer silence than this between two looks at the clock was no life. */
+/* In a longer silence than this between two looks we may have been dead. */
 #define GAP (60 * MS)
 
 static char dir[512], check_path[600];
@@ -27,6 +27,7 @@ static struct snapshot before, after;
 
 static volatile sig_atomic_t noticed[65];
 static int64_t alive, last_look;
+static uint64_t born; /* clock ticks since boot; 0: not known yet */
 
 static void
 notice(int signo)
@@ -104,6 +105,25 @@ subject_allow(unsigned what)
 	allowed |= what;
 }
 
+/* Field 22 of /proc/self/stat, of which the second may have anything in it. */
+static uint64_t
+start_time(void)
+{
+	char text[1024], *s;
+	ssize_t n;
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	s = strrchr(text, ')');
+	for (int i = 2; s != NULL && i < 22; i++)
+		s = strchr(s + 1, ' ');
+	return s == NULL ? 0 : strtoull(s, NULL, 10);
+}
+
 void
 subject_ready(void)
 {
@@ -112,9 +132,20 @@ subject_ready(void)
 
 	if (report_len > 0)
 		subject_die("already wrong when it was set up");
+	born = start_time();
 	snapshot_take(&before, allowed);
 	n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	put_file("ready", text, (size_t)n);
+}
+
+/* A machine that stood still is no death: another process is. */
+static bool
+was_dead(void)
+{
+	uint64_t now = start_time(), before;
+
+	before = __atomic_exchange_n(&born, now, __ATOMIC_SEQ_CST);
+	return now == 0 || now != before;
 }
 
 void
@@ -133,7 +164,7 @@ subject_rest(void)
 		    (long long)(seen - now));
 	if (__atomic_compare_exchange_n(&last_look, &seen, now, false,
 		__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) &&
-	    now - seen < GAP)
+	    (now - seen < GAP || !was_dead()))
 		__atomic_add_fetch(&alive, now - seen, __ATOMIC_SEQ_CST);
 }
 
