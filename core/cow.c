@@ -89,24 +89,9 @@ static int
 add(struct search *s, const struct run *of, uint64_t start, uint64_t end,
     enum run_kind kind)
 {
-	struct run *r = s->n > 0 ? &s->v[s->n - 1] : NULL;
+	int err = process_add_part(&s->v, &s->n, of, start, end, kind);
 
-	if (start == end)
-		return 0;
-	if (r != NULL && r->end == start && r->kind == kind &&
-	    start > of->start) {
-		r->end = end;
-		return 0;
-	}
-	r = process_grow(&s->v, &s->n, sizeof(*r));
-	if (r == NULL)
-		return snap_fail(s->cx, -ENOMEM, "no memory");
-	*r = *of;
-	r->start = start;
-	r->end = end;
-	r->kind = kind;
-	r->src_off = of->src_off + (start - of->start);
-	return 0;
+	return err < 0 ? snap_fail(s->cx, err, "no memory") : 0;
 }
 
 /* The bytes are only read where frames do not tell. */

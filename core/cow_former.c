@@ -279,28 +279,6 @@ vote(struct search *s, size_t i)
 
 /* ---- what they hold then ---- */
 
-static int
-add(struct kid *k, const struct run *of, uint64_t start, uint64_t end,
-    enum run_kind kind)
-{
-	struct run *r = k->n > 0 ? &k->v[k->n - 1] : NULL;
-
-	if (r != NULL && r->end == start && r->kind == kind &&
-	    start > of->start) {
-		r->end = end;
-		return 0;
-	}
-	r = process_grow(&k->v, &k->n, sizeof(*r));
-	if (r == NULL)
-		return -ENOMEM;
-	*r = *of;
-	r->start = start;
-	r->end = end;
-	r->kind = kind;
-	r->src_off = of->src_off + (start - of->start);
-	return 0;
-}
-
 /* From where its new runs end to where the piece does. */
 static int
 divide(const struct search *s, struct kid *k, size_t *done, uint64_t *from)
@@ -314,14 +292,16 @@ divide(const struct search *s, struct kid *k, size_t *done, uint64_t *from)
 		if (at < s->start && at < r->end) {
 			uint64_t to = r->end < s->start ? r->end : s->start;
 
-			err = add(k, r, at, to, r->kind);
+			err =
+			    process_add_part(&k->v, &k->n, r, at, to, r->kind);
 			at = to;
 		}
 		for (; err == 0 && at < r->end && at < s->end; at += COW_PAGE)
-			err = add(k, r, at, at + COW_PAGE,
-			    k->is[(at - s->start) / COW_PAGE] == FORMER
-				? RUN_FORMER
-				: r->kind);
+			err =
+			    process_add_part(&k->v, &k->n, r, at, at + COW_PAGE,
+				k->is[(at - s->start) / COW_PAGE] == FORMER
+				    ? RUN_FORMER
+				    : r->kind);
 		*from = at;
 		if (at < r->end)
 			break;

@@ -160,6 +160,30 @@ process_add_run(struct process *p, size_t first, uint64_t start, uint64_t end,
 }
 
 int
+process_add_part(struct run **v, size_t *n, const struct run *of,
+    uint64_t start, uint64_t end, enum run_kind kind)
+{
+	struct run *r = *n > 0 ? &(*v)[*n - 1] : NULL;
+
+	if (start == end)
+		return 0;
+	if (r != NULL && r->end == start && r->kind == kind &&
+	    start > of->start) {
+		r->end = end;
+		return 0;
+	}
+	r = process_grow(v, n, sizeof(*r));
+	if (r == NULL)
+		return -ENOMEM;
+	*r = *of;
+	r->start = start;
+	r->end = end;
+	r->kind = kind;
+	r->src_off = of->src_off + (start - of->start);
+	return 0;
+}
+
+int
 process_take_source(struct process *p, struct process *q, uint32_t src,
     uint32_t *known, uint32_t *out)
 {

@@ -539,6 +539,13 @@ void *process_grow(void *array, size_t *n, size_t size);
  */
 int process_add_run(struct process *p, size_t first, uint64_t start,
     uint64_t end, enum run_kind kind);
+/*
+ * Behind the *n runs of *v, which are new ones of the parts of `of` so far: its
+ * part from start to end, as that kind.  It becomes part of the last one if it
+ * goes on with that.  0 or -ENOMEM.
+ */
+int process_add_part(struct run **v, size_t *n, const struct run *of,
+    uint64_t start, uint64_t end, enum run_kind kind);
 
 /*
  * Of an image that was read: p is to have runs of q.  Under which `src` in p is

@@ -58,25 +58,6 @@ end_of_row(struct search *s, const struct run *r, uint64_t at)
 	return at;
 }
 
-static int
-add(struct search *s, const struct run *of, uint64_t start, uint64_t end,
-    enum run_kind kind)
-{
-	struct run *r;
-
-	if (start == end)
-		return 0;
-	r = process_grow(&s->v, &s->n, sizeof(*r));
-	if (r == NULL)
-		return -ENOMEM;
-	*r = *of;
-	r->start = start;
-	r->end = end;
-	r->kind = kind;
-	r->src_off = of->src_off + (start - of->start);
-	return 0;
-}
-
 /*
  * A row that is long enough has a page whose address is a multiple of its
  * length, so only these are looked at.
@@ -97,14 +78,18 @@ split(struct search *s, const struct run *r)
 		    to > at && from > held && page_is_zero(s, r, from - PAGE))
 			from -= PAGE;
 		if (to - from >= STRIDE) {
-			err = add(s, r, held, from, RUN_HELD);
+			err = process_add_part(
+			    &s->v, &s->n, r, held, from, RUN_HELD);
 			if (err == 0)
-				err = add(s, r, from, to, RUN_ZERO);
+				err = process_add_part(
+				    &s->v, &s->n, r, from, to, RUN_ZERO);
 			held = to;
 		}
 		at = (to / STRIDE + 1) * STRIDE;
 	}
-	return err == 0 ? add(s, r, held, r->end, RUN_HELD) : err;
+	return err == 0
+		   ? process_add_part(&s->v, &s->n, r, held, r->end, RUN_HELD)
+		   : err;
 }
 
 int
@@ -120,7 +105,8 @@ zeros_find(struct snap_ctx *cx, struct process *p)
 		if (r->kind == RUN_HELD && v != NULL && v->kind == VMA_ANON)
 			err = split(s, r);
 		else
-			err = add(s, r, r->start, r->end, r->kind);
+			err = process_add_part(
+			    &s->v, &s->n, r, r->start, r->end, r->kind);
 	}
 	if (err == 0) {
 		free(p->runs);
