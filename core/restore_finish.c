@@ -28,6 +28,7 @@
 #include "calls.h"
 #include "ctx.h"
 #include "proc_task.h"
+#include "restore_release.h"
 #include "restore_stops.h"
 #include "restore_timed.h"
 #include "restore_tree.h"
@@ -678,6 +679,7 @@ finish_all(struct restore_tree *t, struct finish *f)
 		release_parent, set_death_signals };
 	static int (*const last[])(struct finish * f) = { last_calls, ready,
 		wake, set_registers, tell_of_terminal, detach };
+	struct release release = { 0 };
 	int err = 0;
 
 	for (size_t s = 0; s < sizeof(first) / sizeof(first[0]); s++)
@@ -685,9 +687,12 @@ finish_all(struct restore_tree *t, struct finish *f)
 			err = first[s](&f[i]);
 	if (err == 0)
 		err = stop_children(t, f);
+	if (err == 0)
+		err = release_begin(t, &release);
 	for (size_t s = 0; s < sizeof(last) / sizeof(last[0]); s++)
 		for (size_t i = 0; i < t->n && err == 0; i++)
 			err = last[s](&f[i]);
+	release_end(&release);
 	return err;
 }
 
