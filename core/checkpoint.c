@@ -223,10 +223,8 @@ find_former(struct snap_ctx *cx, struct snap_checkpoint *cp)
 static int
 take_all_late(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
-	int err = 0;
+	int err = tracked_settle(cx, cp);
 
-	if (cp->copied)
-		err = tracked_settle(cx, cp);
 	for (size_t i = 0; err == 0 && i < cp->tree.n; i++)
 		err = take_late(cx, cp->twins[i], cp->tree.v[i]);
 	if (err == 0)

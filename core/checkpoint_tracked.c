@@ -272,6 +272,8 @@ tracked_settle(struct snap_ctx *cx, struct snap_checkpoint *cp)
 {
 	int err = 0;
 
+	if (!cp->copied)
+		return 0;
 	for (size_t i = 0; err == 0 && i < cp->tree.n; i++) {
 		const struct tracked *t = &cp->tracked[i];
 		struct process *p = cp->tree.v[i];
@@ -313,7 +315,7 @@ tracked_drop(struct snap_checkpoint *cp)
 void
 tracked_missed(const struct snap_checkpoint *cp)
 {
-	for (size_t i = 0; i < cp->tree.n; i++)
+	for (size_t i = 0; cp->tracked != NULL && i < cp->tree.n; i++)
 		if (cp->tracked[i].copied)
 			tracker_missed(cp->tracked[i].tracker);
 }

@@ -3,7 +3,8 @@
  *
  * Every file is opened by a name of our own choice below the directory `dir`,
  * never through a link, never waiting, and is taken only if it is a regular
- * file.  0, a descriptor that is the caller's, or -errno with a sentence.
+ * file.  0, a descriptor that is the caller's, or -errno with a sentence, but
+ * for the -ENOMEM of image_list_numbers().
  */
 #ifndef IMAGE_OPEN_H
 #define IMAGE_OPEN_H
